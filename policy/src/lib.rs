@@ -1,0 +1,3 @@
+//! Policy.
+#![no_std]
+#![forbid(unsafe_code)]
