@@ -1,3 +1,37 @@
-//! Engine.
+//! The brain of Holdfast: a write-back cache as a pure state machine.
+//!
+//! No clock, file, thread or socket: time is passed in, everything that happens is an [`Event`], everything that is to
+//! be done is in [`Actions`]. The engine moves names ([`SlotId`]), the shell moves bytes. The shell drives it so:
+//!
+//! ```text
+//! loop {                                   // one turn
+//!     for event in answers, operators, peers, requests (while actions.has_room(..)) {
+//!         engine.apply(now, event, &mut actions);
+//!     }
+//!     engine.tick(now, &mut actions);      // restores what must always hold
+//!     perform actions.copies, in order;
+//!     engine.commit();                     // publishes the headers of what was copied, frees what they replace
+//!     send ledger entries, words to peers, answers to operators; submit ios; push completions;
+//!     actions.clear();
+//! }
+//! ```
+//! A completion must not reach a client before `commit`: a header is published after its data is in the slot, and an
+//! acknowledgement follows both.
 #![no_std]
 #![forbid(unsafe_code)]
+
+extern crate alloc;
+
+mod action;
+mod event;
+mod geometry;
+mod header;
+mod limits;
+mod time;
+
+pub use action::*;
+pub use event::*;
+pub use geometry::*;
+pub use header::{Header, HeaderDamage, Identity, Status};
+pub use limits::*;
+pub use time::Instant;
