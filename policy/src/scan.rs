@@ -55,12 +55,8 @@ impl Search {
 }
 
 /// The index of the word that holds `line`.
-#[expect(
-    clippy::cast_possible_truncation,
-    reason = "a line below the length of a slice times 64 fits a usize"
-)]
 pub(crate) const fn word_of(line: u64) -> usize {
-    (line / FANOUT) as usize
+    usize_of(line / FANOUT)
 }
 
 /// The bit of `line` in its word.
