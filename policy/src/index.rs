@@ -53,11 +53,9 @@ impl<'a> DirtyIndex<'a> {
     /// # Panics
     /// If `words` are fewer than [`words_needed`](Self::words_needed) or in use, or `lines` exceeds [`Plane::LINES_MAX`].
     pub fn new(lines: u64, words: &'a [AtomicU64]) -> DirtyIndex<'a> {
-        let needed = Self::words_needed(lines);
-        assert!(words.len() >= needed, "an index of {lines} lines needs {needed} words, not {}", words.len());
-        let each = needed / PLANES;
-        let plane = |at: usize| PlaneWriter::new(lines, &words[at * each..(at + 1) * each]);
-        DirtyIndex { dirty: plane(0), failed: plane(1), busy: plane(2), reported: plane(3) }
+        let [dirty, failed, busy, reported] =
+            planes(lines, words).map(|words| PlaneWriter::new(lines, words));
+        DirtyIndex { dirty, failed, busy, reported }
     }
 
     /// A reader of the index, for any thread.
@@ -84,6 +82,26 @@ pub struct IndexReader<'a> {
     pub busy: Plane<'a>,
     /// Lines that the ledger durably holds as not stable.
     pub reported: Plane<'a>,
+}
+
+impl<'a> IndexReader<'a> {
+    /// A reader of the index of `lines` lines that a [`DirtyIndex`] keeps in `words`.
+    ///
+    /// # Panics
+    /// If `words` are fewer than [`DirtyIndex::words_needed`], or `lines` exceeds [`Plane::LINES_MAX`].
+    pub fn new(lines: u64, words: &'a [AtomicU64]) -> IndexReader<'a> {
+        let [dirty, failed, busy, reported] = planes(lines, words).map(|words| Plane::new(lines, words));
+        IndexReader { dirty, failed, busy, reported }
+    }
+}
+
+/// The storage of each plane: dirty, failed, busy, reported. Apart and not interleaved, since a mark changes one plane,
+/// and a plane that has no lines (failed, on a good day) then costs no memory.
+fn planes(lines: u64, words: &[AtomicU64]) -> [&[AtomicU64]; PLANES] {
+    let needed = DirtyIndex::words_needed(lines);
+    assert!(words.len() >= needed, "an index of {lines} lines needs {needed} words, not {}", words.len());
+    let each = needed / PLANES;
+    core::array::from_fn(|at| &words[at * each..(at + 1) * each])
 }
 
 /// Both faces of the index answer the same questions.
