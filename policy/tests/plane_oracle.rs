@@ -171,7 +171,7 @@ fn words_needed_counts_every_level() {
         assert_eq!(Plane::words_needed(lines), words, "{lines} lines");
     }
     // A tebibyte of lines of 4 KiB: 32 MiB, and 1/63 of it for the summaries.
-    assert_eq!(Plane::words_needed(1 << 28) * 8 >> 10, 33_288);
+    assert_eq!(Plane::words_needed(1 << 28) * 8 / 1024, 33_288);
     assert!(Plane::words_needed(Plane::LINES_MAX) > 1 << 36);
 }
 
