@@ -6,16 +6,18 @@ use crate::{Plane, PlaneWriter};
 
 const PLANES: usize = 4;
 
-/// Which lines of a volume's share on one reactor are dirty, failed, in flight and recorded: four planes, one writer.
+/// Which lines of a volume's share on one reactor are dirty, failed, in flight and recorded: four planes, one
+/// writer.
 ///
-/// The sweep, the operators' listings and the counters all read this index: there is no second truth beside it. Lines are
-/// the reactor's own lines of the volume, densely numbered, so that a set is never wider than what the reactor owns.
+/// The sweep, the operators' listings and the counters all read this index: there is no second truth beside
+/// it. Lines are the reactor's own lines of the volume, densely numbered, so that a set is never wider than
+/// what the reactor owns.
 ///
-/// Rejected: *one index shared by the reactors*: two of them race on a summary word, one clears what the other just
-/// raised, and a dirty run becomes invisible; locked instructions repair that at the price of a cache line that travels
-/// with every mark. *A skip list or a B-tree*: sorted too, but hundreds of nanoseconds a mark, and memory that must be
-/// allocated for a write. *A mutex*: an operator who lists a million extents would stop the core. *A queue of dirty
-/// slots*: no LBA order, so no long runs.
+/// Rejected: *one index shared by the reactors*: two of them race on a summary word, one clears what the
+/// other just raised, and a dirty run becomes invisible; locked instructions repair that at the price of a
+/// cache line that travels with every mark. *A skip list or a B-tree*: sorted too, but hundreds of
+/// nanoseconds a mark, and memory that must be allocated for a write. *A mutex*: an operator who lists a
+/// million extents would stop the core. *A queue of dirty slots*: no LBA order, so no long runs.
 #[derive(Debug)]
 pub struct DirtyIndex<'a> {
     /// Lines that need a write-back: dirty, or failed.
@@ -48,7 +50,8 @@ impl<'a> DirtyIndex<'a> {
         PLANES * Plane::words_needed(lines)
     }
 
-    /// The writer of a new, empty index of `lines` lines in `words`, which are all zero and have no other writer.
+    /// The writer of a new, empty index of `lines` lines in `words`, which are all zero and have no other
+    /// writer.
     ///
     /// # Panics
     /// If `words` are fewer than [`words_needed`](Self::words_needed) or in use, or `lines` exceeds [`Plane::LINES_MAX`].
@@ -71,7 +74,8 @@ impl<'a> DirtyIndex<'a> {
 
 /// A reader of a [`DirtyIndex`], for any thread and any time.
 ///
-/// The planes change one after the other: beside a busy writer, two of them may disagree about a line for a moment.
+/// The planes change one after the other: beside a busy writer, two of them may disagree about a line for a
+/// moment.
 #[derive(Clone, Copy, Debug)]
 pub struct IndexReader<'a> {
     /// Lines that need a write-back.
@@ -95,8 +99,8 @@ impl<'a> IndexReader<'a> {
     }
 }
 
-/// The storage of each plane: dirty, failed, busy, reported. Apart and not interleaved, since a mark changes one plane,
-/// and a plane that has no lines (failed, on a good day) then costs no memory.
+/// The storage of each plane: dirty, failed, busy, reported. Apart and not interleaved, since a mark changes
+/// one plane, and a plane that has no lines (failed, on a good day) then costs no memory.
 fn planes(lines: u64, words: &[AtomicU64]) -> [&[AtomicU64]; PLANES] {
     let needed = DirtyIndex::words_needed(lines);
     assert!(words.len() >= needed, "an index of {lines} lines needs {needed} words, not {}", words.len());
@@ -108,9 +112,11 @@ fn planes(lines: u64, words: &[AtomicU64]) -> [&[AtomicU64]; PLANES] {
 macro_rules! questions {
     ($index:ident) => {
         impl $index<'_> {
-            /// The first run, of at most `max` lines, of `want`ed lines that are not before `from`, after looking at no
-            /// more than `words_max` words that have dirty lines. Bounded, because no summary knows of lines that are
-            /// dirty *and not* something else: a million failures may lie in front of the one line that can be written.
+            /// The first run, of at most `max` lines, of `want`ed lines that are not before `from`, after
+            /// looking at no more than `words_max` words that have dirty (for a retry: failed) lines.
+            /// Bounded, because no summary knows of lines that are dirty *and not* something else: a million
+            /// failures may lie in front of the one line that can be written. The methods below look at as
+            /// many words as it takes.
             ///
             /// # Panics
             /// If `max` or `words_max` is 0.
@@ -155,7 +161,8 @@ macro_rules! questions {
                 self.next_unreported_run(from, 1).map(|run| run.first)
             }
 
-            /// The first run, of at most `max` lines, that the ledger does not hold yet. Panics if `max` is 0.
+            /// The first run, of at most `max` lines, that the ledger does not hold yet. Panics if `max` is
+            /// 0.
             pub fn next_unreported_run(&self, from: u64, max: u64) -> Option<Run> {
                 self.search(Want::Unreported, from, max, u64::MAX).found()
             }

@@ -77,7 +77,8 @@ fn readers_miss_nothing_that_stays() {
     assert_eq!(writer.count(), writer.iter().count() as u64);
 }
 
-/// A listing that holds its cursor while everything around it is cleared and set again still ends, and in order.
+/// A listing that holds its cursor while everything around it is cleared and set again still ends, and in
+/// order.
 #[test]
 fn a_listing_ends_while_the_writer_storms() {
     let words = storage();

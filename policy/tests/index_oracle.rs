@@ -139,7 +139,8 @@ proptest! {
     }
 }
 
-/// C8: a great many failures lie in front of the one line that can be written, and no turn may be spent on all of them.
+/// C8: a great many failures lie in front of the one line that can be written, and no turn may be spent on
+/// all of them.
 #[test]
 fn a_search_pauses_among_failures_and_arrives() {
     let lines = 300_000;

@@ -140,27 +140,57 @@ fn a_range_appears_a_word_at_a_time() {
     );
 }
 
-/// What the writer stored before it set a line (a slot's header) is seen by whoever sees the line.
-#[test]
-fn a_line_publishes_what_was_written_before_it() {
-    loom::model(|| {
+/// What the writer stored before it set `line` (a slot's header) is seen by whoever finds the line with
+/// `find`, whatever lines were set `before`.
+fn published(before: &'static [u64], line: u64, find: fn(Plane<'_>, u64) -> bool) {
+    loom::model(move || {
         let words = storage(Plane::words_needed(TWO_LEVELS));
         let header = Arc::new(AtomicU64::new(0));
         let mut writer = PlaneWriter::new(TWO_LEVELS, &words);
+        for line in before {
+            assert!(writer.set(*line));
+        }
         let (shared, seen) = (Arc::clone(&words), Arc::clone(&header));
         let reader = thread::spawn(move || {
-            let plane = Plane::new(TWO_LEVELS, &shared);
-            if plane.next(0).is_some() {
-                assert_eq!(seen.load(Relaxed), 7, "found by a scan, header not seen");
-            }
-            if plane.get(70) {
-                assert_eq!(seen.load(Relaxed), 7, "found by its bit, header not seen");
+            if find(Plane::new(TWO_LEVELS, &shared), line) {
+                assert_eq!(seen.load(Relaxed), 7, "line {line} found, its header not seen");
             }
         });
         header.store(7, Relaxed);
-        writer.set(70);
+        writer.set(line);
         reader.join().expect("the reader's assertions hold");
     });
+}
+
+#[test]
+fn a_line_found_by_its_bit_is_published() {
+    published(&[], 70, |plane, line| plane.get(line));
+}
+
+#[test]
+fn a_line_found_in_the_first_word_of_a_scan_is_published() {
+    published(&[], 3, |plane, line| plane.next(0) == Some(line));
+}
+
+#[test]
+fn a_line_found_through_a_summary_is_published() {
+    published(&[], 70, |plane, line| plane.next(0) == Some(line));
+}
+
+/// The summary was raised long ago for a neighbour and says nothing about this line: the word itself must.
+#[test]
+fn a_line_found_below_an_old_summary_is_published() {
+    published(&[70], 69, |plane, line| plane.next(0) == Some(line));
+}
+
+#[test]
+fn a_line_inside_a_run_is_published() {
+    published(&[70], 71, |plane, line| plane.next_run(0, 9).is_some_and(|run| run.end() > line));
+}
+
+#[test]
+fn the_end_of_a_run_of_set_lines_is_published() {
+    published(&[70], 71, |plane, line| plane.next_clear(70, 128).is_some_and(|clear| clear > line));
 }
 
 /// A line that can be written is found while its neighbours become dirty, busy and failed around it.

@@ -40,7 +40,8 @@ fn a_rule_without_a_class_is_named() {
     assert_eq!(Rules::new(&[rule(&[]), any]), Err(RulesError::Unreachable { rule: 0 }));
 }
 
-/// Four classes cannot use up eight rules, so that too many are always unreachable, too; what is said is the count.
+/// Four classes cannot use up eight rules, so that too many are always unreachable, too; what is said is the
+/// count.
 #[test]
 fn too_many_are_counted() {
     let error = Rules::new(&[rule(&ErrorClass::ALL); 9]).unwrap_err();

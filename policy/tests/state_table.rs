@@ -5,9 +5,10 @@ use holdfast_policy::{Cause, State};
 /// One letter a state, in the order of its number.
 const LETTERS: &str = "FILDWUCXK";
 
-/// A row a state, a column a cause in the order of `Cause::ALL`, `.` where nothing may happen:
-/// Accepted, Published, FillStarted, Filled, FillRefused, WriteBackStarted, WriteBackDone, WriteBackRefused,
-/// WriteBackDeferred, Stable, VerifierChanged, FlushRefused, Condemned, LossRecorded, Rescinded, Superseded, Evicted, Dropped.
+/// A row a state, a column a cause in the order of `Cause::ALL`, `.` where nothing may happen: Accepted,
+/// Published, FillStarted, Filled, FillRefused, WriteBackStarted, WriteBackDone, WriteBackRefused,
+/// WriteBackDeferred, Stable, VerifierChanged, FlushRefused, Condemned, LossRecorded, Rescinded, Superseded,
+/// Evicted, Dropped.
 const TABLE: [(State, &str); 9] = [
     (State::Free, "I.L..............."),
     (State::Incoming, ".D.............F.."),
@@ -35,8 +36,9 @@ fn every_cell_is_as_written() {
     }
 }
 
-/// C4 and M8 in the table: memory that holds acknowledged data is let go only because the data is stable, durably
-/// recorded as lost, or has something newer in its place. Only an `Incoming` slot was not acknowledged yet.
+/// C4 and M8 in the table: memory that holds acknowledged data is let go only because the data is stable,
+/// durably recorded as lost, or has something newer in its place. Only an `Incoming` slot was not
+/// acknowledged yet.
 #[test]
 fn data_leaves_only_by_four_doors() {
     let doors = [Cause::Stable, Cause::LossRecorded, Cause::Superseded, Cause::Dropped];
