@@ -76,11 +76,11 @@ impl State {
         }
     }
 
-    /// The state that follows when `cause` happens; `None` if it cannot happen in this state, which is a bug of the
-    /// caller, never of a peer.
+    /// The state that follows when `cause` happens; `None` if it cannot happen in this state, which is a bug
+    /// of the caller, never of a peer.
     ///
-    /// One edge asks more of the caller than the table can see: a `Writing` slot that was superseded goes to `Free`
-    /// only when its own device write has completed, since the device reads the slot until then.
+    /// One edge asks more of the caller than the table can see: a `Writing` slot that was superseded goes to
+    /// `Free` only when its own device write has completed, since the device reads the slot until then.
     pub const fn after(self, cause: Cause) -> Option<State> {
         let next = match (self, cause) {
             (State::Free, Cause::Accepted) => State::Incoming,
@@ -144,7 +144,8 @@ pub enum Cause {
     WriteBackDeferred,
     /// A device flush that began after the write completed succeeded, under the same verifier.
     Stable,
-    /// The device was reopened, reset or replaced: what it had accepted since its last good flush is in doubt.
+    /// The device was reopened, reset or replaced: what it had accepted since its last good flush is in
+    /// doubt.
     VerifierChanged,
     /// The device flush failed.
     FlushRefused,
