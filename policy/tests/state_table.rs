@@ -6,19 +6,18 @@ use holdfast_policy::{Cause, State};
 const LETTERS: &str = "FILDWUCXK";
 
 /// A row a state, a column a cause in the order of `Cause::ALL`, `.` where nothing may happen: Accepted,
-/// Published, FillStarted, Filled, FillRefused, WriteBackStarted, WriteBackDone, WriteBackRefused,
-/// WriteBackDeferred, Stable, VerifierChanged, FlushRefused, Condemned, LossRecorded, Rescinded, Superseded,
-/// Evicted, Dropped.
+/// Published, FillStarted, Filled, FillRefused, WriteBackStarted, WriteBackDone, WriteBackRefused, Inherited,
+/// WriteBackDeferred, Stable, VerifierChanged, Condemned, LossRecorded, Superseded, Evicted, Dropped.
 const TABLE: [(State, &str); 9] = [
-    (State::Free, "I.L..............."),
-    (State::Incoming, ".D.............F.."),
-    (State::Filling, "...CF..........F.."),
-    (State::Dirty, ".....W......K..F.F"),
-    (State::Writing, "......UXD......F.."),
-    (State::Unstable, ".........CDD...F.F"),
-    (State::Clean, "...............FFF"),
-    (State::Failed, ".....W......K..F.F"),
-    (State::Condemned, ".............FXF.."),
+    (State::Free, "I.L.............."),
+    (State::Incoming, ".D............F.."),
+    (State::Filling, "...CF.........F.."),
+    (State::Dirty, ".....W..X...K.F.F"),
+    (State::Writing, "......UX.D....F.."),
+    (State::Unstable, "..........CD..F.F"),
+    (State::Clean, "..............FFF"),
+    (State::Failed, ".....W......K.F.F"),
+    (State::Condemned, ".............FF.F"),
 ];
 
 fn letter(state: Option<State>) -> char {
