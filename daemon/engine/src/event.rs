@@ -1,6 +1,7 @@
 //! What can happen: everything the engine is told arrives as one of these.
 
 use crate::{Instant, LedgerSeq};
+use alloc::boxed::Box;
 use holdfast_policy::{ClassSet, Rules};
 
 /// Names a volume on every reactor alike.
@@ -199,7 +200,7 @@ pub enum Command {
     /// Replace the rules and the budget.
     SetPolicy {
         /// The new rules.
-        rules: Rules,
+        rules: Box<Rules>,
     },
     /// Put a loss on record again that the ledger has from an earlier run, before the first request.
     RestoreLoss {
