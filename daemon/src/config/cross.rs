@@ -115,6 +115,9 @@ fn set_budgets(reader: &Reader<'_>, settings: &mut Settings, budgets: &[Option<B
         settings.volumes[at].budget_bytes = to_bytes(asked);
         explicit += u128::from(asked);
     }
+    if !reader.is_content() {
+        return;
+    }
     let open = budgets.iter().filter(|budget| budget.is_none()).count() as u64;
     let needed = explicit + u128::from(open * least);
     if needed > u128::from(most) {
@@ -123,7 +126,7 @@ fn set_budgets(reader: &Reader<'_>, settings: &mut Settings, budgets: &[Option<B
     }
     let left = most - u64::try_from(explicit).expect("not above `most`");
     for (at, _) in budgets.iter().enumerate().filter(|(_, budget)| budget.is_none()) {
-        settings.volumes[at].budget_bytes = to_bytes((left / open).min(slots / 2).max(least));
+        settings.volumes[at].budget_bytes = to_bytes((left / open).min(slots / 2));
     }
 }
 

@@ -71,7 +71,7 @@ keys! {
     "limits.sessions_max" "integer" "sessions" "64" "1 to 1024"
         "Clients connected at a time. Each costs up to `session_bytes_max`, locked.";
     "limits.queue_depth_max" "integer" "requests" "256" "a power of two, 8 to 4096"
-        "Requests of one session in flight on one reactor. Costs 96 bytes each.";
+        "Requests of one session in flight on one reactor. Each costs a descriptor of 64 bytes and a completion, locked.";
     "limits.request_bytes_max" "size" "bytes" "\"1MiB\"" "a multiple of 64KiB, up to 1MiB"
         "The largest read or write. Every budget and the reserve hold at least twice as much, on each reactor.";
     "limits.session_bytes_max" "size" "bytes" "\"16MiB\"" "a multiple of 1MiB, up to 1GiB, one largest request for each reactor"
@@ -95,7 +95,7 @@ keys! {
     "volume.backing.kind" "`block`, `file`" "-" "required" "-"
         "A block device or a regular file.";
     "volume.backing.path" "path" "-" "required" "absolute, unique"
-        "The device's node or the file. Whole devices are known by their identity afterwards, not by this path.";
+        "The device's node or the file.";
     "volume.backing.size" "size" "bytes" "none" "a multiple of 4KiB, up to 1PiB"
         "Of a file: its size. Left out, it is as found; needed with `create`.";
     "volume.backing.create" "boolean" "-" "false" "-"
@@ -131,7 +131,7 @@ keys! {
     "volume.clients.gids" "list of integers" "group ids" "[]" "0 to 4294967294, at most 256"
         "Groups that may: a process' own group, not its supplementary ones.";
     "volume.read_only" "boolean" "-" "false" "-"
-        "Whether writes, write-zeroes and discards are refused with EROFS.";
+        "Whether writes, write-zeroes and discards are refused.";
     "volume.on_failure" "list of tables" "-" "[]" "at most 4 that are ever used"
         "What happens to data that the disk refused. The first rule that names an error's class is the one for it; a class without a rule is held until pressure.";
     "volume.on_failure.class" "list of `transient`, `space`, `medium`, `gone`, or `any`" "-" "required" "-"
