@@ -2,6 +2,7 @@
 
 use super::effective::causes;
 use super::quantity::{bytes_in_words, share, time};
+use super::read_daemon::HUGE_PAGE_BYTES;
 use super::settings::{Backing, Idle, Settings, VolumeSettings};
 use holdfast_engine::{FlushOnFailure, Mode};
 use holdfast_policy::{DirtyIndex, ErrorClass, Policy, Rule};
@@ -26,16 +27,23 @@ fn write_report(out: &mut String, settings: &Settings) -> fmt::Result {
     };
     writeln!(out, "reactors   {}, {pinned}, {idle}", daemon.reactors)?;
     let slots = settings.slots_a_reactor();
+    let pages = arena.size_bytes / HUGE_PAGE_BYTES;
     writeln!(out, "cache      {} in {}", bytes_in_words(arena.size_bytes), arena.path.display())?;
+    writeln!(out, "           {pages} huge pages of 2 MiB, if it is on hugetlbfs")?;
     writeln!(out, "           {slots} lines of {} bytes on each reactor", arena.line_bytes)?;
     writeln!(out, "           {} lines of each are the reserve", settings.reserve_slots())?;
-    let index = index_bytes(settings);
-    writeln!(out, "overhead   headers {}", bytes_in_words(settings.header_bytes()))?;
-    writeln!(out, "           maps    {}", bytes_in_words(settings.map_bytes()))?;
     writeln!(
         out,
-        "           indexes {} if every line of every volume of known size was written",
-        bytes_in_words(index)
+        "overhead   headers {}, part of the cache's memory",
+        bytes_in_words(settings.header_bytes())
+    )?;
+    writeln!(out, "           maps    {}", bytes_in_words(settings.map_bytes()))?;
+    let (index, tebibyte) = (index_bytes(settings), index_bytes_of(settings, 1 << 40));
+    writeln!(out, "           indexes {} for the volumes of known size,", bytes_in_words(index))?;
+    writeln!(
+        out,
+        "                   {} for each TiB of others, as it is written",
+        bytes_in_words(tebibyte)
     )?;
     let limits = &settings.limits;
     let sessions = u64::from(limits.sessions_max) * limits.session_bytes_max;
@@ -55,7 +63,7 @@ fn write_report(out: &mut String, settings: &Settings) -> fmt::Result {
 fn write_volume(out: &mut String, settings: &Settings, volume: &VolumeSettings) -> fmt::Result {
     let lines = settings.budget_slots(volume) * u64::from(settings.daemon.reactors);
     writeln!(out, "\nvolume {}", volume.name)?;
-    writeln!(out, "  backing  {}", backing(&volume.backing))?;
+    writeln!(out, "  backing    {}", backing(&volume.backing))?;
     let mode = match volume.mode {
         Mode::WriteBack => "once they are in the cache",
         Mode::WriteThrough => "once the device has accepted them",
@@ -65,27 +73,31 @@ fn write_volume(out: &mut String, settings: &Settings, volume: &VolumeSettings) 
     } else {
         format!("are acknowledged {mode}")
     };
-    writeln!(out, "  writes   {access}")?;
-    writeln!(out, "  budget   {lines} lines, {}", bytes_in_words(volume.budget_bytes))?;
+    writeln!(out, "  writes     {access}")?;
+    writeln!(out, "  budget     {lines} lines, {}", bytes_in_words(volume.budget_bytes))?;
     let (from, after) = (share(volume.write_back_from), time(volume.write_back_after_ms));
-    writeln!(out, "  sweep    above {from} of the budget, or after {after}")?;
+    writeln!(out, "  sweep      above {from} of the budget, or after {after}")?;
     let clients = &volume.clients;
-    writeln!(out, "  clients  root, the daemon's user, users {:?}, groups {:?}", clients.uids, clients.gids)?;
+    writeln!(
+        out,
+        "  clients    root, the daemon's user, users {:?}, groups {:?}",
+        clients.uids, clients.gids
+    )?;
     match volume.flush_on_failure {
         FlushOnFailure::Report => {
-            writeln!(out, "  flush    that cannot succeed answers at once with the error")?
+            writeln!(out, "  flush      that cannot succeed answers at once with the error")?
         }
         FlushOnFailure::Stall { timeout_ms } => {
             writeln!(
                 out,
-                "  flush    that cannot succeed waits up to {} (at most {} a session)",
+                "  flush      that cannot succeed waits up to {} (at most {} a session)",
                 time(timeout_ms),
                 volume.parked_flushes_max
             )?;
         }
     }
     for class in ErrorClass::ALL {
-        writeln!(out, "  {:9}{}", class.name(), in_words(volume.rules.for_class(class)))?;
+        writeln!(out, "  {:11}{}", class.name(), in_words(volume.rules.for_class(class)))?;
     }
     Ok(())
 }
@@ -130,14 +142,18 @@ fn in_words(rule: &Rule) -> String {
     format!("{fate}; tried again {on}, every {} to {}", time(rule.retry.first_ms), time(rule.retry.max_ms))
 }
 
-/// Bytes of the dirty indexes of the volumes whose size the configuration says.
+/// Bytes of the dirty indexes of the volumes whose size the configuration says; they count as they are touched.
 fn index_bytes(settings: &Settings) -> u64 {
     let size = |volume: &VolumeSettings| match volume.backing {
-        Backing::File { size_bytes, .. } => size_bytes.unwrap_or(0),
-        Backing::Block { .. } => 0,
+        Backing::File { size_bytes, .. } => size_bytes,
+        Backing::Block { .. } => None,
     };
-    let lines = settings.volumes.iter().map(|volume| size(volume).div_ceil(settings.arena.line_bytes.into()));
-    lines.map(|lines| DirtyIndex::words_needed(lines) as u64 * 8).sum()
+    settings.volumes.iter().filter_map(size).map(|bytes| index_bytes_of(settings, bytes)).sum()
+}
+
+fn index_bytes_of(settings: &Settings, volume_bytes: u64) -> u64 {
+    let lines = volume_bytes.div_ceil(settings.arena.line_bytes.into());
+    DirtyIndex::words_needed(lines) as u64 * 8
 }
 
 /// What is possible and may not be what was meant, each with what it costs.

@@ -1,7 +1,7 @@
 //! What only shows when everything is known: whether the values fit together, and what the budgets amount to.
 
 use super::quantity::{bytes_in_words, exact};
-use super::read_daemon::HUGE_PAGE_BYTES;
+use super::read_daemon::{ARENA_BYTES_MAX, HUGE_PAGE_BYTES};
 use super::read_volume::{Budget, Draft};
 use super::section::Reader;
 use super::settings::{ArenaSettings, DaemonSettings, DebugSettings, LimitSettings, Settings};
@@ -20,7 +20,7 @@ pub(super) fn settings(
     let mut settings = Settings { daemon, arena, limits, volumes, debug };
     sockets(reader, &settings);
     session(reader, &settings);
-    if arena_divides(reader, &settings) && arena_suffices(reader, &settings) {
+    if arena_suffices(reader, &settings) {
         set_budgets(reader, &mut settings, &budgets);
     }
     reader.is_content().then_some(settings)
@@ -49,44 +49,48 @@ fn session(reader: &Reader<'_>, settings: &Settings) {
     }
 }
 
-/// Every reactor gets the same whole number of huge pages.
-fn arena_divides(reader: &Reader<'_>, settings: &Settings) -> bool {
-    let reactors = u64::from(settings.daemon.reactors);
-    let (size, multiple) = (settings.arena.size_bytes, HUGE_PAGE_BYTES * reactors);
-    if size.is_multiple_of(multiple) {
+/// The reserve and the least budget of every volume fit.
+fn arena_suffices(reader: &Reader<'_>, settings: &Settings) -> bool {
+    let needed = needed_slots(settings);
+    let slots = settings.slots_a_reactor();
+    if slots >= needed {
         return true;
     }
-    let below = (size - size % multiple).max(multiple);
-    let message = format!("{} is no multiple of 2MiB for each of {reactors} reactors", bytes_in_words(size));
-    let help = format!("the nearest are {:?} and {:?}", exact(below), exact(below + multiple));
+    let (reactors, volumes) = (settings.daemon.reactors, settings.volumes.len());
+    let message = format!(
+        "{} give each of {reactors} reactors {slots} lines; the reserve and {volumes} volume(s) need {needed}: each must \
+         hold the largest request twice",
+        bytes_in_words(settings.arena.size_bytes)
+    );
+    let help = match smallest_arena(settings) {
+        Some(bytes) => format!("write {:?} or more, or lower limits.request_bytes_max", exact(bytes)),
+        None => "lower limits.request_bytes_max or daemon.reactors".to_owned(),
+    };
     reader.refuse_key("arena.size", message, help);
     false
 }
 
-/// The reserve and the least budget of every volume fit.
-fn arena_suffices(reader: &Reader<'_>, settings: &Settings) -> bool {
-    let (slots, volumes) = (settings.slots_a_reactor(), settings.volumes.len() as u64);
-    let least = settings.least_slots();
-    let needed = u64::from(settings.reserve_slots()) + volumes * least;
-    if slots >= needed {
-        return true;
+/// Slots of one reactor that the reserve and the least budgets take.
+fn needed_slots(settings: &Settings) -> u64 {
+    u64::from(settings.reserve_slots()) + settings.volumes.len() as u64 * settings.least_slots()
+}
+
+/// The smallest possible arena that suffices, by halving the distance between one that does not and one that does.
+fn smallest_arena(settings: &Settings) -> Option<u64> {
+    let mut settings = settings.clone();
+    let mut suffices = |pages: u64| {
+        settings.arena.size_bytes = pages * HUGE_PAGE_BYTES;
+        settings.slots_a_reactor() >= needed_slots(&settings)
+    };
+    let (mut short, mut enough) = (0, ARENA_BYTES_MAX / HUGE_PAGE_BYTES);
+    if !suffices(enough) {
+        return None;
     }
-    let (reactors, line) = (u64::from(settings.daemon.reactors), u64::from(settings.arena.line_bytes));
-    // The reserve grows with the size: what is left of 1000 parts must hold the volumes.
-    let free_parts = 1000 - u64::from(settings.limits.reserve);
-    let wanted = (volumes * least * 1000).div_ceil(free_parts).max((volumes + 1) * least) + 1;
-    let size = (wanted * line).next_multiple_of(HUGE_PAGE_BYTES) * reactors;
-    let message = format!(
-        "{slots} lines on each of {reactors} reactors are fewer than the {needed} that the reserve ({}) and {volumes} \
-         volume(s) of {least} need: each must hold the largest request twice",
-        settings.reserve_slots()
-    );
-    reader.refuse_key(
-        "arena.size",
-        message,
-        format!("write {:?} or more, or lower limits.request_bytes_max", exact(size)),
-    );
-    false
+    while short + 1 < enough {
+        let middle = short.midpoint(enough);
+        if suffices(middle) { enough = middle } else { short = middle }
+    }
+    Some(enough * HUGE_PAGE_BYTES)
 }
 
 /// Turns budgets into bytes. Together they never exceed what the reserve leaves.

@@ -1,8 +1,10 @@
 //! What follows from the settings: slots, reserves, budgets and memory, each computed here and nowhere else.
 
+use super::read_daemon::HUGE_PAGE_BYTES;
 use super::settings::{LimitSettings, Settings, VolumeSettings};
-use holdfast_engine::{Limits, RUN_LINES_MAX};
+use holdfast_engine::{Header, Limits, RUN_LINES_MAX};
 
+const HEADER_BYTES: u64 = size_of::<Header>() as u64;
 /// Entries on their way to the ledger at most, on one reactor: four of the ledger's usual group commits.
 const LEDGER_ENTRIES_MAX: usize = 4096;
 /// Requests that one turn takes up at most. A turn of hits stays below 50 us.
@@ -11,9 +13,20 @@ const REQUESTS_A_TURN: usize = 64;
 const STEPS_A_TURN: usize = 256;
 
 impl Settings {
-    /// Slots of one reactor. All reactors have as many.
+    /// Slots of one reactor; all have as many. An arena on pages of 4 KiB has this many and a few more; one on pages
+    /// of 1 GiB may have fewer, so whoever opens an arena holds what it has against this.
     pub fn slots_a_reactor(&self) -> u64 {
-        self.arena.size_bytes / u64::from(self.daemon.reactors) / u64::from(self.arena.line_bytes)
+        self.shares_on(HUGE_PAGE_BYTES).1
+    }
+
+    /// How an arena on pages of `page_bytes` divides: the bytes of one reactor's headers, and its slots. One page is the
+    /// superblock; of what each reactor gets, headers and slots take whole pages.
+    pub(super) fn shares_on(&self, page_bytes: u64) -> (u64, u64) {
+        let line = u64::from(self.arena.line_bytes);
+        let share = self.arena.size_bytes.saturating_sub(page_bytes) / u64::from(self.daemon.reactors);
+        let header_bytes = (share / (line + HEADER_BYTES) * HEADER_BYTES).next_multiple_of(page_bytes);
+        let slot_bytes = share.saturating_sub(header_bytes) / page_bytes * page_bytes;
+        (header_bytes, (slot_bytes / line).min(header_bytes / HEADER_BYTES))
     }
 
     /// Slots of one reactor that data which is not clean can never take: `limits.reserve`, or what the largest request
@@ -45,9 +58,9 @@ impl Settings {
         self.slots_a_reactor().saturating_sub(u64::from(self.reserve_slots()))
     }
 
-    /// Bytes of all headers: 32 for each slot.
+    /// Bytes of all headers, 32 for each slot. They are part of the arena's size.
     pub fn header_bytes(&self) -> u64 {
-        self.slots_a_reactor() * u64::from(self.daemon.reactors) * 32
+        self.slots_a_reactor() * u64::from(self.daemon.reactors) * HEADER_BYTES
     }
 
     /// Bytes of all maps: a power of two of buckets filled to 7/8 at most, of a slot number and a tag byte each.

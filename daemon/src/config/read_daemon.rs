@@ -13,7 +13,7 @@ pub(super) const REACTORS_MAX: u32 = 64;
 /// A huge page: the unit of the arena.
 pub(super) const HUGE_PAGE_BYTES: u64 = 2 << 20;
 /// A slot has a 32-bit number: 2^31 slots of 4 KiB, all on one reactor, leave half of the numbers unused.
-const ARENA_BYTES_MAX: u64 = 8 << 40;
+pub(super) const ARENA_BYTES_MAX: u64 = 8 << 40;
 
 /// `[daemon]`.
 pub(super) fn daemon(root: &mut Section<'_>) -> DaemonSettings {

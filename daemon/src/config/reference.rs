@@ -61,8 +61,8 @@ keys! {
     "arena" "table" "-" "{}" "-" "The cache's memory.";
     "arena.path" "path" "-" "\"/dev/hugepages/holdfast\"" "absolute, on hugetlbfs or tmpfs"
         "The folder of the arena's files, which outlive the daemon. On tmpfs it works without huge pages, slower, and memory may be swapped.";
-    "arena.size" "size" "bytes" "\"1GiB\"" "a multiple of 2MiB for each reactor, up to 8TiB"
-        "Memory of all cached lines. Headers and map come on top: about 1.1% with lines of 4KiB. GiB counts in 1024s, GB in thousands (and is then rarely a multiple).";
+    "arena.size" "size" "bytes" "\"1GiB\"" "a multiple of 2MiB, up to 8TiB"
+        "Memory of the arena's files: as many huge pages must be free. Headers take 0.8% of it with lines of 4KiB; maps and indexes, another 0.5% at most, come on top. GiB counts in 1024s, GB in thousands (and is then rarely a multiple).";
     "arena.line" "size" "bytes" "\"4KiB\"" "4KiB, 8KiB, 16KiB"
         "The cache's unit. Larger lines cost less memory for headers and more for small random writes.";
     "arena.stripe" "size" "bytes" "\"1MiB\"" "a power of two, 1MiB to 1GiB"
@@ -110,7 +110,7 @@ keys! {
         "Memory that data of this volume which is not on stable media may take. Left out: an equal share of what explicit budgets leave, at most half of the cache. Bytes are rounded down to whole lines of each reactor.";
     "volume.flush_on_failure" "table, or `report`, `stall`" "-" "\"report\"" "-"
         "What a flush does that cannot succeed now.";
-    "volume.flush_on_failure.kind" "`report`, `stall`" "-" "\"report\"" "-"
+    "volume.flush_on_failure.kind" "`report`, `stall`" "-" "required" "-"
         "`report`: answers at once with the error. `stall`: waits for the cause to go away, as a VM that should pause would want it, and answers with the error after `timeout`.";
     "volume.flush_on_failure.timeout" "time" "-" "\"5m\"" "1s to 1day"
         "Of a stall: how long. Longer than the client's own time-out makes it believe that the disk hangs.";

@@ -3,7 +3,7 @@
 use super::nearest::nearest;
 use super::node::Node;
 use super::problem::Problem;
-use super::reference::reference;
+use super::reference::{KeyDoc, reference};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -63,7 +63,6 @@ impl<'t> Reader<'t> {
 }
 
 /// A key's path without the positions in lists.
-#[cfg(test)]
 pub(super) fn without_positions(path: &str) -> String {
     let mut inside = false;
     path.chars()
@@ -164,18 +163,18 @@ impl<'r> Section<'r> {
         }
     }
 
+    /// What to do about an unknown key: what it resembles, whose it is, or, if it belongs here with another `kind`, what
+    /// this one has.
     fn advice(&self, key: &str) -> String {
         if let Some(near) = nearest(key, self.known.iter().copied()) {
             return format!("did you mean `{near}`?");
         }
-        let homes: Vec<&str> = reference()
-            .iter()
-            .filter_map(|doc| doc.key.rsplit_once('.'))
-            .filter(|(_, last)| *last == key)
-            .map(|(home, _)| home)
-            .collect();
-        if let Some(home) = homes.first() {
-            return format!("`{key}` belongs to `{home}`");
+        let home = without_positions(&self.path);
+        let last_of =
+            |doc: &KeyDoc| doc.key.rsplit_once('.').filter(|(_, last)| *last == key).map(|(home, _)| home);
+        let homes: Vec<&str> = reference().iter().filter_map(last_of).collect();
+        if let (Some(other), false) = (homes.first(), homes.contains(&home.as_str())) {
+            return format!("`{key}` belongs to `{other}`");
         }
         format!("known here: {}", self.known.join(", "))
     }

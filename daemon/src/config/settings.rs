@@ -55,7 +55,7 @@ pub enum Idle {
 pub struct ArenaSettings {
     /// The folder of the arena's files, on hugetlbfs or tmpfs (default `/dev/hugepages/holdfast`).
     pub path: PathBuf,
-    /// Bytes of all slots together: a multiple of 2 MiB for each reactor (default 1 GiB). Headers and map come on top.
+    /// Bytes of all files together, headers included: a multiple of 2 MiB, up to 8 TiB (default 1 GiB).
     pub size_bytes: u64,
     /// Bytes of a line: 4, 8 or 16 KiB (default 4 KiB).
     pub line_bytes: u32,

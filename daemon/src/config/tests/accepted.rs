@@ -120,7 +120,8 @@ fn budgets_left_out_share_equally_what_the_others_leave() {
         )
     };
     let alone = accept(&volume("a", ""));
-    assert_eq!(alone.volumes[0].budget_bytes, 512 << 20, "one volume takes half, not all");
+    let half = alone.slots_a_reactor() / 2;
+    assert_eq!(alone.volumes[0].budget_bytes, half * 4096, "one volume takes half, not all");
     let text = volume("a", "budget = \"50%\"") + &volume("b", "") + &volume("c", "");
     let settings = accept(&text);
     let slots: Vec<u64> = settings.volumes.iter().map(|volume| settings.budget_slots(volume)).collect();
@@ -168,5 +169,25 @@ fn root_the_daemon_and_who_is_listed_may_open_a_volume() {
         [(0, 0, true), (100, 1, true), (7, 1, true), (8, 9, true), (8, 7, false), (9, 1, false)]
     {
         assert_eq!(clients.admit(uid, gid, daemon_uid), admitted, "uid {uid} gid {gid}");
+    }
+}
+
+/// Budgets are computed for huge pages; where the arena ends up on smaller ones they must fit, too.
+#[test]
+fn an_arena_on_small_pages_has_at_least_the_slots_of_one_on_huge_pages() {
+    for (reactors, line) in [(1, "4KiB"), (3, "8KiB"), (12, "16KiB"), (64, "4KiB")] {
+        for pages in [600u64, 601, 777, 1024, 4097, 1 << 20] {
+            let text = format!(
+                "[daemon]\nreactors = {reactors}\n[limits]\nsession_bytes_max = \"64MiB\"\n\
+                 [arena]\nsize = {}\nline = \"{line}\"\n{MINIMAL}",
+                pages << 21
+            );
+            let settings = accept(&text);
+            let (header_bytes, slots) = settings.shares_on(4096);
+            assert!(slots >= settings.slots_a_reactor(), "{reactors} reactors, {line}, {pages} pages");
+            let lines = slots * u64::from(settings.arena.line_bytes);
+            assert!((header_bytes + lines) * reactors + 4096 <= settings.arena.size_bytes);
+            assert!(header_bytes >= slots * 32);
+        }
     }
 }

@@ -9,13 +9,15 @@ fn the_report_has_the_numbers_that_an_operator_plans_with() {
     for line in [
         "reactors   2, pinned to CPUs [2, 3], sleep when idle",
         "cache      1073741824 bytes (1.0 GiB) in /dev/hugepages/holdfast",
-        "131072 lines of 4096 bytes on each reactor",
-        "6553 lines of each are the reserve",
-        "headers 8388608 bytes (8.0 MiB)",
+        "512 huge pages of 2 MiB",
+        "129536 lines of 4096 bytes on each reactor",
+        "6476 lines of each are the reserve",
+        "headers 8290304 bytes (7.9 MiB)",
         "maps    2621440 bytes (2.5 MiB)",
+        "indexes 0 bytes for the volumes of known size",
         "volume vm1",
-        "budget   65536 lines, 268435456 bytes (256.0 MiB)",
-        "space    held; from 90% of the budget writes wait, after 30s the oldest failure is given up; tried again on timer, \
+        "budget     65536 lines, 268435456 bytes (256.0 MiB)",
+        "space      held; from 90% of the budget writes wait, after 30s the oldest failure is given up; tried again on timer, \
          flush, overwrite, every 100ms to 30s",
     ] {
         assert!(report.contains(line), "{line:?} is not in:\n{report}");
