@@ -1,5 +1,6 @@
 //! What is wrong with a configuration, where, and what would do.
 
+use super::section::PROBLEMS_MAX;
 use std::fmt;
 use std::ops::Range;
 
@@ -99,7 +100,7 @@ pub enum ConfigError {
     Refused {
         /// The file, or what it was called.
         name: String,
-        /// Everything that is wrong with it, in the order of the lines; never empty.
+        /// Everything that is wrong with it, in the order of the lines: 1 to 100 problems.
         problems: Vec<Problem>,
     },
 }
@@ -115,7 +116,8 @@ impl fmt::Display for Listing<'_> {
             problem.render(self.name, f)?;
             f.write_str("\n\n")?;
         }
+        let more = if self.problems.len() == PROBLEMS_MAX { ", and no more were looked for" } else { "" };
         let plural = if self.problems.len() == 1 { "" } else { "s" };
-        write!(f, "{}: refused, {} problem{plural}", self.name, self.problems.len())
+        write!(f, "{}: refused, {} problem{plural}{more}", self.name, self.problems.len())
     }
 }

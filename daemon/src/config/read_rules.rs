@@ -43,6 +43,7 @@ pub(super) fn rules(volume: &mut Section<'_>) -> Option<Rules> {
     }
     match (Rules::new(&rules), list) {
         (Ok(rules), _) => Some(rules),
+        // Whatever the policy crate refuses beyond what was checked above.
         (Err(error), Some(node)) => {
             node.refuse(error.to_string(), "change the rule that is named");
             None
@@ -66,17 +67,13 @@ fn rule(mut section: Section<'_>) -> Option<Rule> {
         r#"write policy = { kind = "hold-until-pressure" }, "hold-forever" or "evict-immediately""#,
     );
     let policy = policy_node.and_then(|node| policy(&node));
-    let retry_path = format!("{}.retry.on", section.path());
     let (retry, on_node) = retry(&mut section);
     section.finish();
     if let (Some(Policy::EvictImmediately(_)), Some(node)) = (policy, on_node)
-        && !retry.is_automatic()
+        && node.value.as_array().is_some_and(|causes| causes.is_empty())
     {
         let help = r#"allow at least one of "timer", "flush", "overwrite""#;
-        node.refuse(
-            format!("{retry_path} is empty and evict-immediately gives nothing up before a second attempt"),
-            help,
-        );
+        node.refuse("is empty, and evict-immediately gives nothing up before a second attempt", help);
         return None;
     }
     Some(Rule { classes: classes?, policy: policy?, retry })
@@ -162,11 +159,8 @@ fn retry<'r>(rule: &mut Section<'r>) -> (Retry, Option<Node<'r>>) {
     let mut section = rule.section("retry");
     let mut retry = Retry::default();
     let on_node = section.take("on");
-    if let Some(node) = &on_node {
-        retry = Retry { on_timer: false, on_flush: false, on_overwrite: false, ..retry };
-        for node in node.list(r#"["timer", "flush", "overwrite"]"#).unwrap_or_default() {
-            allow(&node, &mut retry);
-        }
+    if let Some(causes) = on_node.as_ref().and_then(causes) {
+        retry = Retry { on_timer: causes[0], on_flush: causes[1], on_overwrite: causes[2], ..retry };
     }
     let first = section.take("first").and_then(|node| node.duration_ms(10..=HOUR_MS));
     let max_node = section.take("max");
@@ -182,14 +176,19 @@ fn retry<'r>(rule: &mut Section<'r>) -> (Retry, Option<Node<'r>>) {
     (retry, on_node)
 }
 
-fn allow(node: &Node<'_>, retry: &mut Retry) {
-    let set: Option<fn(&mut Retry) -> &mut bool> = node.choice::<fn(&mut Retry) -> &mut bool>(&[
-        ("timer", |retry| &mut retry.on_timer),
-        ("flush", |retry| &mut retry.on_flush),
-        ("overwrite", |retry| &mut retry.on_overwrite),
-    ]);
-    let Some(set) = set else { return };
-    if std::mem::replace(set(retry), true) {
-        node.refuse("is named twice", "remove it");
+/// Whether timer, flush and overwrite are in the list; `None` if something in it is refused.
+fn causes(node: &Node<'_>) -> Option<[bool; 3]> {
+    let mut causes = [false; 3];
+    let mut is_whole = true;
+    for node in node.list(r#"["timer", "flush", "overwrite"]"#)? {
+        let Some(cause) = node.choice(&[("timer", 0), ("flush", 1), ("overwrite", 2)]) else {
+            is_whole = false;
+            continue;
+        };
+        if std::mem::replace(&mut causes[cause], true) {
+            node.refuse("is named twice", "remove it");
+            is_whole = false;
+        }
     }
+    is_whole.then_some(causes)
 }

@@ -9,6 +9,9 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use toml::de::{DeTable, DeValue};
 
+/// More than that and it is another kind of file; nobody reads on, and each one costs a copy of its line.
+pub(super) const PROBLEMS_MAX: usize = 100;
+
 /// Reads one file: remembers which keys were asked for and what was refused.
 ///
 /// A refused value yields `None` and reading goes on, so that one run finds every problem; whoever gets `None` may
@@ -25,7 +28,7 @@ impl<'t> Reader<'t> {
         Reader { text, problems: RefCell::default(), asked: RefCell::default() }
     }
 
-    /// Records a problem of `key` at the bytes `span`.
+    /// Records a problem of `key` at the bytes `span`, unless there are [`PROBLEMS_MAX`] already.
     pub(super) fn refuse(
         &self,
         key: &str,
@@ -33,6 +36,9 @@ impl<'t> Reader<'t> {
         message: impl Into<String>,
         help: impl Into<String>,
     ) {
+        if self.problems.borrow().len() >= PROBLEMS_MAX {
+            return;
+        }
         let problem = Problem::new(self.text, key, span.clone(), message.into(), help.into());
         self.problems.borrow_mut().push((span.start, problem));
     }
@@ -107,11 +113,6 @@ impl<'r> Section<'r> {
             table,
             known: Vec::new(),
         }
-    }
-
-    /// The section's own key, as messages call it.
-    pub(super) fn path(&self) -> &str {
-        &self.path
     }
 
     /// The value of `key`, if it is there. Asking makes the key known.

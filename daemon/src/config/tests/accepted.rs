@@ -61,6 +61,12 @@ fn policy_name(policy: Policy) -> &'static str {
 }
 
 #[test]
+fn a_file_on_disk_is_what_its_text_is() {
+    let path = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../configs/default.toml"));
+    assert_eq!(crate::config::load(&path).expect("accepted"), accept(EXAMPLES[0].1));
+}
+
+#[test]
 fn everything_that_can_be_said_reads_back_the_same() {
     let text = r#"
 [daemon]

@@ -59,7 +59,7 @@ const MISTAKES: &[Mistake] = &[
     above("[daemon]\nreactors = 0\n", 2, "daemon.reactors", "0 is not within 1 to 64", "nearest is 1"),
     above("[daemon]\ncores = [2, 3]\nreactors = 3\n", 3, "daemon.reactors", "3 reactors and 2 cores", "write 2"),
     above("[daemon]\nidle = \"spinn\"\n", 2, "daemon.idle", "\"spinn\" is not possible", "did you mean \"spin\"?"),
-    above("[daemon]\nstate_dir = \"state\"\n", 2, "daemon.state_dir", "no", "from the root on"),
+    above("[daemon]\nstate_dir = \"state\"\n", 2, "daemon.state_dir", "\"state\" is not an absolute path", "from the root on"),
     above("[daemon]\nsocket_mode = 660\n", 2, "daemon.socket_mode", "not an octal file mode", "0o660"),
     above("[daemon]\nsocket_mode = \"0888\"\n", 2, "daemon.socket_mode", "not an octal file mode", "\"0660\""),
     above("[daemon]\nadmin_socket = \"/run/holdfast/holdfast.sock\"\n", 2, "daemon.admin_socket", "the clients' socket, too", "of their own"),
@@ -182,6 +182,23 @@ fn all_problems_are_found_at_once_in_the_order_of_the_file() {
     ];
     let expected: Vec<(usize, String)> = expected.map(|(line, key)| (line, key.to_owned())).to_vec();
     assert_eq!(found, expected);
+}
+
+#[test]
+fn a_file_of_another_kind_is_given_up_after_a_hundred_problems() {
+    let text: String = (0..1000).map(|at| format!("key{at} = 1\n")).collect();
+    assert_eq!(problems(&text).len(), 100);
+    let error = parse(&text, "other.toml").expect_err("refused").to_string();
+    assert!(error.ends_with("other.toml: refused, 100 problems, and no more were looked for"), "{error}");
+}
+
+/// A misspelt cause is one problem; that no cause is left is none.
+#[test]
+fn a_misspelt_cause_is_not_also_an_empty_list() {
+    let rule = "[[volume.on_failure]]\nclass = \"any\"\npolicy = \"evict-immediately\"\nretry = { on = [\"tmier\"] }\n";
+    let found = problems(&format!("{MINIMAL}{rule}"));
+    assert_eq!(found.len(), 1, "{found:#?}");
+    assert!(found[0].help.contains("did you mean \"timer\"?"));
 }
 
 #[test]
