@@ -143,8 +143,10 @@ fn refuse_over_commitment(
 ) {
     let percent = |part: u128| part as f64 * 100.0 / slots as f64;
     let last = budgets.iter().rposition(Option::is_some).unwrap_or(0);
+    let open = budgets.iter().filter(|budget| budget.is_none()).count();
+    let others = if open > 0 { format!(" (with the least for {open} without one)") } else { String::new() };
     let message = format!(
-        "all budgets together take {:.1}% of the cache, {needed} lines a reactor; the reserve leaves {:.1}%, {most}",
+        "all budgets together{others} take {:.1}% of the cache, {needed} lines a reactor; the reserve leaves {:.1}%, {most}",
         percent(needed),
         percent(most.into())
     );

@@ -108,6 +108,7 @@ const MISTAKES: &[Mistake] = &[
     below("[[volume]]\nname = \"vm2\"\nbacking = { kind = \"file\", path = \"/f\", size = \"1MiB\", thin_limit = \"2MiB\" }", 6, "volume[1].backing.thin_limit", "2097152 bytes are more than the file's size of 1048576", "smaller"),
     below("[[volume]]\nname = \"vm2\"\nbacking = { kind = \"file\", path = \"/f\", size = \"1000000B\" }", 6, "volume[1].backing.size", "no multiple of 4KiB", "\"976KiB\" and \"980KiB\""),
     below("budget = \"60%\"\n[[volume]]\nname = \"vm2\"\nbacking = { kind = \"block\", path = \"/dev/vdc\" }\nbudget = \"60%\"", 8, "volume[1].budget", "120.0% of the cache", "lower a budget"),
+    below("budget = \"94.9%\"\n[[volume]]\nname = \"vm2\"\nbacking = { kind = \"block\", path = \"/dev/vdc\" }", 4, "volume[0].budget", "all budgets together (with the least for 1 without one) take 95.1%", "lower a budget"),
     // [[volume.on_failure]]
     below("[[volume.on_failure]]\nclass = \"any\"", 4, "volume[0].on_failure[0].policy", "is missing", "hold-forever"),
     below("[[volume.on_failure]]\nclass = \"any\"\npolicy = { kind = \"hold-forevr\" }", 6, "volume[0].on_failure[0].policy.kind", "not possible", "did you mean \"hold-forever\"?"),
