@@ -169,7 +169,7 @@ pub enum ListState {
 }
 
 /// What an operator can have done to a volume, on each reactor.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Command {
     /// Try the failed extents again, now. Answered by [`crate::Answer::Retried`] when each has been tried.
     Retry {
