@@ -2,6 +2,10 @@
 
 use std::collections::VecDeque;
 
+/// A number does not follow the one before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct OutOfOrder;
+
 /// A list whose entries are numbered from 1 for ever; the oldest go when it is full.
 #[derive(Clone, Debug)]
 pub(super) struct Bounded<T> {
@@ -51,17 +55,18 @@ impl<T> Bounded<T> {
         self.entries.pop_front()
     }
 
-    /// Adds an entry read from the store; `false` if its number does not follow the last one.
-    pub(super) fn load(&mut self, number: u64, entry: T) -> bool {
+    /// Adds an entry read from the store; returns the oldest if it had to go, or an error if the number does not
+    /// follow the last one.
+    pub(super) fn load(&mut self, number: u64, entry: T) -> Result<Option<T>, OutOfOrder> {
         if self.entries.is_empty() && number > 0 {
             self.first = number;
         }
-        let follows = number == self.next();
-        if follows {
-            self.push(entry);
-            self.saved = self.next();
+        if number != self.next() || number == u64::MAX {
+            return Err(OutOfOrder);
         }
-        follows
+        let dropped = self.push(entry);
+        self.saved = self.next();
+        Ok(dropped)
     }
 
     /// Every entry with its number, oldest first.
@@ -76,9 +81,9 @@ impl<T> Bounded<T> {
         (self.first + skip as u64..).zip(self.entries.range(skip..))
     }
 
-    /// The entries that the store does not have.
-    pub(super) fn unsaved(&self) -> impl Iterator<Item = (u64, &T)> {
-        self.from(self.saved)
+    /// The entries that the store does not have, or all that are kept.
+    pub(super) fn to_write(&self, all: bool) -> impl Iterator<Item = (u64, &T)> {
+        self.from(if all { 0 } else { self.saved })
     }
 
     /// The store has all of it.

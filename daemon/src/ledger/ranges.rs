@@ -70,11 +70,13 @@ impl<V: Clone + PartialEq> RangeMap<V> {
         self.pieces.get(&start).map(|(end, value)| (*end, value))
     }
 
-    /// Adds a piece that was read from the store and so needs no write; `false` if it overlaps one that is there.
-    pub(super) fn load(&mut self, span: Span, value: V) -> bool {
-        let free = self.pieces.range(..span.end).next_back().is_none_or(|(_, (end, _))| *end <= span.start);
+    /// Adds a piece that was read from the store and so needs no write; `false` if it is empty or overlaps one that is
+    /// there.
+    pub(super) fn load(&mut self, start: u64, end: u64, value: V) -> bool {
+        let Some(span) = Span::new(start, end) else { return false };
+        let free = self.inside_is_empty(span);
         if free {
-            self.pieces.insert(span.start, (span.end, value));
+            self.pieces.insert(start, (end, value));
         }
         free
     }
@@ -114,6 +116,11 @@ impl<V: Clone + PartialEq> RangeMap<V> {
                 (Span { start: start.max(span.start), end: (*end).min(span.end) }, value.clone())
             })
             .collect()
+    }
+
+    /// Whether any row changed since the last [`take_touched`](Self::take_touched).
+    pub(super) fn is_touched(&self) -> bool {
+        !self.touched.is_empty()
     }
 
     /// Takes the starts of the rows that changed since the last call.
