@@ -379,6 +379,12 @@ impl Ledger {
         }
     }
 
+    /// The record itself, to compare with another.
+    #[cfg(test)]
+    pub(super) fn memory(&self) -> &Memory {
+        &self.memory
+    }
+
     fn key(&self, volume: VolumeId) -> u32 {
         *self.keys.get(&volume).unwrap_or_else(|| panic!("volume {volume:?} is not registered"))
     }
