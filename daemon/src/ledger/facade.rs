@@ -108,7 +108,7 @@ impl Ledger {
         let file = disk.read().map_err(|source| LedgerError::Read { path: path(), source })?;
         let memory = match file {
             None => Memory::new(history_max),
-            Some(file) => load::load(file, history_max).map_err(|error| match error {
+            Some(file) => load::load(&file, history_max).map_err(|error| match error {
                 LoadError::Damaged(what) => LedgerError::Damaged { path: path(), what },
                 LoadError::Version(found) => LedgerError::Version { path: path(), found, known: VERSION },
             })?,

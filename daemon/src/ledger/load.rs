@@ -29,8 +29,21 @@ impl<E: Into<redb::Error>> From<E> for LoadError {
 }
 
 /// The record in `file`.
-pub(super) fn load(mut file: Vec<u8>, history_max: usize) -> Result<Memory, LoadError> {
-    shape::prepare(&mut file).map_err(LoadError::Damaged)?;
+pub(super) fn load(file: &[u8], history_max: usize) -> Result<Memory, LoadError> {
+    let slots = shape::check(file).map_err(LoadError::Damaged)?;
+    let (&last, others) = slots.split_last().expect("a header has a slot to read");
+    for &slot in others {
+        if let Ok(memory) = load_slot(file, slot, history_max) {
+            return Ok(memory);
+        }
+    }
+    load_slot(file, last, history_max)
+}
+
+/// The record in one commit of a file.
+fn load_slot(file: &[u8], slot: usize, history_max: usize) -> Result<Memory, LoadError> {
+    let mut file = file.to_vec();
+    shape::keep_only(&mut file, slot);
     let database = Builder::new().create_with_backend(Image(Mutex::new(file)))?;
     let rows = database.begin_read()?;
     let mut memory = Memory::new(history_max);
