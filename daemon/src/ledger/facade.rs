@@ -1,16 +1,14 @@
 //! The ledger as the control thread owns it: entries in, durable answers out.
 
 use super::disk::{Directory, Disk};
-use super::error::{LedgerError, RegisterError};
-use super::explain::{self, Explanation, UnknownId};
+use super::error::LedgerError;
 use super::load::{self, LoadError};
 use super::lock::Lock;
-use super::memory::{Audit, Memory, Transition};
-use super::record::{AuditRow, LostRecord, NotStableRecord, Now, OpenMark, Report};
-use super::rows;
+use super::memory::Memory;
+use super::outcome::{CommitOutcome, Stuck};
+use super::record::{Now, Report};
 use super::store::{Store, StoreError, VERSION};
-use super::volume::Volume;
-use holdfast_engine::{Instant, LedgerEntry, LedgerSeq, Token, VolumeId};
+use holdfast_engine::{LedgerEntry, LedgerSeq, Token, VolumeId};
 use std::collections::BTreeMap;
 use std::mem;
 use std::path::Path;
@@ -23,68 +21,24 @@ pub const RETRY_FIRST_MS: u64 = 100;
 /// The longest wait between two attempts, in milliseconds. Flushes wait for the ledger: it must not be long.
 pub const RETRY_MAX_MS: u64 = 5_000;
 
-/// The ledger's disk does not take it. Nothing new is durable, so nobody may be told of it and no lost data be freed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Stuck {
-    /// Since when, in milliseconds of the wall clock.
-    pub since_ms: u64,
-    /// The disk's last word, a Linux errno; 0 if it gave none.
-    pub errno: i32,
-    /// The same in words.
-    pub text: String,
-    /// How often writing a new file was tried since.
-    pub attempts: u32,
-    /// When it is tried next.
-    pub retry_at: Instant,
-}
-
-/// What a commit achieved.
-#[derive(Clone, Debug, PartialEq)]
-pub enum CommitOutcome {
-    /// All that was applied is durable.
-    Durable {
-        /// For every reactor that had entries waiting: all up to this one are durable.
-        durable: Vec<(u32, LedgerSeq)>,
-        /// The reports that waited, in the order they came.
-        reports: Vec<Report>,
-    },
-    /// The disk refused; everything stays in memory and waits. [`Ledger::tick`] tries again.
-    Stuck(Stuck),
-}
-
-/// How the ledger is.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Health {
-    /// Set while nothing can be written.
-    pub stuck: Option<Stuck>,
-    /// How often the file was replaced after an error since the start.
-    pub replaced: u64,
-    /// Held ranges on record.
-    pub not_stable: usize,
-    /// Lost ranges on record.
-    pub lost: usize,
-    /// Whether something waits to become durable.
-    pub pending: bool,
-}
-
 /// The durable record of failure. One thread owns it; nothing in it blocks but [`commit`](Self::commit) and
 /// [`tick`](Self::tick), which write and sync.
 pub struct Ledger {
-    memory: Memory,
+    pub(super) memory: Memory,
     disk: Box<dyn Disk>,
     /// `None` after an error, until a new file is in place.
     store: Option<Store>,
-    stuck: Option<Stuck>,
-    replaced: u64,
-    history_max: usize,
+    pub(super) stuck: Option<Stuck>,
+    pub(super) replaced: u64,
+    pub(super) history_max: usize,
     /// The store's number of each registered volume.
-    keys: BTreeMap<VolumeId, u32>,
+    pub(super) keys: BTreeMap<VolumeId, u32>,
     /// For every reactor: the last entry applied, and the last one said to be durable.
     sequences: BTreeMap<u32, (LedgerSeq, LedgerSeq)>,
     /// Reports that wait until their volume's set is whole: the end of the batch, or something that makes it smaller.
-    asked: Vec<(u32, VolumeId, Token)>,
+    pub(super) asked: Vec<(u32, VolumeId, Token)>,
     /// Reports that wait until their set is durable.
-    told: Vec<Report>,
+    pub(super) told: Vec<Report>,
     /// Held for life: one daemon a state directory.
     _lock: Option<Lock>,
 }
@@ -130,58 +84,6 @@ impl Ledger {
             ledger.note_stuck(now, error);
         }
         Ok(ledger)
-    }
-
-    /// Connects the engines' number of a volume with what is on record of it. Durable with the next commit.
-    ///
-    /// `identity` names the device or file itself, never its path (serial and namespace; file system and inode).
-    ///
-    /// # Errors
-    /// Name, identity or size contradict what is on record and not yet clean. Nothing is changed then.
-    ///
-    /// # Panics
-    /// If `id` is registered already.
-    pub fn register_volume(
-        &mut self,
-        id: VolumeId,
-        name: &str,
-        identity: &str,
-        size: u64,
-    ) -> Result<(), RegisterError> {
-        assert!(!self.keys.contains_key(&id), "volume {id:?} is registered twice");
-        if name.is_empty() || name.len() > rows::TEXT_MAX || size == 0 {
-            return Err(RegisterError::Invalid { name: name.to_owned(), size });
-        }
-        let identity = rows::cut(identity);
-        self.refuse_other_name(name, identity)?;
-        let known = self.memory.volumes.iter_mut().find(|(_, volume)| volume.name == name);
-        let key = match known {
-            Some((&key, volume)) => {
-                adopt(volume, identity, size)?;
-                key
-            }
-            None => {
-                let key = self.memory.volumes.last_key_value().map_or(1, |(&last, _)| last + 1);
-                self.memory.volumes.insert(key, Volume::new(name, identity, size));
-                key
-            }
-        };
-        self.memory.touch_volume(key);
-        self.keys.insert(id, key);
-        Ok(())
-    }
-
-    fn refuse_other_name(&self, name: &str, identity: &str) -> Result<(), RegisterError> {
-        let same_device =
-            |volume: &&Volume| volume.identity == identity && volume.name != name && !volume.is_idle();
-        match self.memory.volumes.values().find(same_device) {
-            None => Ok(()),
-            Some(volume) => Err(RegisterError::OtherName {
-                name: name.to_owned(),
-                recorded: volume.name.clone(),
-                identity: identity.to_owned(),
-            }),
-        }
     }
 
     /// Takes an entry of a reactor. In memory only, until [`commit`](Self::commit).
@@ -291,127 +193,16 @@ impl Ledger {
         CommitOutcome::Durable { durable, reports: mem::take(&mut self.told) }
     }
 
-    /// All that a volume lost and nothing healed, in the order of offsets.
-    pub fn lost(&self, volume: VolumeId) -> Vec<LostRecord> {
-        self.volume(volume).lost_records().collect()
-    }
-
-    /// All that a volume holds and somebody was told of, in the order of offsets.
-    pub fn not_stable(&self, volume: VolumeId) -> Vec<NotStableRecord> {
-        self.volume(volume).not_stable_records().collect()
-    }
-
-    /// The host went down, and with it all that the volume held: what was on record as held is lost. Durable with the
-    /// next commit.
-    pub fn turn_into_lost(&mut self, now: Now, volume: VolumeId) {
-        let key = self.key(volume);
-        self.memory.lose_all_held(now, key);
-    }
-
-    /// The id of the volume's set of failures as it is now: same set, same id; never 0. Durable with the next commit.
-    pub fn report(&mut self, now: Now, volume: VolumeId) -> u64 {
-        let key = self.key(volume);
-        self.memory.tell(now, key)
-    }
-
-    /// What a failure id stood for and what became of it, with at most `limit` ranges.
-    ///
-    /// # Errors
-    /// The id was never given, or so long ago that it is forgotten.
-    pub fn explain(&self, id: u64, limit: usize) -> Result<Explanation, UnknownId> {
-        explain::explain(&self.memory, id, limit, self.history_max)
-    }
-
-    /// The transitions from `number` on that are kept, oldest first; the first of them tells whether any are missing.
-    /// They are counted from 1 in every daemon's life.
-    pub fn events(&self, number: u64) -> impl Iterator<Item = &Transition> {
-        self.memory.transitions.from(number).map(|(_, transition)| transition)
-    }
-
-    /// The volume takes writes whose data lives in this arena. Durable with the next commit: before the first is
-    /// acknowledged.
-    pub fn mark_open(&mut self, volume: VolumeId, mark: OpenMark) {
-        self.set_mark(volume, Some(mark));
-    }
-
-    /// Everything the volume took is on stable media. Durable with the next commit.
-    pub fn mark_drained(&mut self, volume: VolumeId) {
-        self.set_mark(volume, None);
-    }
-
-    fn set_mark(&mut self, volume: VolumeId, mark: Option<OpenMark>) {
-        let key = self.key(volume);
-        self.memory.volumes.get_mut(&key).expect("keys are of volumes").mark = mark;
-        self.memory.touch_volume(key);
-    }
-
-    /// Where the volume's data was when it was used last, unless it was drained since.
-    pub fn open_mark(&self, volume: VolumeId) -> Option<OpenMark> {
-        self.volume(volume).mark
-    }
-
-    /// Keeps what an operator did. Texts over 1024 bytes are cut. Durable with the next commit.
-    pub fn audit(&mut self, now: Now, who: &str, verb: &str) {
-        let (who, verb) = (rows::cut(who).to_owned(), rows::cut(verb).to_owned());
-        self.memory.audit.push(Audit { at_ms: now.wall_ms, who, verb });
-        self.memory.pending = true;
-    }
-
-    /// What operators did from row `number` on, oldest first.
-    pub fn audit_rows(&self, number: u64) -> impl Iterator<Item = AuditRow> {
-        self.memory.audit.from(number).map(|(number, audit)| AuditRow {
-            number,
-            at_ms: audit.at_ms,
-            who: audit.who.clone(),
-            verb: audit.verb.clone(),
-        })
-    }
-
-    /// How the ledger is.
-    pub fn health(&self) -> Health {
-        let volumes = self.memory.volumes.values();
-        Health {
-            stuck: self.stuck.clone(),
-            replaced: self.replaced,
-            not_stable: volumes.clone().map(|volume| volume.not_stable.len()).sum(),
-            lost: volumes.map(|volume| volume.lost.len()).sum(),
-            pending: self.memory.pending || !self.told.is_empty() || !self.asked.is_empty(),
-        }
-    }
-
     /// The record itself, to compare with another.
     #[cfg(test)]
     pub(super) fn memory(&self) -> &Memory {
         &self.memory
     }
 
-    fn key(&self, volume: VolumeId) -> u32 {
+    /// The store's number of a registered volume.
+    pub(super) fn key(&self, volume: VolumeId) -> u32 {
         *self.keys.get(&volume).unwrap_or_else(|| panic!("volume {volume:?} is not registered"))
     }
-
-    fn volume(&self, volume: VolumeId) -> &Volume {
-        &self.memory.volumes[&self.key(volume)]
-    }
-}
-
-/// Takes a volume on record for the one that is configured, if nothing speaks against it.
-fn adopt(volume: &mut Volume, identity: &str, size: u64) -> Result<(), RegisterError> {
-    if volume.identity != identity && !volume.is_idle() {
-        return Err(RegisterError::OtherDevice {
-            name: volume.name.clone(),
-            recorded: volume.identity.clone(),
-            found: identity.to_owned(),
-            records: volume.not_stable.len() + volume.lost.len(),
-            open: volume.mark.is_some(),
-        });
-    }
-    let end = volume.not_stable.end().max(volume.lost.end());
-    if end > size {
-        return Err(RegisterError::Shrunk { name: volume.name.clone(), size, end });
-    }
-    identity.clone_into(&mut volume.identity);
-    volume.size = size;
-    Ok(())
 }
 
 fn volume_of(entry: &LedgerEntry) -> VolumeId {

@@ -53,7 +53,7 @@ fn load_slot(file: &[u8], slot: usize, history_max: usize) -> Result<Memory, Loa
     read_lost(&rows, &mut memory)?;
     read_history(&rows, &mut memory)?;
     read_told(&rows, &mut memory)?;
-    read_list(&rows, AUDIT, "audit", &mut memory.audit, |row| rows::read_audit(row))?;
+    read_list(&rows, AUDIT, "audit", &mut memory.audit, rows::read_audit)?;
     drop(rows);
     drop::<Database>(database);
     Ok(memory)

@@ -19,8 +19,11 @@ mod load;
 mod lock;
 mod losses;
 mod memory;
+mod outcome;
+mod queries;
 mod ranges;
 mod record;
+mod registry;
 mod rows;
 mod run;
 mod shape;
@@ -32,8 +35,9 @@ mod tests;
 
 pub use error::{LedgerError, RegisterError};
 pub use explain::{ExplainedBytes, ExplainedRange, Explanation, UnknownId};
-pub use facade::{CommitOutcome, HISTORY_MAX, Health, Ledger, RETRY_FIRST_MS, RETRY_MAX_MS, Stuck};
+pub use facade::{HISTORY_MAX, Ledger, RETRY_FIRST_MS, RETRY_MAX_MS};
 pub use memory::Transition;
+pub use outcome::{CommitOutcome, Health, Stuck};
 pub use record::{
     AuditRow, Cause, Ending, Failure, Kind, LostRecord, NO_REACTOR, NotStableRecord, Now, OpenMark, Report,
 };

@@ -1,6 +1,7 @@
 //! One step of the thread that owns the ledger, without the thread.
 
-use super::facade::{CommitOutcome, Ledger, Stuck};
+use super::facade::Ledger;
+use super::outcome::{CommitOutcome, Stuck};
 use super::record::{Now, Report};
 use holdfast_engine::{Event, LedgerEntry, LedgerSeq};
 

@@ -47,14 +47,14 @@ impl Store {
     pub(super) fn replace(disk: &dyn Disk, memory: &Memory) -> Result<Store, StoreError> {
         let first_error = FirstError::default();
         let database =
-            write_new(disk, memory, &first_error).map_err(|error| explain(&first_error, &*error))?;
-        disk.publish().map_err(|error| explain(&first_error, &error))?;
+            write_new(disk, memory, &first_error).map_err(|error| store_error(&first_error, &*error))?;
+        disk.publish().map_err(|error| store_error(&first_error, &error))?;
         Ok(Store { database, first_error })
     }
 
     /// Writes what changed since the last time, durably. After an error the store is of no more use.
     pub(super) fn commit(&mut self, memory: &mut Memory) -> Result<(), StoreError> {
-        self.write_changes(memory).map_err(|error| explain(&self.first_error, &error))
+        self.write_changes(memory).map_err(|error| store_error(&self.first_error, &error))
     }
 
     fn write_changes(&mut self, memory: &mut Memory) -> Result<(), redb::Error> {
@@ -166,7 +166,7 @@ fn write_list<'a, T: 'a>(
 }
 
 /// The disk's own first word if it said one, else what the store says.
-fn explain(first_error: &FirstError, error: &(dyn std::error::Error + 'static)) -> StoreError {
+fn store_error(first_error: &FirstError, error: &(dyn std::error::Error + 'static)) -> StoreError {
     let first = first_error.lock().unwrap_or_else(PoisonError::into_inner);
     match &*first {
         Some((errno, text)) => StoreError { errno: *errno, text: text.clone() },

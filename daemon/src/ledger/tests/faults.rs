@@ -1,6 +1,7 @@
 //! The ledger's own disk fails, at every single operation, for every errno, and what was promised still holds.
 
-use super::super::facade::{CommitOutcome, Ledger, RETRY_FIRST_MS, RETRY_MAX_MS};
+use super::super::facade::{Ledger, RETRY_FIRST_MS, RETRY_MAX_MS};
+use super::super::outcome::CommitOutcome;
 use super::fake::{Crash, FakeDisk};
 use super::model::{Feeder, Model};
 use super::places::{committed, open};

@@ -1,7 +1,8 @@
 //! Failure ids: what they name, and what `explain` says later.
 
 use super::super::explain::UnknownId;
-use super::super::facade::{CommitOutcome, Ledger};
+use super::super::facade::Ledger;
+use super::super::outcome::CommitOutcome;
 use super::super::record::{Ending, Kind, Report};
 use super::super::run::step;
 use super::fake::FakeDisk;

@@ -8,15 +8,21 @@ use proptest::prelude::*;
 pub(super) const SECTOR: u64 = 512;
 pub(super) const SECTORS: u64 = 48;
 
+/// Class and errno.
+type Key = (u8, u16);
+
+/// What an entry does to a sector.
+type Change = Box<dyn Fn(&mut Cell)>;
+
 /// What is on record of a sector.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Cell {
     /// Class and errno of what is held.
-    held: Option<(u8, u16)>,
+    held: Option<Key>,
     /// Generation, class and errno of what is lost, oldest first.
-    lost: Vec<(u64, (u8, u16))>,
+    lost: Vec<(u64, Key)>,
     /// What comes back when the first loss is rescinded.
-    beneath: Option<(u8, u16)>,
+    beneath: Option<Key>,
 }
 
 /// All sectors of a volume.
@@ -31,7 +37,7 @@ impl Default for Model {
 
 impl Model {
     pub(super) fn apply(&mut self, entry: &LedgerEntry) {
-        let (range, change): (ByteRange, Box<dyn Fn(&mut Cell)>) = match *entry {
+        let (range, change): (ByteRange, Change) = match *entry {
             LedgerEntry::NotStable { extent, .. } => {
                 (extent.range, Box::new(move |cell| cell.held = Some((extent.class, extent.errno))))
             }
@@ -87,8 +93,8 @@ impl Model {
     }
 
     /// The set that a failure id names.
-    pub(super) fn set(&self) -> Vec<(Option<(u8, u16)>, Option<(u8, u16)>)> {
-        self.0.iter().map(|cell| (cell.held, cell.lost.last().map(|lost| lost.1))).collect()
+    pub(super) fn set(&self) -> Vec<[Option<Key>; 2]> {
+        self.0.iter().map(|cell| [cell.held, cell.lost.last().map(|lost| lost.1)]).collect()
     }
 }
 

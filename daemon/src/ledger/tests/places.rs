@@ -1,6 +1,7 @@
 //! What is on record where, against the model.
 
-use super::super::facade::{CommitOutcome, Ledger};
+use super::super::facade::Ledger;
+use super::super::outcome::CommitOutcome;
 use super::super::record::{Cause, NO_REACTOR};
 use super::fake::FakeDisk;
 use super::model::{Feeder, Model, SECTOR, SECTORS, entry};

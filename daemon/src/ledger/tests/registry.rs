@@ -95,6 +95,18 @@ fn a_state_directory_has_one_daemon_and_a_real_file() {
 }
 
 #[test]
+fn the_ledger_may_move_to_its_thread() {
+    let disk = FakeDisk::default();
+    let mut ledger = open(&disk);
+    let thread = std::thread::spawn(move || {
+        with_loss(&mut ledger);
+        committed(ledger.commit(at(1)));
+    });
+    thread.join().expect("it commits");
+    assert_eq!(open(&disk).lost(VM1).len(), 1);
+}
+
+#[test]
 #[should_panic(expected = "after LedgerSeq(2)")]
 fn entries_that_come_twice_are_our_own_bug() {
     let mut ledger = open(&FakeDisk::default());
