@@ -1,1 +1,6 @@
 //! The daemon.
+#![deny(unsafe_code)]
+
+pub mod arena;
+pub mod device;
+pub mod kernel;
