@@ -27,7 +27,10 @@ impl fmt::Display for HeldData {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let HeldData { dirty, writing, unstable, failed } = self;
         let all = self.lines();
-        write!(f, "{all} lines ({dirty} dirty, {writing} being written, {unstable} unstable, {failed} failed)")
+        write!(
+            f,
+            "{all} lines ({dirty} dirty, {writing} being written, {unstable} unstable, {failed} failed)"
+        )
     }
 }
 
@@ -45,7 +48,9 @@ pub enum ArenaError {
         must: &'static str,
     },
     /// The size holds fewer slots than a reactor can work with.
-    #[error("arena: a size of {size_bytes} bytes is too small for {reactors} reactors: give it {needed_bytes} or more")]
+    #[error(
+        "arena: a size of {size_bytes} bytes is too small for {reactors} reactors: give it {needed_bytes} or more"
+    )]
     Small {
         /// What was asked for.
         size_bytes: u64,
@@ -202,8 +207,12 @@ impl fmt::Display for ArenaWarning {
                 let limit = limit_bytes.map_or("unlimited".to_owned(), |bytes| format!("{bytes} bytes"));
                 write!(f, "the arena is not locked in memory: {error} (RLIMIT_MEMLOCK is {limit})")
             }
-            ArenaWarning::Replaced => write!(f, "an earlier daemon's arena, all of it on stable media, was replaced"),
-            ArenaWarning::Discarded(held) => write!(f, "an earlier daemon's arena was discarded, and with it {held}"),
+            ArenaWarning::Replaced => {
+                write!(f, "an earlier daemon's arena, all of it on stable media, was replaced")
+            }
+            ArenaWarning::Discarded(held) => {
+                write!(f, "an earlier daemon's arena was discarded, and with it {held}")
+            }
         }
     }
 }

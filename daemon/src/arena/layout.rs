@@ -53,7 +53,8 @@ impl Plan {
         let &ArenaLayout { size_bytes, reactors, line_bytes, stripe_bytes, .. } = layout;
         check_shape(reactors, line_bytes, stripe_bytes)?;
         let line = u64::from(line_bytes);
-        let small = || ArenaError::Small { size_bytes, reactors, needed_bytes: smallest(reactors, line, page_bytes) };
+        let small =
+            || ArenaError::Small { size_bytes, reactors, needed_bytes: smallest(reactors, line, page_bytes) };
         let share = size_bytes.checked_sub(page_bytes).ok_or_else(small)? / u64::from(reactors);
         let header_bytes = (share / (line + HEADER_BYTES) * HEADER_BYTES).next_multiple_of(page_bytes);
         let slot_bytes = share.saturating_sub(header_bytes) / page_bytes * page_bytes;
@@ -77,7 +78,8 @@ impl Plan {
     /// The sizes of one reactor's segments.
     pub(super) fn segments(&self) -> impl Iterator<Item = u64> {
         let bytes = self.slot_bytes();
-        (0..bytes.div_ceil(SEGMENT_BYTES_MAX)).map(move |n| (bytes - n * SEGMENT_BYTES_MAX).min(SEGMENT_BYTES_MAX))
+        (0..bytes.div_ceil(SEGMENT_BYTES_MAX))
+            .map(move |n| (bytes - n * SEGMENT_BYTES_MAX).min(SEGMENT_BYTES_MAX))
     }
 
     /// Bytes of all files.

@@ -24,9 +24,9 @@ impl Mapping {
         MmapOptions::new().len(length).map_raw(file).map(|raw| Mapping { raw })
     }
 
-    /// Fills the page tables of a part.
-    pub(super) fn populate(&self, offset: usize, bytes: usize) -> io::Result<()> {
-        self.raw.advise_range(Advice::PopulateWrite, offset, bytes)
+    /// Fills the page tables.
+    pub(super) fn populate(&self) -> io::Result<()> {
+        self.raw.advise(Advice::PopulateWrite)
     }
 
     /// Keeps it from being swapped out.
@@ -51,7 +51,11 @@ impl Mapping {
 
     /// The 8 bytes at `offset`.
     pub(super) fn word(&self, offset: usize) -> &AtomicU64 {
-        assert!(offset.is_multiple_of(8) && offset + 8 <= self.raw.len(), "word {offset} of {}", self.raw.len());
+        assert!(
+            offset.is_multiple_of(8) && offset + 8 <= self.raw.len(),
+            "word {offset} of {}",
+            self.raw.len()
+        );
         // SAFETY: in bounds and aligned (asserted; the base is page-aligned), and as in `headers` every bit pattern is
         // valid and this word is only ever touched as an atomic: `write` is not used on a range that holds one.
         unsafe { AtomicU64::from_ptr(self.raw.as_mut_ptr().add(offset).cast::<u64>()) }

@@ -41,9 +41,17 @@ unsafe impl Send for SlotAddresses {}
 unsafe impl Sync for SlotAddresses {}
 
 impl SlotAddresses {
-    pub(super) fn new(segments: Arc<[SegmentMemory]>, slots: u32, line_bytes: u32, segment_bytes: u64) -> Self {
+    pub(super) fn new(
+        segments: Arc<[SegmentMemory]>,
+        slots: u32,
+        line_bytes: u32,
+        segment_bytes: u64,
+    ) -> Self {
         let held: usize = segments.iter().map(|segment| segment.bytes).sum();
-        assert!(slots as usize * line_bytes as usize <= held, "{slots} slots of {line_bytes} in {held} bytes");
+        assert!(
+            slots as usize * line_bytes as usize <= held,
+            "{slots} slots of {line_bytes} in {held} bytes"
+        );
         assert!(line_bytes.is_power_of_two() && segment_bytes.is_power_of_two(), "odd sizes");
         let segment_shift = segment_bytes.trailing_zeros() - line_bytes.trailing_zeros();
         SlotAddresses { segments, slots, line_bytes, segment_shift }
