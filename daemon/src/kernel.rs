@@ -164,3 +164,43 @@ fn locked_memory(limit: Option<u64>) -> Finding {
         remedy: "`ulimit -l unlimited`, or LimitMEMLOCK=infinity in the unit".to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn releases_are_compared_as_numbers() {
+        for (release, weight) in [
+            ("6.1.0-13-amd64", Weight::Fine),
+            ("6.18.44", Weight::Fine),
+            ("10.0", Weight::Fine),
+            ("6.0.19", Weight::Fatal),
+            ("5.15.0-91-generic", Weight::Fatal),
+            ("strange", Weight::Fatal),
+        ] {
+            assert_eq!(version(release).weight, weight, "{release}");
+        }
+    }
+
+    #[test]
+    fn each_refusal_of_io_uring_has_its_own_remedy() {
+        let remedy = |errno: Errno, disabled| presence(Some(&errno.into()), disabled).remedy;
+        assert!(remedy(Errno::NOSYS, "0").contains("CONFIG_IO_URING"));
+        assert!(remedy(Errno::PERM, "1").contains("io_uring_group"));
+        assert!(remedy(Errno::PERM, "2").contains("io_uring_disabled=0"));
+        assert!(remedy(Errno::PERM, "0").contains("seccomp"));
+        assert!(remedy(Errno::NOMEM, "0").contains("ulimit -l"));
+        assert_eq!(presence(None, "0").weight, Weight::Fine);
+    }
+
+    #[test]
+    fn what_is_not_fine_says_what_follows_and_what_mends_it() {
+        let findings = probe();
+        assert!(findings.len() >= 3, "{findings:?}");
+        for finding in findings {
+            let silent = finding.consequence.is_empty() && finding.remedy.is_empty();
+            assert_eq!(silent, finding.weight == Weight::Fine, "{finding:?}");
+        }
+    }
+}

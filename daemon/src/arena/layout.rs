@@ -125,3 +125,74 @@ fn smallest(reactors: u32, line: u64, page: u64) -> u64 {
     let share = (SLOTS_MIN * HEADER_BYTES).next_multiple_of(page) + (SLOTS_MIN * line).next_multiple_of(page);
     page + u64::from(reactors) * share
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn layout(size_bytes: u64, reactors: u32, line_bytes: u32) -> ArenaLayout {
+        ArenaLayout {
+            path: PathBuf::from("/nowhere"),
+            size_bytes,
+            reactors,
+            line_bytes,
+            stripe_bytes: 1 << 20,
+            prefault: false,
+            lock_memory: false,
+            discard_existing: false,
+        }
+    }
+
+    #[test]
+    fn all_files_together_fit_the_size_and_nearly_fill_it() {
+        for page in [4096, 2 << 20] {
+            for (size, reactors, line) in [(64 << 20, 1, 4096), (1 << 30, 2, 8192), (5 << 30, 3, 16384)] {
+                let plan = Plan::new(&layout(size, reactors, line), page).expect("fits");
+                let total = plan.total_bytes();
+                assert!(total <= size, "{total} of {size}");
+                assert!(size - total < u64::from(reactors) * (2 * page + 2 * u64::from(line)) + page);
+                assert!(u64::from(plan.slots) * HEADER_BYTES <= plan.header_bytes, "each slot has a header");
+                let slots: u64 = plan.segments().sum();
+                assert!(slots >= u64::from(plan.slots) * u64::from(line), "each slot has memory");
+                assert!(
+                    plan.segments().all(|bytes| bytes <= SEGMENT_BYTES_MAX && bytes.is_multiple_of(page))
+                );
+                let files: u64 = plan.files().map(|(_, bytes)| bytes).sum();
+                assert_eq!(files + page, total);
+            }
+        }
+    }
+
+    #[test]
+    fn segments_are_cut_at_a_gibibyte() {
+        let plan = Plan::new(&layout(5 << 30, 2, 4096), 4096).expect("fits");
+        let sizes: Vec<u64> = plan.segments().collect();
+        assert_eq!(sizes.len(), 3);
+        assert_eq!(sizes[..2], [SEGMENT_BYTES_MAX; 2]);
+        let names: Vec<String> = plan.files().map(|(name, _)| name).collect();
+        assert_eq!(names[4..], ["shard-1.headers", "shard-1.slots.0", "shard-1.slots.1", "shard-1.slots.2"]);
+    }
+
+    #[test]
+    fn the_smallest_size_that_an_error_names_does() {
+        for page in [4096, 2 << 20] {
+            let Err(ArenaError::Small { needed_bytes, .. }) = Plan::new(&layout(8192, 2, 4096), page) else {
+                panic!("8 KiB are enough?");
+            };
+            let smallest = Plan::new(&layout(needed_bytes, 2, 4096), page).expect("what it asked for");
+            assert!(u64::from(smallest.slots) >= SLOTS_MIN);
+        }
+    }
+
+    #[test]
+    fn numbers_out_of_range_are_refused_by_name() {
+        let what = |layout: &ArenaLayout| match Plan::new(layout, 4096) {
+            Err(ArenaError::Setting { what, .. }) => what,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(what(&layout(1 << 30, 0, 4096)), "the number of reactors");
+        assert_eq!(what(&layout(1 << 30, 1025, 4096)), "the number of reactors");
+        assert_eq!(what(&layout(1 << 30, 1, 6000)), "the line");
+        assert_eq!(what(&ArenaLayout { stripe_bytes: 1 << 19, ..layout(1 << 30, 1, 4096) }), "the stripe");
+    }
+}

@@ -26,6 +26,3 @@ pub use error::{ArenaError, ArenaWarning, HeldData};
 pub use layout::{ArenaLayout, SEGMENT_BYTES_MAX};
 pub use memory::zeroed_words;
 pub use slots::{SegmentMemory, SlotAddresses, Slots};
-
-#[cfg(test)]
-mod tests;

@@ -5,6 +5,9 @@ use holdfast_engine::{SECTOR_BYTES, SlotId};
 use std::ptr::NonNull;
 use std::sync::Arc;
 
+const SECTOR: u32 = 512;
+const _: () = assert!(SECTOR as u64 == SECTOR_BYTES);
+
 /// A piece of mapped memory that holds slots, never unmapped.
 #[derive(Clone, Copy, Debug)]
 pub struct SegmentMemory {
@@ -140,7 +143,6 @@ impl Slots {
     }
 
     fn copy_sectors(&mut self, from: SlotId, to: SlotId, first: u32, count: u32) {
-        const SECTOR: u32 = SECTOR_BYTES as u32;
         let (at, length) = (first * SECTOR, count * SECTOR);
         let source = self.addresses.address(from, at, length);
         let target = self.addresses.address(to, at, length);

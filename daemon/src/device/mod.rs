@@ -20,7 +20,7 @@ mod watch;
 
 pub use backing::{Backing, BackingKind, BackingSpec};
 pub use direct::{Directness, Proof};
-pub use error::BackingError;
+pub use error::{BackingError, NotDirect};
 pub use faults::{FaultOperation, FaultSpec, FaultStatus, Faults};
 pub use file_system::FileSystem;
 pub use identity::{DomainKey, Identity, WriteCache};
@@ -30,6 +30,3 @@ pub use thin::Thin;
 pub use uring::{Disk, DiskOptions, Reaped};
 
 pub(crate) use lock::{Patience, holder as lock_holder};
-
-#[cfg(test)]
-mod tests;

@@ -222,3 +222,15 @@ pub(super) fn parse_cores(list: &str) -> Vec<usize> {
     };
     list.split(',').filter_map(bounds).flatten().collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::parse_cores;
+
+    #[test]
+    fn lists_of_cores_are_read_as_the_kernel_writes_them() {
+        assert_eq!(parse_cores("0-3,8"), [0, 1, 2, 3, 8]);
+        assert_eq!(parse_cores("5"), [5]);
+        assert!(parse_cores("").is_empty());
+    }
+}

@@ -150,3 +150,56 @@ pub fn parse_errno(text: &str) -> Result<u16, FaultParseError> {
     let number = number.and_then(|number| u16::try_from(number).ok());
     number.ok_or_else(|| FaultParseError::Errno { text: text.to_owned() })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn steps(word: &str, count: u64) -> String {
+        let sequence: Sequence = word.parse().expect("a good word");
+        let letter = |number| match sequence.at(number) {
+            Step::Fail => 'x',
+            Step::Work => 'w',
+            Step::Hang => 'h',
+        };
+        (0..count).map(letter).collect()
+    }
+
+    #[test]
+    fn words_mean_what_the_table_says() {
+        let table = [
+            ("x", "xwww"),
+            ("w", "wwww"),
+            ("X", "xxxx"),
+            ("wX", "wxxx"),
+            ("xxwX", "xxwx"),
+            ("xW", "xwww"),
+            ("h", "hwww"),
+            ("hxh", "hxhw"),
+            ("wH", "whhh"),
+        ];
+        for (word, expected) in table {
+            assert_eq!(steps(word, 4), expected, "{word}");
+        }
+    }
+
+    #[test]
+    fn bad_words_are_refused_with_their_place() {
+        let parse = |word: &str| word.parse::<Sequence>().expect_err(word);
+        assert_eq!(parse(""), FaultParseError::Length { length: 0 });
+        assert_eq!(parse(&"x".repeat(65)), FaultParseError::Length { length: 65 });
+        assert_eq!(parse("xq"), FaultParseError::Letter { letter: 'q', place: 2 });
+        assert_eq!(parse("xXw"), FaultParseError::After { letter: 'X', place: 2 });
+        assert_eq!("xxwX".parse::<Sequence>().expect("good").to_string(), "xxwX");
+    }
+
+    #[test]
+    fn an_errno_is_a_name_or_a_number() {
+        assert_eq!(parse_errno("ENOSPC"), Ok(28));
+        assert_eq!(parse_errno("eio"), Ok(5));
+        assert_eq!(parse_errno("110"), Ok(110));
+        for text in ["0", "134", "-5", "EFOO", ""] {
+            assert_eq!(parse_errno(text), Err(FaultParseError::Errno { text: text.to_owned() }));
+        }
+    }
+}

@@ -66,3 +66,21 @@ impl Watches {
 fn name(tenancy: u32, index: usize) -> u64 {
     u64::from(tenancy) << 32 | index as u64
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_late_word_about_an_earlier_tenant_names_nobody() {
+        let mut watches = Watches::new(1);
+        let first = watches.take(Tenant { key: 7, fd: 3 }).expect("a place");
+        assert_eq!(watches.take(Tenant { key: 8, fd: 4 }), None, "there is one place");
+        assert_eq!(watches.leave(7), Some(first));
+        let second = watches.take(Tenant { key: 8, fd: 4 }).expect("the place again");
+        assert_eq!(watches.tenant(first), None);
+        assert_eq!(watches.tenant(second), Some(Tenant { key: 8, fd: 4 }));
+        assert!(watches.has(8) && !watches.has(7));
+        assert!(second >> (32 + TENANCY_BITS) == 0, "the name fits beside the kind");
+    }
+}
