@@ -3,3 +3,6 @@
 
 pub mod config;
 pub mod ledger;
+pub mod arena;
+pub mod device;
+pub mod kernel;
