@@ -23,6 +23,7 @@ pub(crate) fn disarm(flag: &AtomicU32) {
 pub(crate) fn ring(flag: &AtomicU32) -> bool {
     // SYNC POINT doorbell: pairs with the fence in `arm`; the publication is ordered before this load.
     fence(Ordering::SeqCst);
-    // The plain load first: the flag's cache line stays shared while nobody sleeps.
-    flag.load(Ordering::Relaxed) != 0 && flag.swap(0, Ordering::Relaxed) != 0
+    // The plain load first: the flag's cache line stays shared while nobody sleeps. Rejected: `swap`, by which a late
+    // ringer writes a 0 that competes with the sleeper's next arming, and that loom cannot tell to be harmless.
+    flag.load(Ordering::Relaxed) == 1 && flag.compare_exchange(1, 0, Ordering::Relaxed, Ordering::Relaxed).is_ok()
 }

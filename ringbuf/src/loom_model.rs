@@ -3,7 +3,7 @@
 //! `RUSTFLAGS="--cfg loom" cargo test --release -p holdfast-ringbuf --lib`
 
 use loom::cell::UnsafeCell;
-use loom::sync::Arc;
+use loom::sync::{Arc, Condvar, Mutex};
 use loom::thread;
 
 use crate::doorbell;
@@ -12,14 +12,23 @@ use crate::sync::{AtomicU32, Ordering};
 
 const CAPACITY: u32 = 2;
 
+/// Every interleaving with at most three preemptions, which is where such bugs show; without the bound it is hours.
+fn explore(model: impl Fn() + Sync + Send + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(3);
+    builder.check(model);
+}
+
 /// The shared memory of a ring. The entries are plain cells: loom fails the test if an access is not ordered.
 struct Shared {
     tail: AtomicU32,
     head: AtomicU32,
     entries: [UnsafeCell<u32>; CAPACITY as usize],
-    /// The sleeper's flag, and the word that stands for its wake-up channel: a byte in a socket, or a futex word.
     sleeping: AtomicU32,
-    wake: AtomicU32,
+    /// What the kernel does for a sleeper. A wake-up that is lost leaves it there, which loom reports as a deadlock.
+    bytes_in_socket: Mutex<u32>,
+    futex_word: AtomicU32,
+    kernel_queue: Condvar,
 }
 
 impl Shared {
@@ -29,7 +38,9 @@ impl Shared {
             head: AtomicU32::new(0),
             entries: [UnsafeCell::new(0), UnsafeCell::new(0)],
             sleeping: AtomicU32::new(0),
-            wake: AtomicU32::new(0),
+            bytes_in_socket: Mutex::new(0),
+            futex_word: AtomicU32::new(0),
+            kernel_queue: Condvar::new(),
         })
     }
 
@@ -44,6 +55,32 @@ impl Shared {
         });
         producer.publish(&self.tail);
         true
+    }
+
+    fn send_byte(&self) {
+        *self.bytes_in_socket.lock().expect("no panic") += 1;
+        self.kernel_queue.notify_one();
+    }
+
+    fn poll_and_drain(&self) {
+        let mut bytes = self.bytes_in_socket.lock().expect("no panic");
+        while *bytes == 0 {
+            bytes = self.kernel_queue.wait(bytes).expect("no panic");
+        }
+        *bytes = 0;
+    }
+
+    fn futex_wake(&self) {
+        drop(self.bytes_in_socket.lock().expect("no panic"));
+        self.kernel_queue.notify_one();
+    }
+
+    /// The kernel compares the word and joins the queue in one step, under the lock that a wake-up takes.
+    fn futex_wait(&self, generation: u32) {
+        let guard = self.bytes_in_socket.lock().expect("no panic");
+        if self.futex_word.load(Ordering::Relaxed) == generation {
+            drop(self.kernel_queue.wait(guard).expect("no panic"));
+        }
     }
 
     fn take(&self, consumer: &mut Consumer) -> Option<u32> {
@@ -63,7 +100,7 @@ impl Shared {
 /// Every value arrives once and in order, through a ring that wraps, and no entry is touched by both ends at once.
 #[test]
 fn entries_arrive_whole_once_and_in_order() {
-    loom::model(|| {
+    explore(|| {
         let shared = Shared::new();
         let theirs = Arc::clone(&shared);
         let producer = thread::spawn(move || {
@@ -93,7 +130,7 @@ fn entries_arrive_whole_once_and_in_order() {
 /// The reactor's sleep, for which the wake-up is a byte in a socket: it stays there until it is read.
 #[test]
 fn a_sleeping_consumer_is_woken() {
-    loom::model(|| {
+    explore(|| {
         let shared = Shared::new();
         let theirs = Arc::clone(&shared);
         let producer = thread::spawn(move || {
@@ -101,7 +138,7 @@ fn a_sleeping_consumer_is_woken() {
             for value in 1..=2 {
                 assert!(theirs.fill(&mut producer, value));
                 if doorbell::ring(&theirs.sleeping) {
-                    theirs.wake.fetch_add(1, Ordering::Release);
+                    theirs.send_byte();
                 }
             }
         });
@@ -114,10 +151,7 @@ fn a_sleeping_consumer_is_woken() {
             }
             doorbell::arm(&shared.sleeping);
             if !consumer.pending(&shared.tail).expect("an honest peer") {
-                // Asleep: only the wake-up ends this. If it were lost, loom would report that this never ends.
-                while shared.wake.swap(0, Ordering::Acquire) == 0 {
-                    thread::yield_now();
-                }
+                shared.poll_and_drain();
             }
             doorbell::disarm(&shared.sleeping);
         }
@@ -129,7 +163,7 @@ fn a_sleeping_consumer_is_woken() {
 /// may ring, of which one may come late, with an arming that it saw long ago.
 #[test]
 fn a_client_asleep_on_the_word_is_woken_by_either_of_two_reactors() {
-    loom::model(|| {
+    explore(|| {
         let shared = Shared::new();
         let published: [Arc<AtomicU32>; 2] = [Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0))];
         let reactors: Vec<_> = published
@@ -139,7 +173,8 @@ fn a_client_asleep_on_the_word_is_woken_by_either_of_two_reactors() {
                 thread::spawn(move || {
                     published.store(1, Ordering::Release);
                     if doorbell::ring(&theirs.sleeping) {
-                        theirs.wake.fetch_add(1, Ordering::Release);
+                        theirs.futex_word.fetch_add(1, Ordering::Release);
+                        theirs.futex_wake();
                     }
                 })
             })
@@ -147,12 +182,10 @@ fn a_client_asleep_on_the_word_is_woken_by_either_of_two_reactors() {
         let count = || published.iter().map(|word| word.load(Ordering::Acquire)).sum::<u32>();
         let mut seen = 0;
         while seen < 2 {
-            let generation = shared.wake.load(Ordering::Acquire);
+            let generation = shared.futex_word.load(Ordering::Acquire);
             doorbell::arm(&shared.sleeping);
             if count() == seen {
-                while shared.wake.load(Ordering::Acquire) == generation {
-                    thread::yield_now();
-                }
+                shared.futex_wait(generation);
             }
             doorbell::disarm(&shared.sleeping);
             seen = count();

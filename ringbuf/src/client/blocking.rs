@@ -193,7 +193,9 @@ impl Client {
 
     /// Ends the session for this client and all its clones; calls in progress return [`Error::Disconnected`].
     pub fn close(self) {
+        self.shared.lock().over = Some(Error::Disconnected);
         self.shared.connection.shut();
+        self.shared.changed.notify_all();
     }
 }
 
