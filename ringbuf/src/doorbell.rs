@@ -25,5 +25,6 @@ pub(crate) fn ring(flag: &AtomicU32) -> bool {
     fence(Ordering::SeqCst);
     // The plain load first: the flag's cache line stays shared while nobody sleeps. Rejected: `swap`, by which a late
     // ringer writes a 0 that competes with the sleeper's next arming, and that loom cannot tell to be harmless.
-    flag.load(Ordering::Relaxed) == 1 && flag.compare_exchange(1, 0, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+    flag.load(Ordering::Relaxed) == 1
+        && flag.compare_exchange(1, 0, Ordering::Relaxed, Ordering::Relaxed).is_ok()
 }

@@ -160,3 +160,58 @@ fn patch(range: &Range, address: u64) -> bool {
         unsafe { libc::mmap(ptr::with_exposed_provenance_mut(start), length, protection, flags, -1, 0) };
     mapped != libc::MAP_FAILED
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::process::ExitStatusExt;
+    use std::process::{Command, Stdio};
+
+    #[test]
+    fn ranges_survive_packing() {
+        for (start, length) in
+            [(0x1000, 0x1000), (0x7fff_ffff_f000, 0xffff_f000), (0x00ff_ffff_ffff_f000, 0x1000)]
+        {
+            assert_eq!(unpack(pack(start, length)), (start, length));
+        }
+        assert_eq!(unpack(0).1, 0, "a free entry holds no address");
+    }
+
+    const CHILD: &str = "HOLDFAST_TEST_SIGBUS_CHILD";
+
+    /// Runs this very test again in a child that does `CHILD` and must die of it.
+    fn child_dies_of_sigbus(test: &str, deed: &str) {
+        let status = Command::new(std::env::current_exe().expect("this test"))
+            .args(["--exact", test])
+            .env(CHILD, deed)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status()
+            .expect("a child");
+        assert_eq!(status.signal(), Some(libc::SIGBUS), "{deed}: {status}");
+    }
+
+    #[test]
+    fn a_sigbus_elsewhere_still_ends_the_process() {
+        match std::env::var(CHILD).as_deref() {
+            Ok("sent") => {
+                install().expect("installed");
+                // SAFETY: raise has no preconditions.
+                unsafe { libc::raise(libc::SIGBUS) };
+            }
+            Ok("fault") => {
+                install().expect("installed");
+                let file = crate::memfd::unsealed(4096).expect("a file");
+                let map = memmap2::MmapOptions::new().len(4096).map_raw(&file).expect("mapped");
+                rustix::fs::ftruncate(&file, 0).expect("truncated");
+                // SAFETY: a valid address of a mapping; that the page is gone is what the test is about.
+                unsafe { map.as_ptr().read_volatile() };
+            }
+            _ => {
+                let test = "fault_guard::tests::a_sigbus_elsewhere_still_ends_the_process";
+                child_dies_of_sigbus(test, "sent");
+                child_dies_of_sigbus(test, "fault");
+            }
+        }
+    }
+}

@@ -34,3 +34,11 @@ pub(crate) fn check(file: BorrowedFd<'_>, bytes: u64) -> io::Result<()> {
     }
     Ok(())
 }
+
+/// What `create` would be without its seals.
+#[cfg(test)]
+pub(crate) fn unsealed(bytes: u64) -> io::Result<OwnedFd> {
+    let file = memfd_create("holdfast-test", MemfdFlags::CLOEXEC)?;
+    ftruncate(&file, bytes)?;
+    Ok(file)
+}

@@ -12,6 +12,8 @@
 //! ```
 
 mod door;
+#[cfg(test)]
+mod lost_memory;
 mod pending;
 mod ring;
 mod session;
