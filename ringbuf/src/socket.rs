@@ -10,7 +10,7 @@ use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
     SendFlags, recv, recvmsg, send, sendmsg,
 };
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+use zerocopy::{Immutable, IntoBytes};
 
 use crate::limits::REACTORS_MAX;
 
@@ -84,14 +84,9 @@ pub(crate) fn send_message<T: IntoBytes + Immutable>(
     Ok(())
 }
 
-/// Receives a message that carries no descriptors; those that a peer attaches anyway the kernel closes.
-pub(crate) fn receive_message<T: FromBytes + IntoBytes + KnownLayout>(
-    socket: impl AsFd,
-    deadline: Instant,
-) -> io::Result<T> {
-    let mut message = T::new_zeroed();
-    receive_rest(socket.as_fd(), message.as_mut_bytes(), deadline)?;
-    Ok(message)
+/// Receives bytes that carry no descriptors; those that a peer attaches anyway the kernel closes.
+pub(crate) fn receive(socket: impl AsFd, bytes: &mut [u8], deadline: Instant) -> io::Result<()> {
+    receive_rest(socket.as_fd(), bytes, deadline)
 }
 
 fn receive_rest(socket: BorrowedFd<'_>, mut bytes: &mut [u8], deadline: Instant) -> io::Result<()> {
@@ -110,14 +105,13 @@ fn receive_rest(socket: BorrowedFd<'_>, mut bytes: &mut [u8], deadline: Instant)
     Ok(())
 }
 
-/// Receives a message and the descriptors that came with it.
-pub(crate) fn receive_with_descriptors<T: FromBytes + IntoBytes + KnownLayout>(
+/// Receives bytes and the descriptors that came with the first of them.
+pub(crate) fn receive_with_descriptors(
     socket: impl AsFd,
+    bytes: &mut [u8],
     deadline: Instant,
-) -> io::Result<(T, Vec<OwnedFd>)> {
+) -> io::Result<Vec<OwnedFd>> {
     let socket = socket.as_fd();
-    let mut message = T::new_zeroed();
-    let bytes = message.as_mut_bytes();
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
@@ -136,7 +130,7 @@ pub(crate) fn receive_with_descriptors<T: FromBytes + IntoBytes + KnownLayout>(
         return Err(closed());
     }
     receive_rest(socket, &mut bytes[received.bytes..], deadline)?;
-    Ok((message, descriptors))
+    Ok(descriptors)
 }
 
 /// Whether the peer has closed its end; reads nothing, never blocks.

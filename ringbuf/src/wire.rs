@@ -101,8 +101,17 @@ pub const STEP_MAPPED: u64 = 1;
 /// The session is live.
 pub const STEP_READY: u64 = 2;
 
-const _: () = assert!(size_of::<HelloMessage>() == 128);
-const _: () = assert!(size_of::<ReplyMessage>() == 392);
+/// Bytes of a hello, and of the part that every version has.
+pub(crate) const HELLO_BYTES: u32 = 128;
+pub(crate) const HELLO_PREFIX_BYTES: usize = 16;
+/// Bytes of a reply, and of the part that every version has.
+pub(crate) const REPLY_BYTES: u32 = 392;
+pub(crate) const REPLY_PREFIX_BYTES: usize = 24 + REASON_BYTES_MAX;
+
+const _: () = assert!(size_of::<HelloMessage>() == HELLO_BYTES as usize);
+const _: () = assert!(size_of::<ReplyMessage>() == REPLY_BYTES as usize);
+const _: () = assert!(core::mem::offset_of!(HelloMessage, volume) == HELLO_PREFIX_BYTES);
+const _: () = assert!(core::mem::offset_of!(ReplyMessage, session) == REPLY_PREFIX_BYTES);
 const _: () = assert!(size_of::<StepMessage>() == 16);
 
 impl ReplyMessage {
@@ -126,7 +135,7 @@ impl ReplyMessage {
         let mut reply: Self = zerocopy::FromZeros::new_zeroed();
         reply.magic = MAGIC;
         reply.version = VERSION;
-        reply.message_bytes = size_of::<Self>() as u32;
+        reply.message_bytes = REPLY_BYTES;
         reply
     }
 

@@ -8,7 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use holdfast_ringbuf::FailureId;
-use holdfast_ringbuf::client::{Client, ConnectError, Error, Options};
+use holdfast_ringbuf::client::{Client, ConnectError, Error, Options, Queue};
 use holdfast_ringbuf::request::Opcode;
 use ram_disk::{RamDisk, STRIPE_BYTES, VOLUME_BYTES};
 
@@ -19,6 +19,14 @@ fn pattern(seed: u8, length: usize) -> Vec<u8> {
 fn connect(daemon: &RamDisk) -> Client {
     Client::connect(&daemon.path, "ram", Options::default()).expect("a session")
 }
+
+/// Thread-safe by its type; a queue may move to another thread, and has one owner.
+const _: fn() = || {
+    fn shared<T: Clone + Send + Sync>() {}
+    fn moved<T: Send>() {}
+    shared::<Client>();
+    moved::<Queue>();
+};
 
 #[test]
 fn a_session_knows_its_volume() {

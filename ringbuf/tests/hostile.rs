@@ -292,7 +292,8 @@ fn hellos_that_are_none_are_turned_away_and_others_come_in_meanwhile() {
 fn another_version_is_told_so_in_words() {
     let scene = Scene::new();
     let mut stream = dial(&scene.daemon.path);
-    stream.write_all(HelloMessage { version: 9, ..hello("ram") }.as_bytes()).expect("sent");
+    // Of another version only the first 16 bytes are known to exist.
+    stream.write_all(&HelloMessage { version: 9, ..hello("ram") }.as_bytes()[..16]).expect("sent");
     let mut reply = ReplyMessage::new_zeroed();
     stream.read_exact(reply.as_mut_bytes()).expect("a refusal");
     assert_eq!(reply.status, Errno::PROTONOSUPPORT.raw_os_error());

@@ -123,6 +123,7 @@ fn a_queue_that_only_polls_notices_a_dead_daemon() {
     let mut daemon = RamDisk::start(1);
     let client = Client::connect(&daemon.path, "ram", Options::default()).expect("a session");
     let mut queue = client.queue(4).expect("a second session");
+    daemon.eventually("two sessions", |disk| disk.sessions_live.load(Ordering::SeqCst) == 2);
     assert_ne!(queue.session_id(), client.session_id());
     daemon.disk.hold.store(true, Ordering::SeqCst);
     queue.submit_flush(0).expect("room");

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
 use super::connection::Connection;
-use super::queue::Ask;
+use super::submit::Ask;
 use super::{ConnectError, Done, Error, Failure, Options, Queue};
 use crate::request::Opcode;
 use crate::volume::VolumeInfo;
@@ -276,6 +276,11 @@ impl Shared {
         let mut state = self.lock();
         let sent = state.queue.submit(tag, ask);
         state.queue.publish();
+        if let Err(error) = &sent {
+            // The caller has checked the range: what is left is a daemon that broke the protocol.
+            state.over = Some(error.clone());
+            self.changed.notify_all();
+        }
         sent
     }
 

@@ -13,16 +13,17 @@ use rustix::net::{
     socket_with,
 };
 use rustix::thread::futex;
+use zerocopy::{FromZeros, IntoBytes};
 
 use super::options::Windows;
-use super::queue::Ask;
+use super::submit::Ask;
 use super::{ConnectError, Error, Options};
 use crate::doorbell;
 use crate::layout::Layout;
 use crate::memfd;
 use crate::memory::{RingMemory, SessionMemory};
 use crate::request::Opcode;
-use crate::socket::{self, receive_message, receive_with_descriptors, send_message};
+use crate::socket::{self, receive, receive_with_descriptors, send_message};
 use crate::stripes::Stripes;
 use crate::sync::Ordering;
 use crate::volume::VolumeInfo;
@@ -58,8 +59,7 @@ impl Connection {
             .map_err(|source| ConnectError::Socket { path: path.to_owned(), source })?;
         let hello = hello(name, options.wished());
         send_message(&socket, &hello, &[], deadline).map_err(ConnectError::Handshake)?;
-        let (reply, descriptors) =
-            receive_with_descriptors(&socket, deadline).map_err(ConnectError::Handshake)?;
+        let (reply, descriptors) = receive_reply(&socket, deadline)?;
         let connection = Self::accept_offer(socket, &reply, descriptors, options)?;
         connection.settle(deadline)?;
         Ok(connection)
@@ -105,7 +105,8 @@ impl Connection {
     fn settle(&self, deadline: Instant) -> Result<(), ConnectError> {
         let mapped = StepMessage::new(wire::STEP_MAPPED);
         send_message(&self.socket, &mapped, &[], deadline).map_err(ConnectError::Handshake)?;
-        let ready: StepMessage = receive_message(&self.socket, deadline).map_err(ConnectError::Handshake)?;
+        let mut ready = StepMessage::new(0);
+        receive(&self.socket, ready.as_mut_bytes(), deadline).map_err(ConnectError::Handshake)?;
         if ready.magic == MAGIC && ready.step == wire::STEP_READY {
             Ok(())
         } else {
@@ -220,7 +221,7 @@ fn hello(volume: [u8; crate::limits::VOLUME_NAME_BYTES_MAX], windows: Windows) -
     HelloMessage {
         magic: MAGIC,
         version: VERSION,
-        message_bytes: size_of::<HelloMessage>() as u32,
+        message_bytes: wire::HELLO_BYTES,
         volume,
         queue_depth: windows.depth,
         flags: 0,
@@ -248,7 +249,11 @@ fn connect_to(path: &Path, deadline: Instant) -> io::Result<OwnedFd> {
     }
 }
 
-fn check_reply(reply: &ReplyMessage) -> Result<(Layout, VolumeInfo), ConnectError> {
+/// The reply in two steps: what says whether there is an offer at all is the same in every version, the rest is not.
+fn receive_reply(socket: &OwnedFd, deadline: Instant) -> Result<(ReplyMessage, Vec<OwnedFd>), ConnectError> {
+    let mut reply = ReplyMessage::new_zeroed();
+    let prefix = &mut reply.as_mut_bytes()[..wire::REPLY_PREFIX_BYTES];
+    let descriptors = receive_with_descriptors(socket, prefix, deadline).map_err(ConnectError::Handshake)?;
     if reply.magic != MAGIC {
         return Err(ConnectError::Malformed("it does not begin with the magic number"));
     }
@@ -258,6 +263,12 @@ fn check_reply(reply: &ReplyMessage) -> Result<(Layout, VolumeInfo), ConnectErro
     if reply.version != VERSION {
         return Err(ConnectError::Version { theirs: reply.version });
     }
+    let rest = &mut reply.as_mut_bytes()[wire::REPLY_PREFIX_BYTES..];
+    receive(socket, rest, deadline).map_err(ConnectError::Handshake)?;
+    Ok((reply, descriptors))
+}
+
+fn check_reply(reply: &ReplyMessage) -> Result<(Layout, VolumeInfo), ConnectError> {
     let volume = VolumeInfo {
         bytes: reply.volume_bytes,
         block_bytes: reply.block_bytes,

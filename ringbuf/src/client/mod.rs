@@ -10,6 +10,7 @@ mod error;
 mod options;
 mod queue;
 mod slots;
+mod submit;
 
 pub use blocking::Client;
 pub use error::{ConnectError, Error, Failure};

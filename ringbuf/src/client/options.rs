@@ -24,6 +24,9 @@ pub struct Options {
     pub spins: u32,
 }
 
+const PAGE: u32 = 4096;
+const _: () = assert!(PAGE as u64 == PAGE_BYTES);
+
 impl Default for Options {
     fn default() -> Self {
         let alone = std::thread::available_parallelism().is_ok_and(|cores| cores.get() == 1);
@@ -39,8 +42,7 @@ impl Default for Options {
 
 impl Options {
     pub(super) fn wished(&self) -> Windows {
-        let window =
-            self.request_bytes.clamp(PAGE_BYTES as u32, REQUEST_BYTES_MAX) & !(PAGE_BYTES as u32 - 1);
+        let window = self.request_bytes.clamp(PAGE, REQUEST_BYTES_MAX) & !(PAGE - 1);
         Windows { depth: self.queue_depth.clamp(1, RING_ENTRIES_MAX), bytes: window, stride: stride(window) }
     }
 
@@ -71,14 +73,13 @@ impl Windows {
 
     /// The same within what the daemon granted; `None` if not even one window of a page fits.
     pub(super) fn within(self, entries: u32, payload_bytes: u64, request_bytes_max: u64) -> Option<Self> {
-        let bytes =
-            u32::try_from(u64::from(self.bytes).min(request_bytes_max)).ok()? & !(PAGE_BYTES as u32 - 1);
+        let bytes = u32::try_from(u64::from(self.bytes).min(request_bytes_max)).ok()? & !(PAGE - 1);
         let depth =
             self.depth.min(entries).min(u32::try_from(payload_bytes / PAGE_BYTES).unwrap_or(u32::MAX));
         if depth == 0 || bytes == 0 {
             return None;
         }
-        let room = payload_bytes / u64::from(depth) & !(PAGE_BYTES - 1);
+        let room = (payload_bytes / u64::from(depth)) & !(PAGE_BYTES - 1);
         let bytes = bytes.min(u32::try_from(room).unwrap_or(u32::MAX));
         Some(Self { depth, bytes, stride: stride(bytes).min(room) })
     }

@@ -4,10 +4,12 @@ use std::fs::{self, Permissions};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
+use rustix::io::Errno;
 use rustix::net::sockopt::socket_peercred;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
 
 use super::Pending;
 
@@ -100,10 +102,19 @@ fn refuse_occupied(path: &Path) -> io::Result<()> {
         Ok(file) if !file.file_type().is_socket() => {
             in_use("is a file and no socket; remove it or choose another path")
         }
-        Ok(_) => match UnixStream::connect(path) {
-            Ok(_) => in_use("another process listens here; stop it or choose another path"),
-            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(()),
-            Err(error) => Err(error),
+        Ok(_) => match listens(path) {
+            Ok(()) | Err(Errno::AGAIN) => {
+                in_use("another process listens here; stop it or choose another path")
+            }
+            Err(Errno::CONNREFUSED) => Ok(()),
+            Err(errno) => Err(errno.into()),
         },
     }
+}
+
+/// Never waits: a listener that is stopped, and whose queue is full, is EAGAIN.
+fn listens(path: &Path) -> rustix::io::Result<()> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    connect(&socket, &SocketAddrUnix::new(path)?)
 }

@@ -14,11 +14,13 @@
 mod door;
 #[cfg(test)]
 mod lost_memory;
+mod offer;
 mod pending;
 mod ring;
 mod session;
 
 pub use door::Door;
-pub use pending::{HandshakeError, Hello, Offer, Pending, Refusal};
+pub use offer::{Hello, Offer, Refusal};
+pub use pending::{HandshakeError, Pending};
 pub use ring::{DaemonRing, WakeState};
 pub use session::Session;
