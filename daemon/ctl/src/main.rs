@@ -1,0 +1,2 @@
+//! holdfastctl.
+fn main() {}
