@@ -2,7 +2,7 @@
 
 use crate::api::{DEFAULT_SOCKET, ExtentState, FailureId, FaultOperation, Range};
 use crate::{exit, size};
-use clap::{Args, Parser, Subcommand};
+use clap::{ArgGroup, Args, Parser, Subcommand};
 use clap_complete::Shell;
 use std::path::PathBuf;
 
@@ -99,12 +99,12 @@ pub(crate) struct ExplainArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(group(ArgGroup::new("where").required(true).args(["volume", "all"])))]
 pub(crate) struct RetryArgs {
     /// The volume.
-    #[arg(required_unless_present = "all")]
     pub(crate) volume: Option<String>,
     /// Every volume that has failed extents or whose device refuses.
-    #[arg(long, conflicts_with = "volume")]
+    #[arg(long)]
     pub(crate) all: bool,
     /// Only in this part of the volume.
     #[arg(long, value_name = "OFF:LEN", value_parser = size::parse_range, conflicts_with = "all")]

@@ -9,6 +9,7 @@ use holdfast_ctl::api::{Fault, FaultOperation, Range};
 use holdfast_engine::{ByteRange, SECTOR_BYTES};
 use holdfast_policy::{ClassSet, ErrorClass};
 use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
 
 /// A JSON body; an empty one is `{}`.
 pub(super) struct Body<T>(pub(super) T);
@@ -19,7 +20,9 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
     async fn from_request(request: Request, state: &S) -> Result<Body<T>, Refusal> {
         let bytes = Bytes::from_request(request, state).await?;
         let text: &[u8] = if bytes.is_empty() { b"{}" } else { &bytes };
-        let parsed = serde_json::from_slice(text);
+        // Through a map, because a derived struct would take an array of its fields, too.
+        let object = serde_json::from_slice::<Map<String, Value>>(text);
+        let parsed = object.and_then(|object| T::deserialize(Value::Object(object)));
         parsed.map(Body).map_err(|error| {
             let message = format!("The body makes no sense: {error}.");
             Refusal::bad_request(message, "Send JSON with the fields that this request has, and no others.")

@@ -197,7 +197,7 @@ fn router(shared: Arc<Shared>, options: Options) -> Router {
 
 /// Gives up on a request shortly before its connection ends, so that the peer is told.
 async fn in_time(State(options): State<Options>, request: Request, next: Next) -> Response {
-    let timeout = options.connection_timeout.mul_f32(0.75);
+    let timeout = options.connection_timeout * 3 / 4;
     match tokio::time::timeout(timeout, next.run(request)).await {
         Ok(response) => response,
         Err(_) => {

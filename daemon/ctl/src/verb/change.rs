@@ -2,8 +2,8 @@
 
 use super::{Outcome, Run};
 use crate::api::{
-    AckLossRequest, DropRequest, Fault, Faults, GrowThinRequest, Operation, RetryRequest, ShutdownRequest,
-    Started, ThinGrown, Versioned, VolumeState, Volumes,
+    AckLossRequest, ApiError, DropRequest, Fault, Faults, GrowThinRequest, Operation, RetryRequest,
+    ShutdownRequest, Started, ThinGrown, Versioned, VolumeState, Volumes,
 };
 use crate::cli::{AckLossArgs, DropArgs, GrowThinArgs, RetryArgs, ShutdownArgs};
 use crate::client::segment;
@@ -18,10 +18,11 @@ const RETRY_PATIENCE: Duration = Duration::from_secs(2);
 /// How long a drop or an ack-loss is watched: it waits for the ledger only, and `status` says if that is stuck.
 const RECORD_PATIENCE: Duration = Duration::from_secs(30);
 
-/// Operations, for `--json`.
+/// Operations, and why others were not started, for `--json`.
 #[derive(Serialize)]
 struct OperationList<'a> {
     operations: &'a [Operation],
+    errors: Vec<ApiError>,
 }
 
 impl Run<'_, '_> {
@@ -94,7 +95,7 @@ impl Run<'_, '_> {
         Ok(if operation.complete() { Exit::Ok } else { Exit::Incomplete })
     }
 
-    /// Starts all, then follows all: one volume that hangs does not keep the others waiting.
+    /// Starts all, then follows all: one volume that hangs or is refused does not keep the others waiting.
     fn on_all(
         &mut self,
         volumes: &[String],
@@ -102,20 +103,33 @@ impl Run<'_, '_> {
         request: &impl Serialize,
         patience: Option<Duration>,
     ) -> Outcome {
-        let started: Result<Vec<Operation>, Error> =
-            volumes.iter().map(|volume| self.start(volume, verb, request)).collect();
-        let mut operations = Vec::with_capacity(volumes.len());
-        for operation in started? {
-            operations.push(self.follow(operation, patience)?);
+        let (mut started, mut errors) = (Vec::new(), Vec::new());
+        for volume in volumes {
+            match self.start(volume, verb, request) {
+                Ok(operation) => started.push(operation),
+                Err(error) => errors.push(error),
+            }
         }
-        self.print(&Versioned::of(OperationList { operations: &operations }), |invocation| match operations
-            .as_slice()
-        {
-            [] => format!("There is nothing to {verb}.\n"),
+        let followed: Result<Vec<Operation>, Error> =
+            started.into_iter().map(|operation| self.follow(operation, patience)).collect();
+        let operations = followed?;
+        self.print_all(verb, &operations, &errors);
+        Ok(match errors.first() {
+            Some(error) => error.exit(),
+            None if operations.iter().all(Operation::complete) => Exit::Ok,
+            None => Exit::Incomplete,
+        })
+    }
+
+    fn print_all(&mut self, verb: &str, operations: &[Operation], errors: &[Error]) {
+        let list = OperationList { operations, errors: errors.iter().map(Error::as_api).collect() };
+        self.print(&Versioned::of(list), |invocation| match operations {
+            [] if errors.is_empty() => format!("There is nothing to {verb}.\n"),
             some => some.iter().map(|operation| text::operation(operation, invocation)).collect(),
         });
-        let complete = operations.iter().all(Operation::complete);
-        Ok(if complete { Exit::Ok } else { Exit::Incomplete })
+        if !self.json {
+            errors.iter().for_each(|error| self.complain(error));
+        }
     }
 
     fn start(&self, volume: &str, verb: &str, request: &impl Serialize) -> Result<Operation, Error> {

@@ -48,7 +48,7 @@ impl Run<'_, '_> {
         let (volume, state) = (segment(&args.volume), args.state);
         let (mut page, rest): (Extents, _) = self.pages(
             &args.page,
-            &format!("/v1/volumes/{volume}/extents?state={state}"),
+            &format!("/v1/volumes/{volume}/extents?state={state}&"),
             |page: &mut Extents| (&mut page.extents, &mut page.next),
         )?;
         page.extents = rest.extents;
@@ -85,7 +85,7 @@ impl Run<'_, '_> {
         let mut gathered = Gathered::default();
         let (mut from, mut left) = (args.from, args.limit);
         loop {
-            let answer = self.client.get(&format!("{path}&from={from}&limit={}", left.min(PAGE)))?;
+            let answer = self.client.get(&format!("{path}from={from}&limit={}", left.min(PAGE)))?;
             let mut page: T = self.client.read(&answer)?;
             let (extents, next) = parts(&mut page);
             left = left.saturating_sub(u64::try_from(extents.len()).unwrap_or(u64::MAX));
