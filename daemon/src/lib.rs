@@ -6,3 +6,4 @@ pub mod ledger;
 pub mod arena;
 pub mod device;
 pub mod kernel;
+pub mod admin;
