@@ -10,7 +10,8 @@ use super::*;
 use redb::StorageBackend;
 use std::ops::Range;
 
-const CRASHES: [Crash; 4] = [Crash::None, Crash::All, Crash::EveryOther, Crash::Half];
+/// Crashes that keep some of what was not synced.
+const CRASHES: [Crash; 3] = [Crash::All, Crash::EveryOther, Crash::Half];
 
 /// What one batch says.
 fn batch(number: u64) -> Vec<LedgerEntry> {
@@ -60,7 +61,8 @@ fn survive(faults: Range<u64>, errno: u16, short: bool) -> u32 {
 
 /// Whatever of the unsynced writes survives a crash, the next boot has what was promised, or all that was applied.
 fn check_crashes(disk: &FakeDisk, promised: &Model, applied: &Model) {
-    for crash in CRASHES {
+    // One that keeps nothing, and in turn one of the others: each of these costs a whole start.
+    for crash in [Crash::None, CRASHES[disk.operations() as usize % CRASHES.len()]] {
         let ledger = open(&disk.crash(crash));
         if promised == applied || applied.difference(&ledger, VM1).is_some() {
             promised.check(&ledger, VM1);
