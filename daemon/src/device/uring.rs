@@ -318,15 +318,16 @@ impl Disk {
                 self.settle(op, entry.result());
                 Some(Reaped::Completed { op, result: entry.result() })
             }
-            KIND_WATCH => self.woken(name, entry.flags()),
+            KIND_WATCH => self.woken(name, entry),
             _ => None,
         }
     }
 
-    fn woken(&mut self, name: u64, flags: u32) -> Option<Reaped> {
+    fn woken(&mut self, name: u64, entry: &cqueue::Entry) -> Option<Reaped> {
         let tenant = self.watches.tenant(name)?;
-        // The kernel ends a watch when its queue was full once; the next `enter` renews it.
-        if !cqueue::more(flags) {
+        // The kernel ends a watch when its queue was full once: it is renewed. One that it refuses is not, as it would
+        // be refused again and again; whoever is woken finds out why from the descriptor.
+        if !cqueue::more(entry.flags()) && entry.result() >= 0 {
             self.queue(poll(tenant, name));
         }
         Some(Reaped::Wake { key: tenant.key })
