@@ -55,7 +55,8 @@ pub enum WriteCache {
 /// Of a regular file: file system, inode and birth. The birth tells it from a later file that got the same inode.
 pub(super) fn of_file(fd: BorrowedFd<'_>, stat: &Stat, file_system: FileSystem) -> Identity {
     let known = uuid(fd).or_else(|| fsid(fd, file_system));
-    let durable = known.is_some();
+    // The UUID of a tmpfs is a new one each time it is mounted.
+    let durable = known.is_some() && file_system != FileSystem::Tmpfs;
     let system = known.unwrap_or_else(|| format!("device {}:{}", major(stat.st_dev), minor(stat.st_dev)));
     let born = rustix::fs::statx(fd, c"", AtFlags::EMPTY_PATH, StatxFlags::BTIME)
         .ok()

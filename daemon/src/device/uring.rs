@@ -224,14 +224,20 @@ impl Disk {
         if !self.hung.is_empty() {
             self.release_hung();
         }
-        self.queue_waiting();
-        let queue = self.ring.submission();
-        let needed = !queue.is_empty() || queue.taskrun() || queue.cq_overflow();
-        drop(queue);
-        if !needed {
-            return Ok(());
+        loop {
+            self.queue_waiting();
+            let queue = self.ring.submission();
+            let needed = !queue.is_empty() || queue.taskrun() || queue.cq_overflow();
+            drop(queue);
+            if !needed {
+                return Ok(());
+            }
+            entered(self.ring.submit())?;
+            // What did not fit goes now, unless the kernel has taken nothing.
+            if self.waiting.is_empty() || self.ring.submission().is_full() {
+                return Ok(());
+            }
         }
-        entered(self.ring.submit())
     }
 
     /// The same, then sleeps until there is something to reap, or for `timeout`; without one, for ever. Returns at once
