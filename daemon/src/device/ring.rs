@@ -1,16 +1,22 @@
 //! Making a reactor's io_uring: the best one that this kernel and these limits allow, and a word for each step down.
 #![allow(unsafe_code, reason = "registers buffers and builds a CPU set through libc's types")]
 
+use super::Patience;
 use crate::arena::SlotAddresses;
 use io_uring::{IoUring, Probe, opcode};
+use rustix::io::Errno;
 use std::fmt;
 use std::io;
+use std::time::Duration;
 
 /// Why there is no ring, or why it no longer works.
 #[derive(Debug, thiserror::Error)]
 pub enum DiskError {
     /// The kernel gives none.
-    #[error("io_uring cannot be set up: {source}; `holdfastd check` says what this kernel lacks")]
+    #[error(
+        "io_uring cannot be set up: {source}; if memory is short, raise RLIMIT_MEMLOCK (`ulimit -l`), else the \
+         start-up probe says what this kernel lacks"
+    )]
     Setup {
         /// The kernel's answer.
         source: io::Error,
@@ -50,6 +56,13 @@ pub enum Fallback {
         /// Why.
         errno: i32,
     },
+    /// The queues are shorter than the operations that may be in flight: some wait for the next turn.
+    ShortQueues {
+        /// Entries of the submission queue.
+        entries: u32,
+        /// What it should have.
+        wanted: u32,
+    },
     /// The arena's memory is not registered: the kernel pins its pages for every operation.
     PlainBuffers {
         /// Why.
@@ -88,6 +101,11 @@ impl fmt::Display for Fallback {
                     word(errno)
                 )
             }
+            Fallback::ShortQueues { entries, wanted } => write!(
+                f,
+                "io_uring's queues have {entries} entries instead of {wanted}, as locked memory is short: `ulimit -l \
+                 unlimited`, or LimitMEMLOCK=infinity in the unit, mends it"
+            ),
             Fallback::PlainBuffers { errno, bytes, limit_bytes } => {
                 let limit = limit_bytes.map_or("unlimited".to_owned(), |bytes| format!("{bytes} bytes"));
                 write!(
@@ -121,27 +139,67 @@ pub(super) enum Buffers {
     RegisteredVectors,
 }
 
-/// A ring with room for `entries` in its submission queue.
-pub(super) fn build(entries: u32, fallbacks: &mut Vec<Fallback>) -> Result<IoUring, DiskError> {
-    let errno = |error: &io::Error| error.raw_os_error().unwrap_or(0);
+/// Entries of a ring below which it is not worth having: a page holds them.
+const ENTRIES_MIN: u32 = 16;
+/// How long the memory of rings of a daemon that just ended may take to come back.
+const MEMORY_WAIT: Duration = Duration::from_millis(200);
+
+/// A ring with room for `wanted` entries in its submission queue, or for fewer if memory is short: newer kernels
+/// (seen: 6.18) count its queues against RLIMIT_MEMLOCK, for all rings of a user together.
+pub(super) fn build(wanted: u32, fallbacks: &mut Vec<Fallback>) -> Result<IoUring, DiskError> {
+    let patience = Patience::of(MEMORY_WAIT);
+    let mut entries = wanted;
+    loop {
+        let mut steps = Vec::new();
+        let error = match build_of_size(entries, &mut steps) {
+            Ok(ring) => {
+                fallbacks.append(&mut steps);
+                if entries < wanted {
+                    fallbacks.push(Fallback::ShortQueues { entries, wanted });
+                }
+                return Ok(ring);
+            }
+            Err(error) => error,
+        };
+        let short = Errno::from_io_error(&error) == Some(Errno::NOMEM);
+        if short && patience.wait() {
+            continue;
+        }
+        if !short || entries <= ENTRIES_MIN {
+            return Err(DiskError::Setup { source: error });
+        }
+        entries /= 2;
+    }
+}
+
+/// The best kind of ring that this kernel has.
+fn build_of_size(entries: u32, steps: &mut Vec<Fallback>) -> io::Result<IoUring> {
     let mut builder = IoUring::builder();
     // Twice the entries: each operation completes once, and each watch may have fired more than once meanwhile.
     builder.setup_clamp().setup_cqsize(entries * 2).dontfork();
     let mut deferring = builder.clone();
     deferring.setup_single_issuer().setup_defer_taskrun().setup_taskrun_flag();
-    let error = match deferring.build(entries) {
-        Ok(ring) => return Ok(ring),
-        Err(error) => error,
+    let refused = match unless_refused(deferring.build(entries)) {
+        Ok(built) => return built,
+        Err(errno) => errno,
     };
-    fallbacks.push(Fallback::NoDeferredCompletions { errno: errno(&error) });
+    steps.push(Fallback::NoDeferredCompletions { errno: refused });
     let mut cooperative = builder.clone();
     cooperative.setup_coop_taskrun().setup_taskrun_flag();
-    let error = match cooperative.build(entries) {
-        Ok(ring) => return Ok(ring),
-        Err(error) => error,
+    let refused = match unless_refused(cooperative.build(entries)) {
+        Ok(built) => return built,
+        Err(errno) => errno,
     };
-    fallbacks.push(Fallback::NoCooperativeCompletions { errno: errno(&error) });
-    builder.build(entries).map_err(|source| DiskError::Setup { source })
+    steps.push(Fallback::NoCooperativeCompletions { errno: refused });
+    builder.build(entries)
+}
+
+/// The errno of a kernel that does not know the flags; anything else would be the same without them.
+fn unless_refused(built: io::Result<IoUring>) -> Result<io::Result<IoUring>, i32> {
+    match built {
+        Err(error) if Errno::from_io_error(&error) == Some(Errno::INVAL) => Err(Errno::INVAL.raw_os_error()),
+        other => Ok(other),
+    }
 }
 
 /// Registers the slots' memory if the limits allow it.

@@ -224,14 +224,20 @@ impl Disk {
         if !self.hung.is_empty() {
             self.release_hung();
         }
-        self.queue_waiting();
-        let queue = self.ring.submission();
-        let needed = !queue.is_empty() || queue.taskrun() || queue.cq_overflow();
-        drop(queue);
-        if !needed {
-            return Ok(());
+        loop {
+            self.queue_waiting();
+            let queue = self.ring.submission();
+            let needed = !queue.is_empty() || queue.taskrun() || queue.cq_overflow();
+            drop(queue);
+            if !needed {
+                return Ok(());
+            }
+            entered(self.ring.submit())?;
+            // What did not fit goes now, unless the kernel has taken nothing.
+            if self.waiting.is_empty() || self.ring.submission().is_full() {
+                return Ok(());
+            }
         }
-        entered(self.ring.submit())
     }
 
     /// The same, then sleeps until there is something to reap, or for `timeout`; without one, for ever. Returns at once
@@ -318,15 +324,16 @@ impl Disk {
                 self.settle(op, entry.result());
                 Some(Reaped::Completed { op, result: entry.result() })
             }
-            KIND_WATCH => self.woken(name, entry.flags()),
+            KIND_WATCH => self.woken(name, entry),
             _ => None,
         }
     }
 
-    fn woken(&mut self, name: u64, flags: u32) -> Option<Reaped> {
+    fn woken(&mut self, name: u64, entry: &cqueue::Entry) -> Option<Reaped> {
         let tenant = self.watches.tenant(name)?;
-        // The kernel ends a watch when its queue was full once; the next `enter` renews it.
-        if !cqueue::more(flags) {
+        // The kernel ends a watch when its queue was full once: it is renewed. One that it refuses is not, as it would
+        // be refused again and again; whoever is woken finds out why from the descriptor.
+        if !cqueue::more(entry.flags()) && entry.result() >= 0 {
             self.queue(poll(tenant, name));
         }
         Some(Reaped::Wake { key: tenant.key })

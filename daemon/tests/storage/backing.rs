@@ -37,6 +37,7 @@ fn two_files_are_two_flush_domains_and_two_identities() {
     let two = Backing::open(&file_spec(&disk.path().join("two"))).expect("opened");
     assert_ne!(one.domain_key(), two.domain_key());
     assert_ne!(one.identity(), two.identity());
+    assert!(one.identity().durable || !is_direct(&one), "{:?}", one.identity());
     let (name, moved) = (one.identity().clone(), disk.path().join("elsewhere"));
     std::fs::rename(one.path(), &moved).expect("moved");
     drop(one);

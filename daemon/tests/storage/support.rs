@@ -14,9 +14,10 @@ use tempfile::TempDir;
 pub(crate) const LINE: u32 = 4096;
 pub(crate) const MIB: u64 = 1 << 20;
 
-/// A directory on the disk that the build is on.
+/// A directory on the disk that the build is on, or, where that is not ours to write to, on that of `/var/tmp`.
 pub(crate) fn on_disk() -> TempDir {
-    TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).expect("the build's directory is writable")
+    let build = TempDir::new_in(env!("CARGO_TARGET_TMPDIR"));
+    build.or_else(|_| TempDir::new_in("/var/tmp")).expect("there is a disk to write to")
 }
 
 /// A directory in memory.
@@ -75,6 +76,11 @@ impl Rig {
         let mut arena = Arena::create(&layout(memory.path()), &mut |_, _| {}).expect("an arena in memory");
         let shard = arena.take_shards().remove(0);
         arena.remove().expect("its names can go, its memory stays");
+        Rig::over(shard, memory)
+    }
+
+    /// Over a part of an arena, in a directory that goes with it.
+    pub(crate) fn over(shard: Shard, memory: TempDir) -> Rig {
         let options = DiskOptions {
             ops_max: OPS,
             segments_max: 16,
