@@ -39,14 +39,18 @@ fn well() -> String {
 
 fn trouble(worst: &Reason, others: &[Reason], invocation: &Invocation) -> String {
     let mut out = labelled("status", &plain(&worst.status)) + &labelled("action", &plain(&worst.action));
-    for command in &worst.commands {
-        out += &format!("{:11}{}\n", "", plain(&invocation.command(command)));
-    }
+    out += &commands(worst, invocation);
     out += &labelled("code", worst.code.name());
     for other in others {
         out += &labelled("also", &format!("{} {}", other.code, plain(&other.status)));
+        out += &commands(other, invocation);
     }
     out
+}
+
+fn commands(reason: &Reason, invocation: &Invocation) -> String {
+    let line = |command: &String| format!("{:11}{}\n", "", plain(&invocation.command(command)));
+    reason.commands.iter().map(line).collect()
 }
 
 fn state_table(volumes: &[Volume]) -> String {
