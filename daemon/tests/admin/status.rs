@@ -17,7 +17,7 @@ fn screen(exit: Exit, trouble: impl FnOnce(&mut State)) -> String {
     }
     let ran = world.ctl("status");
     assert_eq!((ran.exit, ran.err.as_str()), (exit, ""), "{ran:?}");
-    world.told("status").replace(&std::process::id().to_string(), "PID")
+    world.told("status").replace(&format!("/proc/{}/", std::process::id()), "/proc/PID/")
 }
 
 fn full(state: &mut State) {
@@ -184,6 +184,17 @@ vm1     DEGRADED  write-back  10.0 GiB    0 B       0 B     0 B   0 B
         }),
         expected[1..]
     );
+}
+
+/// A backing in the page cache may do what this daemon exists to prevent: whoever looks must see it.
+#[test]
+fn a_backing_in_the_page_cache_is_said() {
+    let told = screen(Exit::Ok, |state| state.volumes[0].direct = false);
+    let expected = r"
+   note: Volume 'vm1' goes through the page cache, which forgets data whose write-back fails:
+         good for a trial, not for data.
+";
+    assert!(told.ends_with(expected), "{told}");
 }
 
 #[test]

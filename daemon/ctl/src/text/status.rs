@@ -23,13 +23,30 @@ pub fn status(status: &Status, invocation: &Invocation) -> String {
     }
     out.push('\n');
     out += &state_table(&status.volumes);
-    if !daemon.warnings.is_empty() {
+    let notes = notes(status);
+    if !notes.is_empty() {
         out.push('\n');
     }
-    for warning in &daemon.warnings {
-        out += &labelled("note", &plain(warning));
-    }
-    out
+    out + &notes
+}
+
+/// What works, and should be known.
+fn notes(status: &Status) -> String {
+    let buffered = status.volumes.iter().filter(|volume| !volume.backing.direct).map(|volume| {
+        format!(
+            "Volume '{}' goes through the page cache, which forgets data whose write-back fails: good for a trial, not \
+             for data.",
+            volume.name
+        )
+    });
+    status
+        .daemon
+        .warnings
+        .iter()
+        .cloned()
+        .chain(buffered)
+        .map(|note| labelled("note", &plain(&note)))
+        .collect()
 }
 
 fn well() -> String {
