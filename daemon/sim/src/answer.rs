@@ -22,15 +22,13 @@ impl Shell<'_> {
             demand(Clause::Seam, completion.errno == 22, || {
                 format!("{:?} got {}", asked.request, completion.errno)
             });
-        } else if asked.request.operation == Operation::Flush {
-            if completion.errno != 0 {
-                let named = [5, 28].contains(&completion.errno) && completion.failure_id != 0;
-                demand(Clause::C3, named, || format!("a failed flush says {completion:?}"));
-                let space = completion.errno == 5 || harm.space > 0;
-                demand(Clause::C3, space, || format!("flush {id} says ENOSPC and there was space"));
-                let own = |sector: u64| shape.owner(sector * 512) == number as u64;
-                self.model.flush_failed(id, completion.errno, &own, &content, harm.total() > 0);
-            }
+        } else if asked.request.operation == Operation::Flush && completion.errno != 0 {
+            let named = [5, 28].contains(&completion.errno) && completion.failure_id != 0;
+            demand(Clause::C3, named, || format!("a failed flush says {completion:?}"));
+            let space = completion.errno == 5 || harm.space > 0;
+            demand(Clause::C3, space, || format!("flush {id} says ENOSPC and there was space"));
+            let own = |sector: u64| shape.owner(sector * 512) == number as u64;
+            self.model.flush_failed(id, completion.errno, &own, &content, harm.total() > 0);
         }
         let Some(data) = data else { return };
         if !asked.malformed {

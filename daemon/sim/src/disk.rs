@@ -297,16 +297,16 @@ impl Disk {
             self.each_of(operation).into_iter().for_each(|volume| self.harm(volume).flushes += 1);
         }
         let odds = self.random.pick(&[0, 500]);
+        let mut reverted = 0;
         for medium in self.media.values_mut() {
             match (refused, trouble) {
-                (Some(_), Some(Trouble::FlushLoses)) => {
-                    if medium.lose_cache(&mut self.random, odds) > 0 {
-                        coverage.fault("flush failed and lost the cache");
-                    }
-                }
+                (Some(_), Some(Trouble::FlushLoses)) => reverted += medium.lose_cache(&mut self.random, odds),
                 (Some(_), Some(Trouble::FlushPersists)) | (None, _) => medium.flush(mark),
                 _ => {}
             }
+        }
+        if reverted > 0 {
+            coverage.fault("flush failed and lost the cache");
         }
         Finished { result: refused.unwrap_or(0), data: Vec::new() }
     }

@@ -45,7 +45,7 @@ fn limits(random: &mut Random, reactors: u32) -> Limits {
         requests_a_turn: random.pick(&[2, 16]),
         steps_a_turn: random.pick(&[16, 64]),
         flush_after_ms: random.pick(&[20, 200, 1_000]),
-        seed: random.next(),
+        seed: random.word(),
         ..Limits::small(0, reactors)
     }
 }

@@ -22,6 +22,7 @@ mod plan;
 mod random;
 mod ranges;
 mod reactor;
+pub mod scene;
 mod sectors;
 mod settle;
 mod shell;

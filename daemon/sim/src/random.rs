@@ -15,7 +15,7 @@ impl Random {
     }
 
     /// Any 64 bits but all zeroes.
-    pub fn next(&mut self) -> u64 {
+    pub fn word(&mut self) -> u64 {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
@@ -24,7 +24,7 @@ impl Random {
 
     /// A number below `bound`; 0 if `bound` is 0.
     pub fn below(&mut self, bound: u64) -> u64 {
-        if bound == 0 { 0 } else { (self.next() >> 16) % bound }
+        if bound == 0 { 0 } else { (self.word() >> 16) % bound }
     }
 
     /// A number from `low` to `high`, both included.
@@ -47,6 +47,6 @@ impl Random {
 
     /// A new generator whose numbers do not depend on how many this one gives later.
     pub fn split(&mut self) -> Random {
-        Random::new(self.next())
+        Random::new(self.word())
     }
 }
