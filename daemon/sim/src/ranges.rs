@@ -25,6 +25,9 @@ impl Ranges {
 
     /// Takes `from .. to` out.
     pub fn remove(&mut self, from: u64, to: u64) {
+        if from >= to {
+            return;
+        }
         while let Some((&begin, &end)) = self.0.range(..to).next_back() {
             if end <= from {
                 return;
@@ -46,7 +49,7 @@ impl Ranges {
 
     /// Whether any sector of `from .. to` is in the set.
     pub fn overlaps(&self, from: u64, to: u64) -> bool {
-        self.0.range(..to).next_back().is_some_and(|(_, &end)| end > from)
+        from < to && self.0.range(..to).next_back().is_some_and(|(_, &end)| end > from)
     }
 
     /// The ranges, in order.

@@ -97,8 +97,8 @@ impl<'a> Reactor<'a> {
     fn sectors(&self, slot: SlotId, at: u32, length: u32) -> std::ops::Range<usize> {
         let from = slot.0 as usize * self.line_sectors + at as usize / 512;
         let to = from + length as usize / 512;
-        let whole = at % 512 == 0
-            && length % 512 == 0
+        let whole = at.is_multiple_of(512)
+            && length.is_multiple_of(512)
             && length > 0
             && (at + length) as usize <= self.line_sectors * 512;
         demand(Clause::Seam, whole, || format!("bytes {at}+{length} of {slot:?} are not sectors of it"));
