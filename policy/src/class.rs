@@ -1,11 +1,12 @@
-//! Error classes: what kind of refusal a device's answer is, and how long it must last before it counts as final.
+//! Error classes: what kind of refusal a device's answer is, and how long it must last before it counts as
+//! final.
 
 use core::fmt;
 
 /// What kind of refusal an error of the backing device is.
 ///
-/// The class, not the errno, chooses policy and retry: an operator thinks "the pool is full", not "28". The numbers are
-/// stored in slot headers and in the ledger and never change.
+/// The class, not the errno, chooses policy and retry: an operator thinks "the pool is full", not "28". The
+/// numbers are stored in slot headers and in the ledger and never change.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 #[repr(u8)]
 pub enum ErrorClass {
@@ -50,8 +51,8 @@ impl ErrorClass {
         Self::ALL.into_iter().find(|class| class.name() == name)
     }
 
-    /// Whether one failure of this class says something about the whole device, so that only a probe goes out until it
-    /// passes. A medium failure says nothing about any other block and never gates one.
+    /// Whether one failure of this class says something about the whole device, so that only a probe goes out
+    /// until it passes. A medium failure says nothing about any other block and never gates one.
     pub const fn gates(self) -> bool {
         !matches!(self, ErrorClass::Medium)
     }

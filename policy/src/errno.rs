@@ -1,7 +1,8 @@
 //! The errno table: Linux numbers, and the class each belongs to.
 //!
-//! The numbers are those of `asm-generic/errno-base.h` and `asm-generic/errno.h` (x86, Arm, RISC-V, POWER, s390). They
-//! are written out so that this crate needs no libc and the tables are the same in simulation and in production.
+//! The numbers are those of `asm-generic/errno-base.h` and `asm-generic/errno.h` (x86, Arm, RISC-V, POWER,
+//! s390). They are written out so that this crate needs no libc and the tables are the same in simulation and
+//! in production.
 
 use crate::ErrorClass;
 
@@ -9,7 +10,8 @@ macro_rules! errnos {
     ($($name:ident = $number:literal, $meaning:literal;)*) => {
         $(#[doc = $meaning] pub const $name: u16 = $number;)*
 
-        /// The name of an errno that the class table knows, for messages (`"ENOSPC"`); `None` for any other number.
+        /// The name of an errno that the class table knows, for messages (`"ENOSPC"`); `None` for any other
+        /// number.
         pub const fn name(errno: u16) -> Option<&'static str> {
             match errno {
                 $($name => Some(stringify!($name)),)*
@@ -79,8 +81,9 @@ errnos! {
 /// | medium | EIO EINVAL EFBIG ENODATA EBADMSG EILSEQ EOPNOTSUPP EUCLEAN EREMOTEIO |
 /// | gone | EPERM ENOENT ENXIO EACCES ENODEV EROFS EBADE ESHUTDOWN ESTALE ENOMEDIUM EMEDIUMTYPE ENOKEY EKEYEXPIRED EKEYREVOKED EKEYREJECTED |
 ///
-/// Any other number is `medium`: an error that we do not understand must not hold up blocks that it does not name.
-/// A short read has no errno; it means that the device ends earlier than it did, and its class is `gone`.
+/// Any other number is `medium`: an error that we do not understand must not hold up blocks that it does not
+/// name. A short read has no errno; it means that the device ends earlier than it did, and its class is
+/// `gone`.
 pub const fn class_of_errno(errno: u16) -> ErrorClass {
     match errno {
         ENOSPC | EDQUOT => ErrorClass::Space,
@@ -89,7 +92,8 @@ pub const fn class_of_errno(errno: u16) -> ErrorClass {
         | EHOSTDOWN | EHOSTUNREACH | EALREADY | EINPROGRESS | ECANCELED => ErrorClass::Transient,
         EPERM | ENOENT | ENXIO | EACCES | ENODEV | EROFS | EBADE | ESHUTDOWN | ESTALE | ENOMEDIUM
         | EMEDIUMTYPE | ENOKEY | EKEYEXPIRED | EKEYREVOKED | EKEYREJECTED => ErrorClass::Gone,
-        // EIO, EINVAL, EFBIG, ENODATA, EBADMSG, EILSEQ, EOPNOTSUPP, EUCLEAN, EREMOTEIO, and whatever we do not know.
+        // EIO, EINVAL, EFBIG, ENODATA, EBADMSG, EILSEQ, EOPNOTSUPP, EUCLEAN, EREMOTEIO, and whatever we do
+        // not know.
         _ => ErrorClass::Medium,
     }
 }

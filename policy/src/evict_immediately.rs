@@ -2,8 +2,9 @@
 
 use crate::{FailedExtent, FailurePolicy, Pressure, PressureVerdict, Verdict};
 
-/// Gives a failed extent up as soon as it is for good. Memory never fills with data that cannot be written; the price is
-/// a recorded loss, and slow writes while the disk refuses, so that nothing more is acknowledged only to be lost.
+/// Gives a failed extent up as soon as it is for good. Memory never fills with data that cannot be written;
+/// the price is a recorded loss, and slow writes while the disk refuses, so that nothing more is acknowledged
+/// only to be lost.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct EvictImmediately {}
 

@@ -2,8 +2,9 @@
 
 use crate::{FailedExtent, FailurePolicy, Pressure, PressureVerdict, Verdict};
 
-/// Holds every failed extent, whatever it costs. When the budget is used up, new writes wait, and after the stall
-/// timeout they are refused: a client that gets ENOSPC still has its data, a client whose data was given up has not.
+/// Holds every failed extent, whatever it costs. When the budget is used up, new writes wait, and after the
+/// stall timeout they are refused: a client that gets ENOSPC still has its data, a client whose data was
+/// given up has not.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct HoldForever {
     /// Milliseconds that a write waits for room before it is refused.

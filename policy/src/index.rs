@@ -6,16 +6,18 @@ use crate::{Plane, PlaneWriter};
 
 const PLANES: usize = 4;
 
-/// Which lines of a volume's share on one reactor are dirty, failed, in flight and recorded: four planes, one writer.
+/// Which lines of a volume's share on one reactor are dirty, failed, in flight and recorded: four planes, one
+/// writer.
 ///
-/// The sweep, the operators' listings and the counters all read this index: there is no second truth beside it. Lines are
-/// the reactor's own lines of the volume, densely numbered, so that a set is never wider than what the reactor owns.
+/// The sweep, the operators' listings and the counters all read this index: there is no second truth beside
+/// it. Lines are the reactor's own lines of the volume, densely numbered, so that a set is never wider than
+/// what the reactor owns.
 ///
-/// Rejected: *one index shared by the reactors*: two of them race on a summary word, one clears what the other just
-/// raised, and a dirty run becomes invisible; locked instructions repair that at the price of a cache line that travels
-/// with every mark. *A skip list or a B-tree*: sorted too, but hundreds of nanoseconds a mark, and memory that must be
-/// allocated for a write. *A mutex*: an operator who lists a million extents would stop the core. *A queue of dirty
-/// slots*: no LBA order, so no long runs.
+/// Rejected: *one index shared by the reactors*: two of them race on a summary word, one clears what the
+/// other just raised, and a dirty run becomes invisible; locked instructions repair that at the price of a
+/// cache line that travels with every mark. *A skip list or a B-tree*: sorted too, but hundreds of
+/// nanoseconds a mark, and memory that must be allocated for a write. *A mutex*: an operator who lists a
+/// million extents would stop the core. *A queue of dirty slots*: no LBA order, so no long runs.
 #[derive(Debug)]
 pub struct DirtyIndex<'a> {
     /// Lines that need a write-back: dirty, or failed.
@@ -48,16 +50,15 @@ impl<'a> DirtyIndex<'a> {
         PLANES * Plane::words_needed(lines)
     }
 
-    /// The writer of a new, empty index of `lines` lines in `words`, which are all zero and have no other writer.
+    /// The writer of a new, empty index of `lines` lines in `words`, which are all zero and have no other
+    /// writer.
     ///
     /// # Panics
     /// If `words` are fewer than [`words_needed`](Self::words_needed) or in use, or `lines` exceeds [`Plane::LINES_MAX`].
     pub fn new(lines: u64, words: &'a [AtomicU64]) -> DirtyIndex<'a> {
-        let needed = Self::words_needed(lines);
-        assert!(words.len() >= needed, "an index of {lines} lines needs {needed} words, not {}", words.len());
-        let each = needed / PLANES;
-        let plane = |at: usize| PlaneWriter::new(lines, &words[at * each..(at + 1) * each]);
-        DirtyIndex { dirty: plane(0), failed: plane(1), busy: plane(2), reported: plane(3) }
+        let [dirty, failed, busy, reported] =
+            planes(lines, words).map(|words| PlaneWriter::new(lines, words));
+        DirtyIndex { dirty, failed, busy, reported }
     }
 
     /// A reader of the index, for any thread.
@@ -73,7 +74,8 @@ impl<'a> DirtyIndex<'a> {
 
 /// A reader of a [`DirtyIndex`], for any thread and any time.
 ///
-/// The planes change one after the other: beside a busy writer, two of them may disagree about a line for a moment.
+/// The planes change one after the other: beside a busy writer, two of them may disagree about a line for a
+/// moment.
 #[derive(Clone, Copy, Debug)]
 pub struct IndexReader<'a> {
     /// Lines that need a write-back.
@@ -86,13 +88,35 @@ pub struct IndexReader<'a> {
     pub reported: Plane<'a>,
 }
 
+impl<'a> IndexReader<'a> {
+    /// A reader of the index of `lines` lines that a [`DirtyIndex`] keeps in `words`.
+    ///
+    /// # Panics
+    /// If `words` are fewer than [`DirtyIndex::words_needed`], or `lines` exceeds [`Plane::LINES_MAX`].
+    pub fn new(lines: u64, words: &'a [AtomicU64]) -> IndexReader<'a> {
+        let [dirty, failed, busy, reported] = planes(lines, words).map(|words| Plane::new(lines, words));
+        IndexReader { dirty, failed, busy, reported }
+    }
+}
+
+/// The storage of each plane: dirty, failed, busy, reported. Apart and not interleaved, since a mark changes
+/// one plane, and a plane that has no lines (failed, on a good day) then costs no memory.
+fn planes(lines: u64, words: &[AtomicU64]) -> [&[AtomicU64]; PLANES] {
+    let needed = DirtyIndex::words_needed(lines);
+    assert!(words.len() >= needed, "an index of {lines} lines needs {needed} words, not {}", words.len());
+    let each = needed / PLANES;
+    core::array::from_fn(|at| &words[at * each..(at + 1) * each])
+}
+
 /// Both faces of the index answer the same questions.
 macro_rules! questions {
     ($index:ident) => {
         impl $index<'_> {
-            /// The first run, of at most `max` lines, of `want`ed lines that are not before `from`, after looking at no
-            /// more than `words_max` words that have dirty lines. Bounded, because no summary knows of lines that are
-            /// dirty *and not* something else: a million failures may lie in front of the one line that can be written.
+            /// The first run, of at most `max` lines, of `want`ed lines that are not before `from`, after
+            /// looking at no more than `words_max` words that have dirty (for a retry: failed) lines.
+            /// Bounded, because no summary knows of lines that are dirty *and not* something else: a million
+            /// failures may lie in front of the one line that can be written. The methods below look at as
+            /// many words as it takes.
             ///
             /// # Panics
             /// If `max` or `words_max` is 0.
@@ -137,7 +161,8 @@ macro_rules! questions {
                 self.next_unreported_run(from, 1).map(|run| run.first)
             }
 
-            /// The first run, of at most `max` lines, that the ledger does not hold yet. Panics if `max` is 0.
+            /// The first run, of at most `max` lines, that the ledger does not hold yet. Panics if `max` is
+            /// 0.
             pub fn next_unreported_run(&self, from: u64, max: u64) -> Option<Run> {
                 self.search(Want::Unreported, from, max, u64::MAX).found()
             }

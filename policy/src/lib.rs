@@ -1,6 +1,7 @@
 //! The judge of Holdfast: what a failure is, what may be done about it, and which lines it concerns.
 //!
-//! Nothing here performs, remembers or measures anything. Facts come in by value, verdicts go out; the caller acts.
+//! Nothing here performs, remembers or measures anything. Facts come in by value, verdicts go out; the caller
+//! acts.
 //!
 //! - [`ErrorClass`]: four classes of refusal, the errno and NVMe tables that lead to them, and the [`Floor`] of
 //!   attempts and time below which no failure is called final.

@@ -6,8 +6,8 @@ const GENERIC: u8 = 0;
 const COMMAND_SPECIFIC: u8 = 1;
 const PATH_RELATED: u8 = 3;
 
-/// The class of an NVMe completion status: `sct` is the status code type (3 bits), `sc` the status code (8 bits), as in
-/// the status field of the NVM Express Base Specification 2.x.
+/// The class of an NVMe completion status: `sct` is the status code type (3 bits), `sc` the status code (8
+/// bits), as in the status field of the NVM Express Base Specification 2.x.
 ///
 /// | sct | sc | class |
 /// |---|---|---|
@@ -20,8 +20,8 @@ const PATH_RELATED: u8 = 3;
 /// | 3 path | 01h persistent loss of access | gone |
 /// | | all others: internal, inaccessible, in transition, controller or host pathing error, aborted by host | transient |
 ///
-/// All that is not named is `medium`, for the reason given at [`class_of_errno`](crate::class_of_errno). A status of
-/// success (0, 0) is no failure; asking for its class is harmless and means nothing.
+/// All that is not named is `medium`, for the reason given at [`class_of_errno`](crate::class_of_errno). A
+/// status of success (0, 0) is no failure; asking for its class is harmless and means nothing.
 pub const fn class_of_nvme_status(sct: u8, sc: u8) -> ErrorClass {
     match (sct, sc) {
         (GENERIC, 0x81) | (COMMAND_SPECIFIC, 0x15) => ErrorClass::Space,

@@ -5,14 +5,16 @@ use crate::sync::{Acquire, AtomicU64};
 
 /// A set of lines: 64-ary hierarchical bitmap over words that the caller provides, for any number of readers.
 ///
-/// Level 0 has one bit a line; each level above has one bit a word of the level below, set iff that word is not zero, up
-/// to a level of a single word. So the next line of the set is at most two looks a level away, however sparse it is, and
-/// a word that nobody marked is never touched: over fresh pages the set costs memory only where it has lines.
+/// Level 0 has one bit a line; each level above has one bit a word of the level below, set iff that word is
+/// not zero, up to a level of a single word. So the next line of the set is at most two looks a level away,
+/// however sparse it is, and a word that nobody marked is never touched: over fresh pages the set costs
+/// memory only where it has lines.
 ///
-/// **Order.** There is one writer, [`PlaneWriter`](crate::PlaneWriter). It sets a line first and its summaries after, upwards, and it
-/// clears a line first and its summaries after. A reader may therefore come a moment too early to see a line that is just being
-/// set, and may follow a summary to a word that has just become zero, from which it goes on. It never misses a line that
-/// was set before the scan began and stays set until it ends: such a line holds every summary above it up.
+/// **Order.** There is one writer, [`PlaneWriter`](crate::PlaneWriter). It sets a line first and its
+/// summaries after, upwards, and it clears a line first and its summaries after. A reader may therefore come
+/// a moment too early to see a line that is just being set, and may follow a summary to a word that has just
+/// become zero, from which it goes on. It never misses a line that was set before the scan began and stays
+/// set until it ends: such a line holds every summary above it up.
 #[derive(Clone, Copy, Debug)]
 pub struct Plane<'a> {
     lines: u64,
@@ -47,7 +49,8 @@ impl<'a> Plane<'a> {
     pub fn new(lines: u64, words: &'a [AtomicU64]) -> Plane<'a> {
         let needed = Self::words_needed(lines);
         assert!(words.len() >= needed, "a plane of {lines} lines needs {needed} words, not {}", words.len());
-        // The counter and the summaries lie in front: they share a page or two, and level 0 is touched where it is marked.
+        // From the front: the counter, the top, the levels below it, the lines. What nearly every change of a
+        // summary touches shares the first page.
         let (count, mut rest) = (&words[0], &words[1..needed]);
         let mut levels: [&[AtomicU64]; LEVELS_MAX] = [&[]; LEVELS_MAX];
         let (mut width, mut depth) = (words_over(lines), 1);

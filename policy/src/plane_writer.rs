@@ -8,17 +8,18 @@ use crate::sync::{Acquire, AtomicU64, Relaxed, Release};
 
 /// The one writer of a [`Plane`], which it also reads (it derefs to one).
 ///
-/// It is not `Clone`: as nobody else stores, a change is a plain load and a plain store, without a locked instruction, and
-/// no race can leave a summary wrong. A mark in a word that has other lines touches two cache lines, the word's and the
-/// counter's.
+/// It is not `Clone`: as nobody else stores, a change is a plain load and a plain store, without a locked
+/// instruction, and no race can leave a summary wrong. A mark in a word that has other lines touches two
+/// cache lines, the word's and the counter's.
 #[derive(Debug)]
 pub struct PlaneWriter<'a> {
     plane: Plane<'a>,
 }
 
 impl<'a> PlaneWriter<'a> {
-    /// The writer of a new, empty plane of `lines` lines in `words`, which are all zero and have no other writer: a second
-    /// one would make lines invisible. Only the counter and the top are looked at, so that fresh pages stay untouched.
+    /// The writer of a new, empty plane of `lines` lines in `words`, which are all zero and have no other
+    /// writer: a second one would make lines invisible. Only the counter and the top are looked at, so that
+    /// fresh pages stay untouched.
     ///
     /// # Panics
     /// As [`Plane::new`], and if the counter or the top is not zero.
@@ -69,7 +70,8 @@ impl<'a> PlaneWriter<'a> {
         changed
     }
 
-    /// Clears `count` lines from `first`; how many of them were set. Costs by the words that have lines, not by `count`.
+    /// Clears `count` lines from `first`; how many of them were set. Costs by the words that have lines, not
+    /// by `count`.
     ///
     /// # Panics
     /// If there are no such lines.
@@ -131,7 +133,9 @@ impl<'a> PlaneWriter<'a> {
         for level in &self.plane.levels()[1..] {
             let word = &level[word_of(below)];
             let old = word.load(Relaxed);
-            // SYNC POINT summary-seen: pairs with the Acquire of a reader that scans; the word below was stored before.
+            // SYNC POINT summary-seen: pairs with the Acquire of a reader that scans, which then finds the
+            // word below as it was stored before this, instead of an empty one that it would pass. Relaxed
+            // would be later, not wrong: what a line publishes hangs on its own word.
             word.store(old | bit_of(below), Release);
             if old != 0 {
                 return;
@@ -140,7 +144,8 @@ impl<'a> PlaneWriter<'a> {
         }
     }
 
-    /// The word at `index` of level 0 is zero now: says so in the summaries, upwards until one has others to speak for.
+    /// The word at `index` of level 0 is zero now: says so in the summaries, upwards until one has others to
+    /// speak for.
     #[cold]
     fn lower(&mut self, index: usize) {
         let mut below = index as u64;
@@ -166,7 +171,8 @@ impl<'a> Deref for PlaneWriter<'a> {
     }
 }
 
-/// The bits of the lines from `line` up to the end of its word or `end`, whichever is first. `line` is before `end`.
+/// The bits of the lines from `line` up to the end of its word or `end`, whichever is first. `line` is before
+/// `end`.
 const fn bits_within(line: u64, end: u64) -> u64 {
     let from = bits_from(line);
     if word_of(line) == word_of(end) { from & !bits_from(end) } else { from }

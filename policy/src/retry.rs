@@ -16,19 +16,22 @@ pub struct Retry {
 }
 
 impl Default for Retry {
-    /// All three causes; 100 ms (an order above the worst answer of a healthy device) to 30 s (the kernel's own time-out
-    /// of a device command: to ask more rarely would be felt when the disk heals, more often gains nothing).
+    /// All three causes; 100 ms (an order above the worst answer of a healthy device) to 30 s (the kernel's
+    /// own time-out of a device command: to ask more rarely would be felt when the disk heals, more often
+    /// gains nothing).
     fn default() -> Self {
         Retry { on_timer: true, on_flush: true, on_overwrite: true, first_ms: 100, max_ms: 30_000 }
     }
 }
 
 impl Retry {
-    /// Milliseconds to wait after the `attempts`-th failed attempt (0 counts as 1): `first_ms`, doubled with each, moved
-    /// by up to 20% either way by a hash of `seed` and `attempts`, within `first_ms * 0.8 ..= max_ms`.
+    /// Milliseconds to wait after the `attempts`-th failed attempt (0 counts as 1): `first_ms`, doubled with
+    /// each, moved by up to 20% either way by a hash of `seed` and `attempts`, within `first_ms * 0.8 ..=
+    /// max_ms`.
     ///
-    /// The same arguments give the same answer. The curve flattens at 5/6 of `max_ms`, so that the jitter has room below
-    /// the cap: cutting afterwards would send all that are late at the same moment, which jitter is there to prevent.
+    /// The same arguments give the same answer. The curve flattens at 5/6 of `max_ms`, so that the jitter has
+    /// room below the cap: cutting afterwards would send all that are late at the same moment, which jitter
+    /// is there to prevent.
     pub fn backoff_ms(&self, attempts: u32, seed: u64) -> u64 {
         let doublings = attempts.saturating_sub(1);
         let steep = u128::from(self.first_ms) << doublings.min(64);
@@ -39,8 +42,8 @@ impl Retry {
         u64::try_from(jittered.max(least)).unwrap_or(u64::MAX).min(self.max_ms.max(self.first_ms))
     }
 
-    /// Milliseconds that lie at least between two attempts on one extent, whoever asks; only an operator's retry may
-    /// pass by it. It can exceed a jittered first backoff: the later of the two counts.
+    /// Milliseconds that lie at least between two attempts on one extent, whoever asks; only an operator's
+    /// retry may pass by it. It can exceed a jittered first backoff: the later of the two counts.
     pub const fn floor_ms(&self) -> u64 {
         self.first_ms
     }

@@ -45,7 +45,8 @@ pub struct Rules {
 }
 
 impl Rules {
-    /// The most rules that a volume can have: twice the number of classes, so that no sensible set is refused.
+    /// The most rules that a volume can have: twice the number of classes, so that no sensible set is
+    /// refused.
     pub const CAPACITY: usize = 8;
 
     /// Checks `rules` and puts them in force. The first rule that names a class is the one for it.

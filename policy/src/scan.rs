@@ -1,7 +1,8 @@
-//! Scans over bitmaps: free functions over plain slices of words, so that they can be read and measured alone.
+//! Scans over bitmaps: free functions over plain slices of words, so that they can be read and measured
+//! alone.
 //!
-//! A reader may run beside the writer. Each function therefore takes every word as it is when it looks, never assumes
-//! that two looks agree, and moves forward with each step, so that it ends.
+//! A reader may run beside the writer. Each function therefore takes every word as it is when it looks, never
+//! assumes that two looks agree, and moves forward with each step, so that it ends.
 
 use crate::sync::{Acquire, AtomicU64};
 
@@ -83,8 +84,8 @@ const fn lowest(index: usize, bits: u64) -> u64 {
 #[inline]
 pub(crate) fn next_set(levels: &Levels<'_>, from: u64) -> Option<u64> {
     let index = word_of(from);
-    // SYNC POINT mark-seen: pairs with the writer's Release of the line's word, so that whoever sees the bit sees all that
-    // the writer did before it set it.
+    // SYNC POINT mark-seen: pairs with the writer's Release of the line's word, so that whoever sees the bit
+    // sees all that the writer did before it set it.
     let bits = levels[0].get(index)?.load(Acquire) & bits_from(from);
     if bits != 0 { Some(lowest(index, bits)) } else { climb(levels, index as u64 + 1) }
 }
@@ -95,8 +96,8 @@ fn climb(levels: &Levels<'_>, from: u64) -> Option<u64> {
     let (mut level, mut at) = (1, from);
     while level < levels.len() {
         let index = word_of(at);
-        // SYNC POINT summary-seen: pairs with the writer's Release of the summary; the word below it is then seen as it was
-        // when the summary was raised, or newer.
+        // SYNC POINT summary-seen: pairs with the writer's Release of the summary; the word below it is then
+        // seen as it was when the summary was raised, or newer.
         let word = levels[level].get(index)?;
         let bits = word.load(Acquire) & bits_from(at);
         if bits == 0 {
@@ -111,8 +112,9 @@ fn climb(levels: &Levels<'_>, from: u64) -> Option<u64> {
     None
 }
 
-/// From bit `at` of `level` down to the first line below it. `Err` has the level and the bit to go on from when a summary
-/// promised more than its word holds, which a reader sees while the writer clears the last line of a word.
+/// From bit `at` of `level` down to the first line below it. `Err` has the level and the bit to go on from
+/// when a summary promised more than its word holds, which a reader sees while the writer clears the last
+/// line of a word.
 fn descend(levels: &Levels<'_>, mut level: usize, mut at: u64) -> Result<u64, (usize, u64)> {
     while level > 0 {
         let index = usize_of(at);
@@ -146,9 +148,9 @@ pub(crate) fn next_clear(words: &[AtomicU64], from: u64, end: u64) -> Option<u64
     None
 }
 
-/// The first run, of at most `max` lines, of lines not before `from` that `wanted` names. It takes the index of a word and
-/// returns the wanted lines of that word, a subset of those set in `levels`. Looks at `words_max` words at most before a
-/// run begins; words without a set line cost nothing.
+/// The first run, of at most `max` lines, of lines not before `from` that `wanted` names. It takes the index
+/// of a word and returns the wanted lines of that word, a subset of those set in `levels`. Looks at
+/// `words_max` words at most before a run begins; words without a set line cost nothing.
 #[inline]
 pub(crate) fn find(
     levels: &Levels<'_>,

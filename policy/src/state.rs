@@ -76,11 +76,11 @@ impl State {
         }
     }
 
-    /// The state that follows when `cause` happens; `None` if it cannot happen in this state, which is a bug of the
-    /// caller, never of a peer.
+    /// The state that follows when `cause` happens; `None` if it cannot happen in this state, which is a bug
+    /// of the caller, never of a peer.
     ///
-    /// One edge asks more of the caller than the table can see: a `Writing` slot that was superseded goes to `Free`
-    /// only when its own device write has completed, since the device reads the slot until then.
+    /// One edge asks more of the caller than the table can see: a `Writing` slot that was superseded goes to
+    /// `Free` only when its own device write has completed, since the device reads the slot until then.
     pub const fn after(self, cause: Cause) -> Option<State> {
         let next = match (self, cause) {
             (State::Free, Cause::Accepted) => State::Incoming,
@@ -94,14 +94,14 @@ impl State {
             (State::Writing, Cause::WriteBackDone) => State::Unstable,
             (State::Writing, Cause::WriteBackRefused) => State::Failed,
             (State::Writing, Cause::WriteBackDeferred) => State::Dirty,
+            (State::Dirty, Cause::Inherited) => State::Failed,
 
             (State::Unstable, Cause::Stable) => State::Clean,
             // A flush that failed says nothing about which writes are down: all of them are dirty again.
-            (State::Unstable, Cause::VerifierChanged | Cause::FlushRefused) => State::Dirty,
+            (State::Unstable, Cause::VerifierChanged) => State::Dirty,
 
             (State::Failed | State::Dirty, Cause::Condemned) => State::Condemned,
             (State::Condemned, Cause::LossRecorded) => State::Free,
-            (State::Condemned, Cause::Rescinded) => State::Failed,
 
             (
                 State::Incoming
@@ -114,7 +114,10 @@ impl State {
                 Cause::Superseded,
             ) => State::Free,
             (State::Clean, Cause::Evicted) => State::Free,
-            (State::Clean | State::Dirty | State::Failed | State::Unstable, Cause::Dropped) => State::Free,
+            (
+                State::Clean | State::Dirty | State::Failed | State::Unstable | State::Condemned,
+                Cause::Dropped,
+            ) => State::Free,
             _ => return None,
         };
         Some(next)
@@ -140,20 +143,19 @@ pub enum Cause {
     WriteBackDone,
     /// The device refused the write of this very line.
     WriteBackRefused,
+    /// The line that it holds the newest data of was refused before: an overwrite does not make it untried.
+    Inherited,
     /// The write was refused as part of a larger run, cut short or cancelled: no verdict on this line.
     WriteBackDeferred,
     /// A device flush that began after the write completed succeeded, under the same verifier.
     Stable,
-    /// The device was reopened, reset or replaced: what it had accepted since its last good flush is in doubt.
+    /// A device flush failed, or the device was reopened, reset or replaced: what it had accepted since its
+    /// last good flush is in doubt.
     VerifierChanged,
-    /// The device flush failed.
-    FlushRefused,
     /// A policy or an operator gave the data up.
     Condemned,
     /// The ledger durably holds the loss, and the generation is still the condemned one.
     LossRecorded,
-    /// The loss is not to be: the record was taken back.
-    Rescinded,
     /// A newer slot of the line holds all that this one held.
     Superseded,
     /// The memory is wanted for another line.
@@ -164,7 +166,7 @@ pub enum Cause {
 
 impl Cause {
     /// Every cause, in the order of its declaration.
-    pub const ALL: [Cause; 18] = [
+    pub const ALL: [Cause; 17] = [
         Cause::Accepted,
         Cause::Published,
         Cause::FillStarted,
@@ -173,13 +175,12 @@ impl Cause {
         Cause::WriteBackStarted,
         Cause::WriteBackDone,
         Cause::WriteBackRefused,
+        Cause::Inherited,
         Cause::WriteBackDeferred,
         Cause::Stable,
         Cause::VerifierChanged,
-        Cause::FlushRefused,
         Cause::Condemned,
         Cause::LossRecorded,
-        Cause::Rescinded,
         Cause::Superseded,
         Cause::Evicted,
         Cause::Dropped,

@@ -16,7 +16,8 @@ pub struct FailedExtent {
 }
 
 impl FailedExtent {
-    /// Whether both floors of its class are reached. Below them no verdict but [`Verdict::Retry`] is permitted.
+    /// Whether both floors of its class are reached. Below them no verdict but [`Verdict::Retry`] is
+    /// permitted.
     pub const fn for_good(self) -> bool {
         let floor = self.class.floor();
         self.attempts >= floor.attempts && self.age_ms >= floor.elapsed_ms
@@ -84,8 +85,8 @@ pub trait FailurePolicy {
     fn name(&self) -> &'static str;
 }
 
-/// One of the built-in policies. An enum and not a trait object: a rule is `Copy`, lives in a fixed table, and no
-/// verdict costs an indirect call.
+/// One of the built-in policies. An enum and not a trait object: a rule is `Copy`, lives in a fixed table,
+/// and no verdict costs an indirect call.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Policy {
     /// Give up, and say so.

@@ -298,16 +298,21 @@ impl Actions {
             copies: Vec::with_capacity(limits.copies_max()),
             ios: Vec::with_capacity(limits.ops_max),
             segments: Vec::with_capacity(limits.ops_max * limits.run_lines_max),
-            completions: Vec::with_capacity(limits.requests_max),
-            ledger: Vec::with_capacity(limits.ledger_entries_max),
+            completions: Vec::with_capacity(limits.requests_max * 3),
+            ledger: Vec::with_capacity(limits.ledger_entries_max * 3),
             peers: Vec::with_capacity(1024),
             answers: Vec::with_capacity(64),
         }
     }
 
-    /// Whether another request still fits this turn.
+    /// Whether another event fits this turn: the shell asks before every [`crate::Engine::apply`], and leaves what does
+    /// not fit where it is until the next turn.
     pub fn has_room(&self, limits: &crate::Limits) -> bool {
-        self.copies.len() + limits.copies_a_request() <= self.copies.capacity()
+        self.copies.len() + limits.copies_an_event() <= limits.copies_max()
+            && self.completions.len() + 64 <= limits.requests_max * 2
+            && self.ledger.len() + 64 <= limits.ledger_entries_max * 2
+            && self.peers.len() + 64 <= 1024
+            && self.answers.len() < 60
     }
 
     /// Forgets everything, keeps the memory.

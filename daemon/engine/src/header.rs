@@ -215,7 +215,8 @@ fn check(word: u64) -> u8 {
 /// passes once in 2^32. It guards against stray writes, not against an adversary.
 #[allow(clippy::cast_possible_truncation, reason = "the upper half is folded in before it is cut off")]
 fn checksum(place: u64, generation: u64, dirty: u32) -> u32 {
-    let mut sum = place ^ generation.rotate_left(17) ^ u64::from(dirty).rotate_left(43) ^ 0x686f_6c64_6661_7374;
+    let mut sum =
+        place ^ generation.rotate_left(17) ^ u64::from(dirty).rotate_left(43) ^ 0x686f_6c64_6661_7374;
     sum = (sum ^ sum >> 33).wrapping_mul(0xff51_afd7_ed55_8ccd);
     sum = (sum ^ sum >> 33).wrapping_mul(0xc4ce_b9fe_1a85_ec53) ^ generation;
     (sum ^ sum >> 32) as u32

@@ -23,13 +23,38 @@
 extern crate alloc;
 
 mod action;
+mod cache;
+mod condemn;
+mod domain;
+mod engine;
+mod epochs;
 mod event;
+mod failures;
+mod flush;
+mod gate;
 mod geometry;
 mod header;
 mod limits;
+mod losses;
+mod operator;
+mod ops;
+mod outbox;
+mod read;
+mod record;
+mod requests;
+mod settle;
+mod submit;
+mod sweep;
 mod time;
+mod volume;
+mod waits;
+mod write;
+mod writeback;
+mod written;
+mod zeroes;
 
 pub use action::*;
+pub use engine::Engine;
 pub use event::*;
 pub use geometry::*;
 pub use header::{Header, HeaderDamage, Identity, Status};

@@ -1,5 +1,6 @@
 //! Every limit of an engine, derived once by the shell from the configuration and never changed after.
 
+use crate::ops::WAITERS_MAX;
 use crate::{DomainId, Geometry, VolumeId};
 use core::sync::atomic::AtomicU64;
 use holdfast_policy::Rules;
@@ -46,9 +47,9 @@ impl Limits {
             ops_max: 32,
             run_lines_max: 16,
             requests_max: 256,
-            request_lines_max: 256,
+            request_lines_max: 16,
             ledger_entries_max: 256,
-            reserve_slots: 16,
+            reserve_slots: 32,
             requests_a_turn: 16,
             steps_a_turn: 64,
             flush_after_ms: 1_000,
@@ -56,15 +57,17 @@ impl Limits {
         }
     }
 
-    /// The most copies that one request makes: each line may take its predecessor's sectors and the client's bytes.
-    pub const fn copies_a_request(&self) -> usize {
-        2 * self.request_lines_max
+    /// The most copies that one event makes. A write: each line may take its predecessor's sectors and the client's
+    /// bytes. A completed fill: each line may be merged into a newer slot and answer [`WAITERS_MAX`] reads.
+    pub const fn copies_an_event(&self) -> usize {
+        let write = 2 * self.request_lines_max + 2;
+        let fill = RUN_LINES_MAX * (1 + WAITERS_MAX);
+        if write > fill { write } else { fill }
     }
 
-    /// What the list of copies must hold for a turn: the requests' own, and those of completions (a fill of
-    /// [`RUN_LINES_MAX`] lines each of which answers several readers and merges into a newer slot).
+    /// What the list of copies holds in a turn.
     pub const fn copies_max(&self) -> usize {
-        (self.requests_a_turn + 1) * self.copies_a_request() + self.ops_max * RUN_LINES_MAX * 2 + self.requests_max
+        (self.requests_a_turn + 4) * self.copies_an_event()
     }
 }
 

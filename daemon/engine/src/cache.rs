@@ -1,0 +1,248 @@
+//! Slots and the map from lines to them.
+//!
+//! Every slot is either free, on the free list; or the *newest* slot of its line, in the map; or superseded, and then
+//! only waiting: for the commit of the turn, or for its own device operation.
+
+use crate::header::{at, place};
+use crate::{Header, Identity, SlotId, Status};
+use alloc::vec::Vec;
+use hashbrown::HashTable;
+use holdfast_policy::{Cause, State};
+
+const NONE: u32 = u32::MAX;
+
+/// How many lines of a volume are in each state, indexed by [`State`].
+#[derive(Debug, Default)]
+pub(crate) struct Counts([u64; 16]);
+
+impl Counts {
+    pub(crate) fn of(&self, state: State) -> u64 {
+        self.0[state as usize]
+    }
+
+    fn moved(&mut self, from: State, to: State) {
+        if from != State::Free {
+            self.0[from as usize] -= 1;
+        }
+        if to != State::Free {
+            self.0[to as usize] += 1;
+        }
+    }
+
+    /// Slots whose content is not on stable media.
+    pub(crate) fn not_clean(&self) -> u64 {
+        State::ALL.iter().filter(|state| state.holds_unstable_data()).map(|&state| self.of(state)).sum()
+    }
+}
+
+/// The slots of one reactor.
+pub(crate) struct Cache<'a> {
+    headers: &'a [Header],
+    map: HashTable<u32>,
+    /// One word a slot, by its state. Free: the next free slot. Filling: the operation that fills it. Not clean: the
+    /// flush epoch of its oldest data that is not stable.
+    link: Vec<u32>,
+    /// One bit a slot: read or written since the hand came by.
+    visited: Vec<u64>,
+    free_head: u32,
+    free: u32,
+    hand: usize,
+    not_clean: u64,
+    evictions: u64,
+    next_generation: u64,
+    seed: u64,
+}
+
+impl<'a> Cache<'a> {
+    /// A cache in which every slot is free.
+    ///
+    /// # Panics
+    /// If a header is not free, or there are more slots than a `u32` counts.
+    pub(crate) fn new(headers: &'a [Header], seed: u64) -> Cache<'a> {
+        let slots = u32::try_from(headers.len()).expect("a reactor has fewer than 2^32 slots");
+        assert!(headers.iter().all(|header| header.state() == State::Free), "the arena holds data");
+        Cache {
+            headers,
+            map: HashTable::with_capacity(headers.len()),
+            link: (1..=slots).map(|next| if next == slots { NONE } else { next }).collect(),
+            visited: alloc::vec![0; headers.len().div_ceil(64)],
+            free_head: if slots == 0 { NONE } else { 0 },
+            free: slots,
+            hand: 0,
+            not_clean: 0,
+            evictions: 0,
+            next_generation: 1,
+            seed,
+        }
+    }
+
+    pub(crate) fn slots(&self) -> u64 {
+        self.headers.len() as u64
+    }
+
+    pub(crate) fn free(&self) -> u64 {
+        u64::from(self.free)
+    }
+
+    /// Slots of all volumes that hold data which is not on stable media.
+    pub(crate) fn not_clean(&self) -> u64 {
+        self.not_clean
+    }
+
+    pub(crate) fn evictions(&self) -> u64 {
+        self.evictions
+    }
+
+    pub(crate) fn header(&self, slot: SlotId) -> &'a Header {
+        &self.headers[at(slot)]
+    }
+
+    /// The newest slot of a line.
+    pub(crate) fn newest(&self, volume: u16, line: u64) -> Option<SlotId> {
+        let wanted = place(volume, line);
+        self.map
+            .find(hash(self.seed, wanted), |&slot| self.headers[slot as usize].place() == wanted)
+            .map(|&s| SlotId(s))
+    }
+
+    pub(crate) fn is_newest(&self, slot: SlotId) -> bool {
+        let header = self.header(slot);
+        self.newest(header.volume(), header.line()) == Some(slot)
+    }
+
+    /// Notes that a line was used.
+    pub(crate) fn touch(&mut self, slot: SlotId) {
+        let word = &mut self.visited[at(slot) / 64];
+        let bit = 1 << (slot.0 % 64);
+        if *word & bit == 0 {
+            *word |= bit;
+        }
+    }
+
+    pub(crate) fn link(&self, slot: SlotId) -> u32 {
+        self.link[at(slot)]
+    }
+
+    pub(crate) fn set_link(&mut self, slot: SlotId, value: u32) {
+        self.link[at(slot)] = value;
+    }
+
+    pub(crate) fn take_generation(&mut self) -> u64 {
+        self.next_generation += 1;
+        self.next_generation - 1
+    }
+
+    /// Takes a free slot and gives it an identity; its status still says free.
+    ///
+    /// # Panics
+    /// If none is free: the caller has asked [`Cache::free`].
+    pub(crate) fn allocate(&mut self, identity: Identity) -> SlotId {
+        let slot = SlotId(self.free_head);
+        assert!(slot.0 != NONE, "a slot was promised that is not there");
+        self.free_head = self.link[at(slot)];
+        self.free -= 1;
+        self.headers[at(slot)].assign(identity);
+        slot
+    }
+
+    /// Makes `slot` the newest of its line.
+    pub(crate) fn map(&mut self, slot: SlotId) {
+        let wanted = self.header(slot).place();
+        let (headers, seed) = (self.headers, self.seed);
+        let entry = self.map.entry(
+            hash(seed, wanted),
+            |&other| headers[other as usize].place() == wanted,
+            |&other| hash(seed, headers[other as usize].place()),
+        );
+        match entry {
+            hashbrown::hash_table::Entry::Occupied(mut occupied) => *occupied.get_mut() = slot.0,
+            hashbrown::hash_table::Entry::Vacant(vacant) => {
+                vacant.insert(slot.0);
+            }
+        }
+    }
+
+    /// Takes `slot` out of the map, if it is the newest of its line.
+    pub(crate) fn unmap(&mut self, slot: SlotId) -> bool {
+        let wanted = self.header(slot).place();
+        match self.map.find_entry(hash(self.seed, wanted), |&other| other == slot.0) {
+            Ok(entry) => {
+                entry.remove();
+                true
+            }
+            Err(_) => false,
+        }
+    }
+
+    /// Moves a slot along an edge of the state machine and keeps the rest of its status.
+    pub(crate) fn pass(&mut self, counts: &mut Counts, slot: SlotId, cause: Cause) {
+        let status = self.header(slot).status();
+        self.publish(counts, slot, cause, status);
+    }
+
+    /// Moves a slot along an edge of the state machine; all of `status` but its state is what the header will say.
+    ///
+    /// # Panics
+    /// If there is no such edge.
+    pub(crate) fn publish(&mut self, counts: &mut Counts, slot: SlotId, cause: Cause, status: Status) {
+        let from = self.header(slot).state();
+        let to =
+            from.after(cause).unwrap_or_else(|| panic!("slot {} is {from:?}: no edge {cause:?}", slot.0));
+        self.header(slot).publish(if to == State::Free { Status::FREE } else { status.with_state(to) });
+        counts.moved(from, to);
+        match (from.holds_unstable_data(), to.holds_unstable_data()) {
+            (false, true) => self.not_clean += 1,
+            (true, false) => self.not_clean -= 1,
+            _ => {}
+        }
+        if to == State::Free {
+            self.link[at(slot)] = self.free_head;
+            self.free_head = slot.0;
+            self.free += 1;
+        }
+    }
+
+    /// Adds sectors to what a slot holds, without a change of state.
+    pub(crate) fn widen(&mut self, slot: SlotId, mask: u32) {
+        let status = self.header(slot).status();
+        self.header(slot).publish(Status { valid: status.valid | mask, ..status });
+    }
+
+    /// Moves the hand over at most `steps` headers and stops at the first clean line that was not used since it came by
+    /// last (SIEVE: Zhang et al., NSDI 2024, with CLOCK's moving hand). Lines in flight or not clean are passed over.
+    pub(crate) fn next_victim(&mut self, steps: &mut usize) -> Option<SlotId> {
+        while *steps > 0 && !self.headers.is_empty() {
+            *steps -= 1;
+            let index = self.hand;
+            self.hand = if index + 1 == self.headers.len() { 0 } else { index + 1 };
+            if self.headers[index].state() != State::Clean {
+                continue;
+            }
+            let bit = 1u64 << (index % 64);
+            if self.visited[index / 64] & bit != 0 {
+                self.visited[index / 64] &= !bit;
+                continue;
+            }
+            let slot = SlotId(u32::try_from(index).expect("slots are counted in u32"));
+            if self.is_newest(slot) {
+                return Some(slot);
+            }
+        }
+        None
+    }
+
+    /// Frees a clean line.
+    pub(crate) fn evict(&mut self, counts: &mut Counts, slot: SlotId) {
+        self.unmap(slot);
+        self.pass(counts, slot, Cause::Evicted);
+        self.evictions += 1;
+    }
+}
+
+/// Spreads places over buckets: one multiplication to 128 bits, folded (the idea of wyhash, by Wang Yi), keyed by the
+/// seed because clients choose their addresses.
+#[allow(clippy::cast_possible_truncation, reason = "both halves of the product are folded into one word")]
+fn hash(seed: u64, place: u64) -> u64 {
+    let product = u128::from(place ^ seed) * u128::from(0x9e37_79b9_7f4a_7c15u64 ^ seed.rotate_left(32) | 1);
+    (product >> 64) as u64 ^ product as u64
+}

@@ -1,0 +1,143 @@
+//! Giving up acknowledged data: the one door, and its paperwork (M8).
+
+use crate::engine::Engine;
+use crate::epochs::Stage;
+use crate::losses::Loss;
+use crate::volume::CondemnedSlot;
+use crate::writeback::Manner;
+use crate::{Actions, Instant, LedgerEntry, LedgerSeq, ListState, SlotId};
+use holdfast_policy::{Cause, Search, State, Want};
+
+impl Engine<'_> {
+    /// Condemns a slot that is the newest of its line and not in flight: the ledger is told, and only once it durably
+    /// knows is the memory freed. `false` if the ledger has no room now.
+    pub(crate) fn condemn(&mut self, index: usize, slot: SlotId, out: &mut Actions) -> bool {
+        let full = self.volumes[index].condemned.len() == self.volumes[index].condemned.capacity();
+        if full || !self.ledger.has_room(16) {
+            return false;
+        }
+        let header = self.cache.header(slot);
+        let (line, generation) = (header.line(), header.generation());
+        let Some(facts) = self.facts(index, line) else { return false };
+        let volume = &mut self.volumes[index];
+        if header.state() == State::Dirty {
+            volume.epochs.moved(self.cache.link(slot), Stage::Waiting, Stage::Failed);
+        }
+        self.cache.pass(&mut volume.counts, slot, Cause::Condemned);
+        let mut mask = header.dirty();
+        let mut seq = LedgerSeq(0);
+        while mask != 0 {
+            let (first, count) = crate::settle::group(mask);
+            mask &= !crate::sector_mask(first, count);
+            let volume = &self.volumes[index];
+            let range = volume.sectors(line, first, count);
+            let extent = crate::Extent { range, state: ListState::Lost, ..facts };
+            seq = self.ledger.push(LedgerEntry::Lost { volume: volume.setup.id, extent, generation }, out);
+        }
+        self.volumes[index].condemned.push_back(CondemnedSlot { slot, line, generation, seq });
+        true
+    }
+
+    /// The ledger has come further.
+    pub(crate) fn ledger_durable(&mut self, up_to: LedgerSeq, out: &mut Actions) {
+        self.ledger.settle(up_to);
+        for index in 0..self.volumes.len() {
+            while let Some(&condemned) = self.volumes[index].condemned.front() {
+                if !self.ledger.is_durable(condemned.seq) {
+                    break;
+                }
+                self.volumes[index].condemned.pop_front();
+                self.finish_condemned(index, condemned, out);
+            }
+        }
+        self.release_held(out);
+    }
+
+    /// The loss is on record: it comes true if the slot still is what was condemned, else the record is taken back.
+    fn finish_condemned(&mut self, index: usize, condemned: CondemnedSlot, out: &mut Actions) {
+        let CondemnedSlot { slot, generation, .. } = condemned;
+        let header = self.cache.header(slot);
+        let same = header.generation() == generation && header.state() == State::Condemned;
+        if same && self.cache.is_newest(slot) {
+            return self.lose(index, slot);
+        }
+        // The line's place was taken by newer data, which holds what was condemned, or by zeroes.
+        let volume = &self.volumes[index];
+        let range = volume.lines(condemned.line, 1);
+        let entry = LedgerEntry::Rescinded { volume: volume.setup.id, range, generation };
+        self.ledger.push(entry, out);
+    }
+
+    fn lose(&mut self, index: usize, slot: SlotId) {
+        let volume = &mut self.volumes[index];
+        let header = self.cache.header(slot);
+        let (line, status) = (header.line(), header.status());
+        let loss = Loss {
+            mask: header.dirty(),
+            superseded: 0,
+            generation: header.generation(),
+            class: status.class,
+            errno: u16::from(status.errno),
+            attempts: u32::from(status.attempts),
+            first: self.failures.first(slot),
+            last: self.failures.last(slot),
+        };
+        volume.losses.add(line, loss);
+        volume.epochs.remove(self.cache.link(slot), Stage::Failed);
+        if status.attempts > 0 {
+            self.failures.remove(&mut volume.failed, slot);
+            volume.failing[usize::from(status.class)] -= 1;
+        }
+        volume.index.dirty.clear(line);
+        volume.index.failed.clear(line);
+        volume.index.reported.clear(line);
+        volume.stats.given_up += 1;
+        self.cache.unmap(slot);
+        self.cache.pass(&mut volume.counts, slot, Cause::LossRecorded);
+    }
+
+    /// Makes room by giving up the failures that are oldest, about as many lines as are needed. Data that the device has
+    /// not refused itself is tried before it can be given up, line by line, at most once a floor.
+    pub(crate) fn give_up_oldest(&mut self, now: Instant, index: usize, lines: u64, out: &mut Actions) {
+        if !self.volumes[index].condemned.is_empty() {
+            return;
+        }
+        let mut next = self.volumes[index].failed.oldest();
+        let mut given_up = 0;
+        for _ in 0..self.limits.steps_a_turn {
+            let Some(slot) = next.filter(|_| given_up < lines) else { break };
+            next = self.failures.next(slot);
+            if self.cache.header(slot).state() == State::Failed && self.cache.is_newest(slot) {
+                if !self.condemn(index, slot, out) {
+                    return;
+                }
+                given_up += 1;
+            }
+        }
+        if given_up == 0 {
+            self.try_before_giving_up(now, index, out);
+        }
+    }
+
+    fn try_before_giving_up(&mut self, now: Instant, index: usize, out: &mut Actions) {
+        let volume = &self.volumes[index];
+        let Some(gate) = volume.gate else { return };
+        let floor = volume.setup.rules.for_class(gate.class).retry.floor_ms();
+        if gate.probing || now < gate.last.after_ms(floor) {
+            return;
+        }
+        let Search::Found(run) = volume.index.search(Want::Writable, volume.probe_cursor, 64, 1024) else {
+            self.volumes[index].probe_cursor = 0;
+            return;
+        };
+        let manner = Manner { probe: true, thorough: true, pass: false };
+        let count = self.start_write(now, index, run.first, run.count, manner, out);
+        if count > 0 {
+            let volume = &mut self.volumes[index];
+            volume.probe_cursor = run.first + count;
+            if let Some(gate) = &mut volume.gate {
+                (gate.probing, gate.forced) = (true, false);
+            }
+        }
+    }
+}

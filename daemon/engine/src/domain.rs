@@ -1,0 +1,201 @@
+//! Flush domains: one device flush covers all volumes of a device or file system, on all reactors.
+
+use crate::engine::Engine;
+use crate::ops::{Op, Purpose};
+use crate::{Actions, DomainId, Instant, Io, IoKind, PeerMessage, VolumeId};
+use alloc::vec::Vec;
+use holdfast_policy::class_of_errno;
+
+/// A domain, as one reactor has it: what it asked for; and, if it is the owner, what it does for all.
+pub(crate) struct Domain {
+    pub(crate) owner: u32,
+    /// Advances whenever something that was written may not be there any more.
+    pub(crate) verifier: u64,
+    /// This reactor's last request.
+    number: u64,
+    /// It is not answered yet.
+    pub(crate) outstanding: bool,
+    /// Since when.
+    pub(crate) asked: Instant,
+    /// Owner: a flush is in flight.
+    in_flight: bool,
+    /// Owner: who waits for the next one.
+    waiting: Vec<(u32, u64)>,
+    /// Owner: who gets the answer of the one in flight.
+    serving: Vec<(u32, u64)>,
+    /// Any volume of the domain.
+    volume: u16,
+}
+
+impl Domain {
+    pub(crate) fn new(owner: u32, volume: u16, reactors: u32) -> Domain {
+        Domain {
+            owner,
+            verifier: 1,
+            number: 0,
+            outstanding: false,
+            asked: Instant(0),
+            in_flight: false,
+            waiting: Vec::with_capacity(reactors as usize + 1),
+            serving: Vec::with_capacity(reactors as usize + 1),
+            volume,
+        }
+    }
+}
+
+impl Engine<'_> {
+    /// Asks for a device flush that covers everything written by now; none may be outstanding.
+    pub(crate) fn want_flush(&mut self, now: Instant, domain: DomainId, out: &mut Actions) {
+        let id = usize::from(domain.0);
+        for volume in self.volumes.iter_mut().filter(|volume| volume.setup.domain == domain) {
+            volume.covered_before = volume.written.tail();
+            for range in volume.zeroed.iter_mut().filter(|range| !range.redo) {
+                range.covered = true;
+            }
+        }
+        let state = &mut self.domains[id];
+        assert!(!state.outstanding, "a device flush is outstanding");
+        state.outstanding = true;
+        state.asked = now;
+        state.number += 1;
+        let (owner, number) = (state.owner, state.number);
+        if owner == self.limits.reactor {
+            self.flush_wanted(now, domain, owner, number, out);
+        } else {
+            out.peers.push((owner, PeerMessage::FlushWanted { domain, number }));
+        }
+    }
+
+    /// The owner's part: a request never joins a flush that has begun.
+    pub(crate) fn flush_wanted(
+        &mut self,
+        now: Instant,
+        domain: DomainId,
+        from: u32,
+        number: u64,
+        out: &mut Actions,
+    ) {
+        self.domains[usize::from(domain.0)].waiting.push((from, number));
+        self.start_flush(now, domain, out);
+    }
+
+    /// Issues the domain's flush if somebody waits, none is in flight and an operation is free.
+    pub(crate) fn start_flush(&mut self, now: Instant, domain: DomainId, out: &mut Actions) {
+        let state = &mut self.domains[usize::from(domain.0)];
+        if state.in_flight || state.waiting.is_empty() || self.ops.free() == 0 {
+            return;
+        }
+        state.in_flight = true;
+        core::mem::swap(&mut state.waiting, &mut state.serving);
+        let volume = state.volume;
+        let op = self.ops.insert(Op::new(Purpose::Flush, volume, 0, 0, now));
+        out.ios.push(Io {
+            op,
+            volume: VolumeId(volume),
+            kind: IoKind::Flush,
+            offset: 0,
+            length: 0,
+            first_segment: 0,
+            segments: 0,
+        });
+    }
+
+    /// A device flush ended.
+    pub(crate) fn flush_completed(&mut self, now: Instant, op: Op, result: i32, out: &mut Actions) {
+        let domain = self.volumes[usize::from(op.volume)].setup.domain;
+        let errno = errno_of(result);
+        let volume = &mut self.volumes[usize::from(op.volume)];
+        match errno {
+            0 => volume.stats.device_flushes += 1,
+            _ => volume.stats.device_flushes_failed += 1,
+        }
+        let state = &mut self.domains[usize::from(domain.0)];
+        state.in_flight = false;
+        // The owner's own verifier advances with its own answer below, so that it takes the same road as the others'.
+        let verifier = state.verifier + u64::from(errno != 0);
+        let mut serving = core::mem::take(&mut state.serving);
+        for &(from, number) in &serving {
+            if from == self.limits.reactor {
+                self.flushed(now, domain, number, errno, verifier);
+            } else {
+                out.peers.push((from, PeerMessage::Flushed { domain, number, errno, verifier }));
+            }
+        }
+        if errno != 0 {
+            self.domains[usize::from(domain.0)].verifier = verifier;
+            self.doubt(domain);
+        }
+        serving.clear();
+        self.domains[usize::from(domain.0)].serving = serving;
+        self.start_flush(now, domain, out);
+    }
+
+    /// This reactor's request for a device flush is answered.
+    pub(crate) fn flushed(&mut self, now: Instant, domain: DomainId, number: u64, errno: u16, verifier: u64) {
+        let id = usize::from(domain.0);
+        if self.domains[id].number != number {
+            return;
+        }
+        self.domains[id].outstanding = false;
+        let unchanged = self.domains[id].verifier == verifier;
+        if errno == 0 && unchanged {
+            self.settle_domain(now, domain);
+            return;
+        }
+        self.domains[id].verifier = verifier;
+        self.doubt(domain);
+        if errno != 0 {
+            self.flush_refused(now, domain, errno);
+        }
+    }
+
+    /// What the flush covered is stable. A gate that a failed flush had closed opens.
+    fn settle_domain(&mut self, now: Instant, domain: DomainId) {
+        for index in 0..self.volumes.len() {
+            let volume = &mut self.volumes[index];
+            if volume.setup.domain != domain {
+                continue;
+            }
+            if !volume.redirty {
+                volume.stable_before = volume.stable_before.max(volume.covered_before);
+            }
+            if volume.gate.is_some_and(|gate| gate.from_flush && !gate.probing) {
+                self.open_gate(now, index);
+            }
+            self.settle_zeroed(index);
+        }
+    }
+
+    /// Everything written since the last good flush is dirty again.
+    pub(crate) fn doubt(&mut self, domain: DomainId) {
+        for volume in self.volumes.iter_mut().filter(|volume| volume.setup.domain == domain) {
+            volume.redirty = true;
+            volume.doubts += 1;
+            volume.covered_before = volume.stable_before;
+            for range in volume.zeroed.iter_mut().filter(|range| !range.redo) {
+                (range.redo, range.covered) = (true, false);
+                volume.fences += 1;
+            }
+        }
+    }
+
+    /// The device was reopened, reset or replaced.
+    pub(crate) fn device_changed(&mut self, domain: DomainId) {
+        self.domains[usize::from(domain.0)].verifier += 1;
+        self.doubt(domain);
+    }
+
+    fn flush_refused(&mut self, now: Instant, domain: DomainId, errno: u16) {
+        let class = class_of_errno(errno);
+        for index in 0..self.volumes.len() {
+            if self.volumes[index].setup.domain == domain {
+                self.close_gate(now, index, class, errno, true);
+            }
+        }
+    }
+}
+
+/// The errno of an io_uring result, 0 if it is none.
+pub(crate) fn errno_of(result: i32) -> u16 {
+    if result >= 0 { 0 } else { u16::try_from(result.unsigned_abs()).unwrap_or(holdfast_policy::errno::EIO) }
+}

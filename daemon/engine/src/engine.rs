@@ -1,0 +1,315 @@
+//! The engine itself: its parts, its entry points and the order of a tick.
+
+use crate::cache::Cache;
+use crate::domain::Domain;
+use crate::failures::Failures;
+use crate::ops::Ops;
+use crate::outbox::Outbox;
+use crate::requests::{Pending, RequestId, Requests};
+use crate::volume::Volume;
+use crate::waits::Waits;
+use crate::{
+    Actions, CacheStats, Completion, Event, Header, Instant, LedgerSeq, Limits, Operation, Request, SlotId,
+    VolumeId, VolumeSetup, VolumeStats,
+};
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+use holdfast_policy::{Cause, State, errno};
+
+/// A change of headers that waits for the turn's copies.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Staged {
+    /// The slot's data is complete.
+    Publish(SlotId),
+    /// The slot took over more sectors, if it still is what it was.
+    Widen { slot: SlotId, generation: u64, mask: u32 },
+    /// The slot is superseded, if it still is what it was.
+    Free { slot: SlotId, generation: u64 },
+}
+
+/// An error that its client hears once the ledger holds the reason.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct HeldAnswer {
+    pub(crate) seq: LedgerSeq,
+    pub(crate) request: RequestId,
+    pub(crate) errno: u16,
+}
+
+/// One reactor's cache. See the crate's documentation for how to drive it.
+pub struct Engine<'a> {
+    pub(crate) limits: Limits,
+    pub(crate) now: Instant,
+    pub(crate) cache: Cache<'a>,
+    pub(crate) volumes: Vec<Volume<'a>>,
+    pub(crate) domains: Vec<Domain>,
+    pub(crate) ops: Ops,
+    pub(crate) requests: Requests,
+    pub(crate) waits: Waits,
+    pub(crate) failures: Failures,
+    pub(crate) ledger: Outbox,
+    pub(crate) staged: Vec<Staged>,
+    /// Reads that found no slot or no operation.
+    pub(crate) parked: VecDeque<RequestId>,
+    pub(crate) held: VecDeque<HeldAnswer>,
+    pub(crate) next_token: u64,
+    /// Where the tick begins, so that no volume is always first.
+    pub(crate) turn: usize,
+}
+
+impl<'a> Engine<'a> {
+    /// An engine without volumes over `headers`, all of them free.
+    ///
+    /// # Panics
+    /// If a header is not free, or the reserve is smaller than one request or leaves nothing.
+    pub fn new(limits: Limits, headers: &'a [Header], now: Instant) -> Engine<'a> {
+        let reserve = limits.reserve_slots as usize;
+        assert!(
+            limits.request_lines_max <= reserve,
+            "the reserve of {reserve} slots does not hold one request"
+        );
+        assert!(reserve < headers.len(), "the reserve of {reserve} slots leaves none of {}", headers.len());
+        assert!(
+            (1..=crate::RUN_LINES_MAX).contains(&limits.run_lines_max),
+            "runs of {}",
+            limits.run_lines_max
+        );
+        Engine {
+            limits,
+            now,
+            cache: Cache::new(headers, limits.seed),
+            volumes: Vec::new(),
+            domains: Vec::new(),
+            ops: Ops::new(limits.ops_max),
+            requests: Requests::new(limits.requests_max),
+            waits: Waits::new(limits.requests_max + 4 * limits.request_lines_max),
+            failures: Failures::new(headers.len()),
+            ledger: Outbox::new(limits.ledger_entries_max),
+            staged: Vec::with_capacity(2 * limits.copies_max()),
+            parked: VecDeque::with_capacity(limits.requests_max),
+            held: VecDeque::with_capacity(limits.requests_max),
+            next_token: 1,
+            turn: 0,
+        }
+    }
+
+    /// Adds a volume. Volumes are numbered from 0 in the order they are added, domains in the order they appear.
+    ///
+    /// # Panics
+    /// If the volume or a new domain is out of order, or the index's storage is too small.
+    pub fn add_volume(&mut self, setup: VolumeSetup<'a>) {
+        assert_eq!(usize::from(setup.id.0), self.volumes.len(), "volumes are numbered in order");
+        let domain = usize::from(setup.domain.0);
+        assert!(domain <= self.domains.len(), "domains are numbered in order");
+        if domain == self.domains.len() {
+            self.domains.push(Domain::new(setup.domain_owner, setup.id.0, self.limits.reactors));
+        }
+        self.volumes.push(Volume::new(setup, self.limits.requests_max));
+    }
+
+    /// Takes in one event. The caller has asked [`Actions::has_room`].
+    pub fn apply(&mut self, now: Instant, event: Event, out: &mut Actions) {
+        self.now = now;
+        match event {
+            Event::Request(request) => self.request(now, request, out),
+            Event::Completed { op, result } => self.completed(now, op, result, out),
+            Event::LedgerDurable { up_to } => self.ledger_durable(up_to, out),
+            Event::Reported { token, failure_id } => self.reported(token, failure_id, out),
+            Event::SessionClosed(session) => self.requests.orphan(session),
+            Event::Flushed { domain, number, errno, verifier } => {
+                self.flushed(now, domain, number, errno, verifier)
+            }
+            Event::FlushWanted { domain, from, number } => self.flush_wanted(now, domain, from, number, out),
+            Event::DeviceChanged { domain } => self.device_changed(domain),
+            Event::Operator { token, volume, command } => self.operator(now, token, volume, command, out),
+        }
+    }
+
+    /// Restores what must always hold: room to allocate, write-back under way, probes sent, flushes answered. Once a
+    /// turn, after the events; a bounded amount of work each time.
+    pub fn tick(&mut self, now: Instant, out: &mut Actions) {
+        self.now = now;
+        self.evict();
+        self.retry_parked(now, out);
+        self.turn = self.turn.wrapping_add(1);
+        for step in 0..self.volumes.len() {
+            let volume = (self.turn + step) % self.volumes.len();
+            self.tick_volume(now, volume, out);
+        }
+        self.tick_domains(now, out);
+    }
+
+    fn tick_volume(&mut self, now: Instant, volume: usize, out: &mut Actions) {
+        self.settle_written(volume, out);
+        self.mark_overdue(now, volume);
+        self.retry_stalled(now, volume, out);
+        self.advance_zeroes(now, volume, out);
+        self.advance_tasks(volume, out);
+        self.advance_passes(now, volume, out);
+        self.send_probe(now, volume, out);
+        self.advance_flushes(now, volume, out);
+        self.sweep(now, volume, out);
+    }
+
+    /// Publishes the headers of what was copied this turn and frees what they replace. Comes after the turn's copies,
+    /// before its completions.
+    pub fn commit(&mut self) {
+        let mut staged = core::mem::take(&mut self.staged);
+        for change in staged.drain(..) {
+            match change {
+                Staged::Publish(slot) => self.publish(slot),
+                Staged::Widen { slot, generation, mask } => {
+                    let header = self.cache.header(slot);
+                    if header.generation() == generation && header.state() != State::Free {
+                        self.cache.widen(slot, mask);
+                    }
+                }
+                Staged::Free { slot, generation } => {
+                    let header = self.cache.header(slot);
+                    if header.generation() == generation && header.state() != State::Free {
+                        let volume = usize::from(header.volume());
+                        self.cache.pass(&mut self.volumes[volume].counts, slot, Cause::Superseded);
+                    }
+                }
+            }
+        }
+        self.staged = staged;
+    }
+
+    fn publish(&mut self, slot: SlotId) {
+        let header = self.cache.header(slot);
+        let (line, volume) = (header.line(), &mut self.volumes[usize::from(header.volume())]);
+        self.cache.pass(&mut volume.counts, slot, Cause::Published);
+        volume.index.dirty.set(line);
+        volume.dirty_since.get_or_insert(self.now);
+        if header.status().attempts > 0 {
+            self.cache.pass(&mut volume.counts, slot, Cause::Inherited);
+            volume.index.failed.set(line);
+        } else {
+            volume.index.failed.clear(line);
+        }
+    }
+
+    /// When [`Engine::tick`] must run again at the latest, though nothing happens meanwhile.
+    pub fn next_wake(&self) -> Instant {
+        let quiet = self.requests.len() == 0
+            && self.cache.not_clean() == 0
+            && self
+                .volumes
+                .iter()
+                .all(|volume| volume.gate.is_none() && volume.tasks.is_empty() && volume.fences == 0);
+        let background = self.volumes.iter().any(|volume| volume.redirty || !volume.tasks.is_empty());
+        match (quiet, background) {
+            (_, true) => self.now,
+            (true, false) => Instant::NEVER,
+            (false, false) => self.now.after_ms(1),
+        }
+    }
+
+    /// What is going on in a volume; zeroes if there is none of that name.
+    pub fn stats(&self, volume: VolumeId) -> VolumeStats {
+        self.volumes.get(usize::from(volume.0)).map(|volume| volume.snapshot(self.now)).unwrap_or_default()
+    }
+
+    /// What is going on in the cache as a whole.
+    pub fn cache_stats(&self) -> CacheStats {
+        CacheStats {
+            slots: self.cache.slots(),
+            free: self.cache.free(),
+            not_clean: self.cache.not_clean(),
+            evictions: self.cache.evictions(),
+            requests: self.requests.len() as u64,
+            ops: self.ops.len() as u64,
+            ledger_entries: self.ledger.pending(),
+        }
+    }
+
+    fn request(&mut self, now: Instant, request: Request, out: &mut Actions) {
+        if let Err(errno) = self.check(&request) {
+            answer(&request, errno, 0, out);
+            return;
+        }
+        if self.requests.is_full() {
+            answer(&request, errno::EAGAIN, 0, out);
+            return;
+        }
+        let pending = Pending {
+            request,
+            since: now,
+            cursor: 0,
+            end: 0,
+            remaining: 0,
+            errno: 0,
+            fallback: false,
+            orphan: false,
+        };
+        let id = self.requests.insert(pending);
+        match request.operation {
+            Operation::Read => self.read(now, id, out),
+            Operation::Write { .. } => self.write(now, id, out),
+            Operation::Flush => self.flush(id),
+            Operation::Discard | Operation::WriteZeroes { .. } => self.zero(id),
+        }
+    }
+
+    /// What a client may not ask for.
+    fn check(&self, request: &Request) -> Result<(), u16> {
+        let volume = self.volumes.get(usize::from(request.volume.0)).ok_or(errno::ENXIO)?;
+        if request.operation == Operation::Flush {
+            return Ok(());
+        }
+        let geometry = volume.geometry();
+        let block = u64::from(geometry.block_bytes) - 1;
+        let end = request.offset.checked_add(request.length).ok_or(errno::EINVAL)?;
+        if request.length == 0 || request.offset & block != 0 || request.length & block != 0 {
+            return Err(errno::EINVAL);
+        }
+        if end > geometry.volume_bytes {
+            return Err(errno::EINVAL);
+        }
+        if matches!(request.operation, Operation::Discard | Operation::WriteZeroes { .. }) {
+            return Ok(());
+        }
+        let too_long = request.length
+            > (self.limits.request_lines_max as u64 - 1) * volume.line_bytes() + 512
+            && request.offset % volume.line_bytes() + request.length
+                > self.limits.request_lines_max as u64 * volume.line_bytes();
+        if too_long || !volume.owns(request.offset) || !volume.same_stripe(request.offset, end - 1) {
+            return Err(errno::EINVAL);
+        }
+        Ok(())
+    }
+
+    /// Answers a request and forgets it.
+    pub(crate) fn complete(&mut self, id: RequestId, errno: u16, failure_id: u64, out: &mut Actions) {
+        let pending = self.requests.remove(id);
+        if !pending.orphan {
+            answer(&pending.request, errno, failure_id, out);
+        }
+    }
+
+    /// One of the lines or pieces that a request waits for is settled; answers it if it was the last.
+    pub(crate) fn settle_part(&mut self, id: RequestId, errno: u16, out: &mut Actions) {
+        let pending = self.requests.get_mut(id);
+        pending.remaining -= 1;
+        if pending.errno == 0 {
+            pending.errno = errno;
+        }
+        let (done, errno) = (pending.remaining == 0 && pending.cursor >= pending.end, pending.errno);
+        let waits_for_ledger = errno != 0 && matches!(pending.request.operation, Operation::Write { .. });
+        match (done, waits_for_ledger) {
+            (false, _) => {}
+            (true, false) => self.complete(id, errno, 0, out),
+            (true, true) => self.held.push_back(HeldAnswer { seq: self.ledger.last(), request: id, errno }),
+        }
+    }
+}
+
+fn answer(request: &Request, errno: u16, failure_id: u64, out: &mut Actions) {
+    out.completions.push(Completion {
+        session: request.session,
+        tag: request.tag,
+        sequence: request.sequence,
+        errno,
+        failure_id,
+    });
+}

@@ -1,0 +1,124 @@
+//! When slots failed, and in which order: the side table of the headers.
+//!
+//! One entry a slot, zero until the slot fails: the memory of entries that were never needed is never touched.
+
+use crate::{Instant, SlotId};
+use alloc::vec::Vec;
+
+/// The ends of a volume's list of failed slots, oldest failure first.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct FailedList {
+    /// Slot numbers plus one; 0 is none.
+    head: u32,
+    tail: u32,
+}
+
+impl FailedList {
+    pub(crate) fn oldest(&self) -> Option<SlotId> {
+        self.head.checked_sub(1).map(SlotId)
+    }
+}
+
+const FIRST: usize = 0;
+const LAST: usize = 1;
+const LINKS: usize = 2;
+/// Marks, in the time of the last attempt, a slot that inherited its failure: its data was never tried.
+const HEIR: u64 = 1 << 63;
+
+/// Times and links by slot: first failure, last attempt, and `previous | next << 32` as slot numbers plus one.
+pub(crate) struct Failures(Vec<[u64; 3]>);
+
+impl Failures {
+    pub(crate) fn new(slots: usize) -> Failures {
+        Failures(alloc::vec![[0; 3]; slots])
+    }
+
+    pub(crate) fn first(&self, slot: SlotId) -> Instant {
+        Instant(self.0[slot.0 as usize][FIRST])
+    }
+
+    pub(crate) fn last(&self, slot: SlotId) -> Instant {
+        Instant(self.0[slot.0 as usize][LAST] & !HEIR)
+    }
+
+    /// Whether the slot's data is newer than the refusal that it inherited.
+    pub(crate) fn is_heir(&self, slot: SlotId) -> bool {
+        self.0[slot.0 as usize][LAST] & HEIR != 0
+    }
+
+    pub(crate) fn set_times(&mut self, slot: SlotId, first: Instant, last: Instant) {
+        self.0[slot.0 as usize][FIRST] = first.0;
+        self.0[slot.0 as usize][LAST] = last.0 & !HEIR;
+    }
+
+    /// Appends a slot to the list.
+    pub(crate) fn push(&mut self, list: &mut FailedList, slot: SlotId) {
+        let name = slot.0 + 1;
+        self.set_links(slot, list.tail, 0);
+        match list.tail {
+            0 => list.head = name,
+            tail => {
+                let (before, _) = self.links(SlotId(tail - 1));
+                self.set_links(SlotId(tail - 1), before, name);
+            }
+        }
+        list.tail = name;
+    }
+
+    /// The next younger failure of the list.
+    pub(crate) fn next(&self, slot: SlotId) -> Option<SlotId> {
+        self.links(slot).1.checked_sub(1).map(SlotId)
+    }
+
+    /// Takes a slot out of the list.
+    pub(crate) fn remove(&mut self, list: &mut FailedList, slot: SlotId) {
+        let (before, after) = self.links(slot);
+        match before {
+            0 => list.head = after,
+            name => {
+                let (further, _) = self.links(SlotId(name - 1));
+                self.set_links(SlotId(name - 1), further, after);
+            }
+        }
+        match after {
+            0 => list.tail = before,
+            name => {
+                let (_, further) = self.links(SlotId(name - 1));
+                self.set_links(SlotId(name - 1), before, further);
+            }
+        }
+        self.set_links(slot, 0, 0);
+    }
+
+    /// Puts `new` in the place of `old`, with its times: an overwrite does not make a failure younger.
+    pub(crate) fn replace(&mut self, list: &mut FailedList, old: SlotId, new: SlotId) {
+        let (before, after) = self.links(old);
+        self.0[new.0 as usize] = self.0[old.0 as usize];
+        self.0[new.0 as usize][LAST] |= HEIR;
+        self.set_links(old, 0, 0);
+        match before {
+            0 => list.head = new.0 + 1,
+            name => {
+                let (further, _) = self.links(SlotId(name - 1));
+                self.set_links(SlotId(name - 1), further, new.0 + 1);
+            }
+        }
+        match after {
+            0 => list.tail = new.0 + 1,
+            name => {
+                let (_, further) = self.links(SlotId(name - 1));
+                self.set_links(SlotId(name - 1), new.0 + 1, further);
+            }
+        }
+    }
+
+    #[allow(clippy::cast_possible_truncation, reason = "two halves of one word")]
+    fn links(&self, slot: SlotId) -> (u32, u32) {
+        let word = self.0[slot.0 as usize][LINKS];
+        (word as u32, (word >> 32) as u32)
+    }
+
+    fn set_links(&mut self, slot: SlotId, before: u32, after: u32) {
+        self.0[slot.0 as usize][LINKS] = u64::from(before) | u64::from(after) << 32;
+    }
+}

@@ -1,0 +1,263 @@
+//! Flushes: when each is answered, and how (M6, M7).
+
+use crate::engine::Engine;
+use crate::epochs::Stage;
+use crate::ops::Purpose;
+use crate::requests::RequestId;
+use crate::volume::{FlushStage, FlushWait};
+use crate::{Actions, FlushOnFailure, Instant, LedgerEntry, Token};
+use holdfast_policy::{Search, Want, errno};
+
+/// What can be said of the oldest waiting flush.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    /// Something is under way that may still decide it.
+    Undecided,
+    /// All of its epoch is stable.
+    Success,
+    /// What is left was refused, or may not be tried yet.
+    Failing { errno: u16 },
+}
+
+impl Engine<'_> {
+    pub(crate) fn flush(&mut self, id: RequestId) {
+        let volume = &mut self.volumes[usize::from(self.requests.get(id).request.volume.0)];
+        let epoch = volume.epochs.cut();
+        let pass = volume.passes_begun + 1;
+        let stage = FlushStage::Waiting;
+        volume.flushes.push_back(FlushWait { request: id, epoch, pass, probed: false, stage, errno: 0 });
+    }
+
+    /// Answers the flushes that can be answered, oldest first.
+    pub(crate) fn advance_flushes(&mut self, now: Instant, index: usize, out: &mut Actions) {
+        loop {
+            let volume = &mut self.volumes[index];
+            let Some(&front) = volume.flushes.front() else {
+                let current = volume.epochs.current();
+                return volume.epochs.advance(current);
+            };
+            volume.epochs.advance(front.epoch);
+            if self.requests.get(front.request).orphan && !matches!(front.stage, FlushStage::Asked { .. }) {
+                self.volumes[index].flushes.pop_front();
+                self.requests.remove(front.request);
+                continue;
+            }
+            match self.outcome(now, index) {
+                Outcome::Success if !is_recording(front.stage) => {
+                    self.volumes[index].flushes.pop_front();
+                    self.volumes[index].stats.flushes_ok += 1;
+                    self.complete(front.request, 0, 0, out);
+                }
+                Outcome::Failing { errno } => return self.refuse_flushes(now, index, errno, out),
+                Outcome::Undecided | Outcome::Success => return self.record_flushes(now, index, out),
+            }
+        }
+    }
+
+    /// What holds for the oldest flush.
+    fn outcome(&mut self, now: Instant, index: usize) -> Outcome {
+        let bucket = self.volumes[index].epochs.oldest();
+        let overdue = self.overdue_lines(index);
+        if bucket.at(Stage::Writing) > overdue || self.volumes[index].redirty {
+            return Outcome::Undecided;
+        }
+        let waiting = bucket.at(Stage::Waiting);
+        let failed = bucket.at(Stage::Failed);
+        if self.volumes[index].gate.is_some() {
+            if waiting + failed + bucket.at(Stage::Written) > 0 && self.probe_for_flush(now, index) {
+                return Outcome::Undecided;
+            }
+        } else if waiting > 0 || (failed > 0 && self.awaits_pass(index)) {
+            return Outcome::Undecided;
+        }
+        let volume = &self.volumes[index];
+        let written = bucket.at(Stage::Written);
+        let domain = &self.domains[usize::from(volume.setup.domain.0)];
+        let hung = domain.outstanding && now.since_ms(domain.asked) >= volume.setup.io_timeout_ms;
+        let flush_refused = volume.gate.is_some_and(|gate| gate.from_flush);
+        if written > 0 && !hung && !flush_refused {
+            return Outcome::Undecided;
+        }
+        if waiting + failed + overdue + written > 0 || !volume.losses.is_empty() {
+            let errno = if volume.only_space() && overdue == 0 { errno::ENOSPC } else { errno::EIO };
+            return Outcome::Failing { errno };
+        }
+        if self.ledger.is_durable(volume.healed) { Outcome::Success } else { Outcome::Undecided }
+    }
+
+    /// The gate is closed: whether the oldest flush has to wait for a probe, which it may cause once.
+    fn probe_for_flush(&mut self, now: Instant, index: usize) -> bool {
+        let overdue = self.volumes[index].stats.overdue > 0;
+        let volume = &mut self.volumes[index];
+        let Some(gate) = &mut volume.gate else { return false };
+        if gate.probing || gate.forced || gate.proven {
+            return !overdue;
+        }
+        let retry = volume.setup.rules.for_class(gate.class).retry;
+        let due = now >= gate.last.after_ms(retry.floor_ms());
+        let Some(front) = volume.flushes.front_mut() else { return false };
+        if front.probed || !retry.on_flush || !due || overdue {
+            return false;
+        }
+        front.probed = true;
+        gate.forced = true;
+        true
+    }
+
+    /// Whether failed lines are still to be tried for the oldest flush.
+    fn awaits_pass(&self, index: usize) -> bool {
+        let volume = &self.volumes[index];
+        let Some(front) = volume.flushes.front() else { return false };
+        let Some(class) = volume.failure_class() else { return false };
+        volume.setup.rules.for_class(class).retry.on_flush && volume.passes_done < front.pass
+    }
+
+    /// Lines of the oldest epoch in operations that take longer than the volume's timeout.
+    fn overdue_lines(&self, index: usize) -> u64 {
+        let volume = &self.volumes[index];
+        if volume.stats.overdue == 0 {
+            return 0;
+        }
+        let base = volume.epochs.base();
+        let late =
+            |op: &&crate::ops::Op| op.overdue && op.volume == volume.id() && op.purpose == Purpose::WriteBack;
+        let lines = self.ops.iter().map(|(_, op)| op).filter(late).map(|op| {
+            let slots = &op.slots[op.position..op.count];
+            slots.iter().filter(|&&slot| self.cache.link(crate::SlotId(slot)) <= base).count() as u64
+        });
+        lines.sum()
+    }
+
+    /// The oldest flush cannot succeed now, and so none behind it: parks them or lets them be recorded and answered.
+    fn refuse_flushes(&mut self, now: Instant, index: usize, errno: u16, out: &mut Actions) {
+        for at in 0..self.volumes[index].flushes.len() {
+            let wait = self.volumes[index].flushes[at];
+            let stage = match (wait.stage, self.volumes[index].setup.flush_on_failure) {
+                (FlushStage::Waiting, FlushOnFailure::Stall { timeout_ms }) if self.may_park(index, wait) => {
+                    FlushStage::Parked { until: now.after_ms(timeout_ms) }
+                }
+                (FlushStage::Waiting, _) if at == 0 || self.is_stalling(index) => {
+                    FlushStage::Recording { cursor: 0 }
+                }
+                (FlushStage::Parked { until }, _) if now >= until => FlushStage::Recording { cursor: 0 },
+                (stage, _) => stage,
+            };
+            let wait = &mut self.volumes[index].flushes[at];
+            if stage != wait.stage {
+                (wait.stage, wait.errno) = (stage, errno);
+            }
+        }
+        self.record_flushes(now, index, out);
+    }
+
+    fn is_stalling(&self, index: usize) -> bool {
+        matches!(self.volumes[index].setup.flush_on_failure, FlushOnFailure::Stall { .. })
+    }
+
+    fn may_park(&self, index: usize, wait: FlushWait) -> bool {
+        let session = self.requests.get(wait.request).request.session;
+        let parked = self.volumes[index].flushes.iter().filter(|other| {
+            matches!(other.stage, FlushStage::Parked { .. })
+                && self.requests.get(other.request).request.session == session
+        });
+        parked.count() < self.volumes[index].setup.parked_flushes_max as usize
+    }
+
+    /// Goes on with the flushes that are being recorded.
+    fn record_flushes(&mut self, now: Instant, index: usize, out: &mut Actions) {
+        for at in 0..self.volumes[index].flushes.len() {
+            let wait = self.volumes[index].flushes[at];
+            let stage = match wait.stage {
+                FlushStage::Recording { cursor } => self.record_dirty(index, wait.epoch, cursor, out),
+                FlushStage::RecordingWritten { position } => {
+                    self.record_written(now, index, wait.epoch, position, out)
+                }
+                _ => continue,
+            };
+            self.volumes[index].flushes[at].stage = stage;
+            return;
+        }
+    }
+
+    /// Records the lines of an epoch that are not stable, in LBA order, a bounded number a turn.
+    fn record_dirty(&mut self, index: usize, epoch: u32, mut cursor: u64, out: &mut Actions) -> FlushStage {
+        for _ in 0..self.limits.steps_a_turn {
+            if !self.ledger.has_room(2) || !out.has_room(&self.limits) {
+                return FlushStage::Recording { cursor };
+            }
+            match self.volumes[index].index.search(Want::Unreported, cursor, 1, 64) {
+                Search::Found(run) => {
+                    cursor = self.record_run(index, run.first, epoch, out);
+                }
+                Search::Paused { from } => return FlushStage::Recording { cursor: from },
+                Search::End => return FlushStage::RecordingWritten { position: 0 },
+            }
+        }
+        FlushStage::Recording { cursor }
+    }
+
+    /// Records what is in flight too long or waits for a device flush that does not end; then asks for the id.
+    fn record_written(
+        &mut self,
+        now: Instant,
+        index: usize,
+        epoch: u32,
+        position: u64,
+        out: &mut Actions,
+    ) -> FlushStage {
+        if position == 0 {
+            self.record_overdue(index, out);
+        }
+        let volume = &self.volumes[index];
+        let domain = &self.domains[usize::from(volume.setup.domain.0)];
+        let hung = domain.outstanding && now.since_ms(domain.asked) >= volume.setup.io_timeout_ms;
+        let mut position = position.max(volume.written.head());
+        while hung && position < self.volumes[index].written.tail() {
+            if !self.ledger.has_room(2) || !out.has_room(&self.limits) {
+                return FlushStage::RecordingWritten { position };
+            }
+            let entry = self.volumes[index].written.get(position);
+            if entry.epoch <= epoch {
+                self.record_line(index, entry.line, out);
+            }
+            position += 1;
+        }
+        let token = Token(self.next_token << 8 | u64::from(self.limits.reactor & 255));
+        self.next_token += 1;
+        let volume = self.volumes[index].setup.id;
+        self.ledger.push(LedgerEntry::Report { volume, token }, out);
+        FlushStage::Asked { token }
+    }
+
+    fn record_overdue(&mut self, index: usize, out: &mut Actions) {
+        let id = self.volumes[index].id();
+        for op in 0..self.limits.ops_max {
+            let op = u32::try_from(op).expect("few operations");
+            let Some((first, count)) = self.ops.overdue_write(op, id) else { continue };
+            for line in first..first + count {
+                self.record_line(index, line, out);
+            }
+        }
+    }
+
+    /// The ledger has given a failed flush its id.
+    pub(crate) fn reported(&mut self, token: Token, failure_id: u64, out: &mut Actions) {
+        for index in 0..self.volumes.len() {
+            let flushes = &mut self.volumes[index].flushes;
+            let Some(at) = flushes.iter().position(|wait| wait.stage == FlushStage::Asked { token }) else {
+                continue;
+            };
+            let wait = flushes.remove(at).expect("it was found there");
+            self.volumes[index].stats.flushes_failed += 1;
+            self.complete(wait.request, wait.errno, failure_id, out);
+            return;
+        }
+    }
+}
+
+fn is_recording(stage: FlushStage) -> bool {
+    matches!(
+        stage,
+        FlushStage::Recording { .. } | FlushStage::RecordingWritten { .. } | FlushStage::Asked { .. }
+    )
+}

@@ -1,0 +1,230 @@
+//! A device that refuses: one probe at a time (M12), and the walks over what failed (C8).
+
+use crate::engine::Engine;
+use crate::volume::{Gate, Pass, PassKind};
+use crate::writeback::Manner;
+use crate::{Actions, Answer, Instant, SlotId};
+use holdfast_policy::{ErrorClass, Search, State, Want};
+
+/// Milliseconds between two walks of the timer over the failed lines; what is due is decided line by line.
+const TIMER_PASS_MS: u64 = 50;
+
+impl Engine<'_> {
+    /// The device refused in a way that speaks of all it would get.
+    pub(crate) fn close_gate(
+        &mut self,
+        now: Instant,
+        index: usize,
+        class: ErrorClass,
+        errno: u16,
+        from_flush: bool,
+    ) {
+        let volume = &mut self.volumes[index];
+        let again = volume.gate.filter(|gate| gate.probing || gate.proven || gate.forced);
+        let before = volume.gate;
+        let attempts = before.map_or(1, |gate| gate.attempts + u32::from(again.is_some()));
+        let last =
+            if before.is_none() || again.is_some() { now } else { before.map_or(now, |gate| gate.last) };
+        let from_flush = from_flush || before.is_some_and(|gate| gate.from_flush);
+        let probing = before.is_some_and(|gate| gate.probing);
+        let forced = before.is_some_and(|gate| gate.forced && !gate.probing);
+        volume.gate = Some(Gate { class, errno, attempts, last, from_flush, probing, forced, proven: false });
+    }
+
+    /// The device accepts again: everything that failed is tried, once.
+    pub(crate) fn open_gate(&mut self, _now: Instant, index: usize) {
+        let volume = &mut self.volumes[index];
+        volume.gate = None;
+        volume.reopened = true;
+    }
+
+    /// A probe ended, with the device's yes or no.
+    pub(crate) fn probe_ended(&mut self, now: Instant, index: usize, refused: bool) {
+        let Some(gate) = &mut self.volumes[index].gate else { return };
+        gate.probing = false;
+        if refused {
+            gate.last = now;
+        } else if gate.from_flush {
+            gate.proven = true;
+        } else {
+            self.open_gate(now, index);
+        }
+    }
+
+    /// Sends a probe if one is due: a failed line, another each time; else any dirty line; else a device flush.
+    pub(crate) fn send_probe(&mut self, now: Instant, index: usize, out: &mut Actions) {
+        let volume = &self.volumes[index];
+        let Some(gate) = volume.gate else { return };
+        let due = gate.forced || volume.next_probe().is_some_and(|due| now >= due);
+        if gate.probing || gate.proven || !due || volume.redirty {
+            return;
+        }
+        let Some(line) = self.probe_line(index) else {
+            let volume = &mut self.volumes[index];
+            let nothing_left =
+                volume.index.dirty.count() == 0 && volume.ops == 0 && volume.stalled.is_empty();
+            match &mut volume.gate {
+                Some(gate) if gate.from_flush => (gate.proven, gate.forced) = (true, false),
+                _ if nothing_left => self.open_gate(now, index),
+                _ => {}
+            }
+            return;
+        };
+        let manner = Manner { probe: true, ..Manner::default() };
+        if self.start_write(now, index, line, 1, manner, out) > 0 {
+            let volume = &mut self.volumes[index];
+            volume.probe_cursor = line + 1;
+            if let Some(gate) = &mut volume.gate {
+                (gate.probing, gate.forced) = (true, false);
+            }
+        }
+    }
+
+    fn probe_line(&self, index: usize) -> Option<u64> {
+        let volume = &self.volumes[index];
+        let from = volume.probe_cursor;
+        let search = |want, from| volume.index.search(want, from, 1, 4096).found();
+        let ready = |run: &holdfast_policy::Run| {
+            let newest = self.cache.newest(volume.id(), run.first);
+            newest.is_some_and(|slot| matches!(self.cache.header(slot).state(), State::Dirty | State::Failed))
+        };
+        [(Want::Retry, from), (Want::Retry, 0), (Want::Writable, from), (Want::Writable, 0)]
+            .into_iter()
+            .filter_map(|(want, from)| search(want, from))
+            .find(ready)
+            .map(|run| run.first)
+    }
+
+    /// Begins, goes on with and ends walks over the failed lines.
+    pub(crate) fn advance_passes(&mut self, now: Instant, index: usize, out: &mut Actions) {
+        if self.volumes[index].pass.is_none() {
+            self.begin_pass(now, index);
+        }
+        for _ in 0..self.limits.steps_a_turn {
+            let Some(pass) = self.volumes[index].pass else { return };
+            if pass.walked {
+                break;
+            }
+            if !self.walk(now, index, pass, out) {
+                return;
+            }
+        }
+        let Some(pass) = self.volumes[index].pass else { return };
+        if pass.walked && pass.in_flight == 0 {
+            self.end_pass(index, pass, out);
+        }
+    }
+
+    fn begin_pass(&mut self, now: Instant, index: usize) {
+        let volume = &mut self.volumes[index];
+        let flush = volume.flushes.iter().any(|flush| flush.pass > volume.passes_begun);
+        let failed = volume.failed_lines() > 0;
+        let kind = if let Some(kind) = volume.take_retry() {
+            kind
+        } else if volume.reopened {
+            volume.reopened = false;
+            PassKind::Reopened
+        } else if flush {
+            PassKind::Flush
+        } else if failed && now >= volume.next_timer_pass {
+            PassKind::Timer
+        } else {
+            return;
+        };
+        let from = if let PassKind::Operator { first, .. } = kind { first } else { 0 };
+        volume.passes_begun += 1;
+        volume.next_timer_pass = now.after_ms(TIMER_PASS_MS);
+        volume.pass = Some(Pass { kind, cursor: from, walked: !failed, in_flight: 0, tried: 0 });
+    }
+
+    fn end_pass(&mut self, index: usize, pass: Pass, out: &mut Actions) {
+        let volume = &mut self.volumes[index];
+        volume.pass = None;
+        volume.passes_done = volume.passes_begun;
+        if let PassKind::Operator { token, .. } = pass.kind {
+            out.answers.push((token, Answer::Retried { tried: pass.tried, failed: volume.failed_lines() }));
+        }
+    }
+
+    /// One step: the next run of failed lines, if it is to be tried. `false` if nothing more can be done this turn.
+    fn walk(&mut self, now: Instant, index: usize, pass: Pass, out: &mut Actions) -> bool {
+        let volume = &self.volumes[index];
+        let end =
+            if let PassKind::Operator { end, .. } = pass.kind { end } else { volume.index.dirty.lines() };
+        // A device that refuses again ends the walk: the gate's probes go on from here.
+        let refused_again = volume.gate.is_some() && pass.tried > 0;
+        let run = match volume.index.search(Want::Retry, pass.cursor, 64, 256) {
+            Search::Found(run) if run.first < end && !refused_again => run,
+            Search::Paused { from } if from < end && !refused_again => {
+                self.set_pass(index, Pass { cursor: from, ..pass });
+                return false;
+            }
+            _ => {
+                self.set_pass(index, Pass { walked: true, ..pass });
+                return true;
+            }
+        };
+        let count = self.eligible(now, index, pass.kind, run.first, run.count.min(end - run.first));
+        if count == 0 {
+            self.set_pass(index, Pass { cursor: run.first + 1, ..pass });
+            return true;
+        }
+        if !self.ledger.has_room(128) {
+            return false;
+        }
+        let manner = Manner { pass: true, ..Manner::default() };
+        let count = self.start_write(now, index, run.first, count, manner, out);
+        if count == 0 {
+            return false;
+        }
+        let (cursor, in_flight, tried) = (run.first + count, pass.in_flight + 1, pass.tried + count);
+        self.set_pass(index, Pass { cursor, in_flight, tried, ..pass });
+        true
+    }
+
+    fn set_pass(&mut self, index: usize, pass: Pass) {
+        self.volumes[index].pass = Some(pass);
+    }
+
+    /// How many of the failed lines from `line` on may be tried now.
+    fn eligible(&self, now: Instant, index: usize, kind: PassKind, line: u64, max: u64) -> u64 {
+        let volume = &self.volumes[index];
+        let eligible = (line..line + max).take_while(|&line| {
+            let newest = self.cache.newest(volume.id(), line);
+            newest.is_some_and(|slot| self.may_retry(now, index, kind, slot))
+        });
+        eligible.count() as u64
+    }
+
+    fn may_retry(&self, now: Instant, index: usize, kind: PassKind, slot: SlotId) -> bool {
+        let volume = &self.volumes[index];
+        let status = self.cache.header(slot).status();
+        let Some(class) = ErrorClass::from_u8(status.class).filter(|_| status.state == State::Failed) else {
+            return false;
+        };
+        if let PassKind::Operator { classes, .. } = kind {
+            return classes.contains(class);
+        }
+        if volume.gate.is_some() && class.gates() {
+            return false;
+        }
+        let retry = &volume.setup.rules.for_class(class).retry;
+        let last = self.failures.last(slot);
+        let backoff = retry.backoff_ms(u32::from(status.attempts), self.cache.header(slot).line());
+        let timer = retry.on_timer && now >= last.after_ms(backoff.max(retry.floor_ms()));
+        match kind {
+            PassKind::Reopened => class.gates() || timer,
+            PassKind::Flush => timer || (retry.on_flush && now >= last.after_ms(retry.floor_ms())),
+            PassKind::Timer => timer || (retry.on_overwrite && self.was_overwritten(now, index, slot)),
+            PassKind::Operator { .. } => true,
+        }
+    }
+
+    /// Whether the slot's data is newer than the refusal, and the floor between attempts is over.
+    fn was_overwritten(&self, now: Instant, index: usize, slot: SlotId) -> bool {
+        let status = self.cache.header(slot).status();
+        let Some(class) = ErrorClass::from_u8(status.class) else { return false };
+        let floor = self.volumes[index].setup.rules.for_class(class).retry.floor_ms();
+        self.failures.is_heir(slot) && now >= self.failures.last(slot).after_ms(floor)
+    }
+}

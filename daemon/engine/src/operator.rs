@@ -1,0 +1,259 @@
+//! What operators ask for: tasks that are worked off turn by turn, and pages of extents.
+
+use crate::engine::Engine;
+use crate::losses::Loss;
+use crate::record::join;
+use crate::volume::{COMMANDS_MAX, PassKind, Task, Volume};
+use crate::{
+    Actions, Answer, ByteRange, Command, Extent, Instant, LIST_PAGE, LedgerSeq, ListState, SlotId, Token,
+    VolumeId,
+};
+use alloc::vec::Vec;
+use holdfast_policy::{State, errno};
+
+impl Volume<'_> {
+    /// The next retry that an operator asked for.
+    pub(crate) fn take_retry(&mut self) -> Option<PassKind> {
+        let at = self.tasks.iter().position(|task| matches!(task, Task::Retry { .. }))?;
+        match self.tasks.remove(at) {
+            Some(Task::Retry { token, first, end, classes }) => {
+                Some(PassKind::Operator { token, first, end, classes })
+            }
+            _ => None,
+        }
+    }
+}
+
+impl Engine<'_> {
+    pub(crate) fn operator(
+        &mut self,
+        now: Instant,
+        token: Token,
+        volume: VolumeId,
+        command: Command,
+        out: &mut Actions,
+    ) {
+        let index = usize::from(volume.0);
+        let refused = match self.volumes.get(index) {
+            None => Some(errno::ENXIO),
+            Some(volume) if volume.tasks.len() >= COMMANDS_MAX => Some(errno::EAGAIN),
+            Some(_) => None,
+        };
+        if let Some(errno) = refused {
+            out.answers.push((token, Answer::Refused { errno }));
+            return;
+        }
+        match command {
+            Command::Retry { range, classes } => self.retry(index, token, range, classes),
+            Command::Drop { range } => {
+                let (cursor, end) = self.volumes[index].lines_in(range);
+                self.add_task(index, Task::Drop { token, cursor, end, bytes: 0, seq: LedgerSeq(0) });
+            }
+            Command::AckLoss { range } => {
+                let (cursor, end) = self.volumes[index].lines_in(range);
+                self.add_task(index, Task::AckLoss { token, cursor, end, bytes: 0, seq: LedgerSeq(0) });
+            }
+            Command::List { state, from } => {
+                let answer = self.list(index, state, from);
+                out.answers.push((token, answer));
+            }
+            Command::Drain => self.add_task(index, Task::Drain { token }),
+            Command::SetPolicy { rules } => {
+                self.volumes[index].setup.rules = rules;
+                out.answers.push((token, Answer::Done));
+            }
+            Command::RestoreLoss { range, class, errno, first } => {
+                self.restore_loss(index, range, class, errno, first);
+                out.answers.push((token, Answer::Done));
+            }
+        }
+        let _ = now;
+    }
+
+    fn add_task(&mut self, index: usize, task: Task) {
+        self.volumes[index].tasks.push_back(task);
+    }
+
+    /// An operator's retry bypasses the backoff: of the lines that failed, and of the gate.
+    fn retry(&mut self, index: usize, token: Token, range: ByteRange, classes: holdfast_policy::ClassSet) {
+        let volume = &mut self.volumes[index];
+        let (first, end) = volume.lines_in(range);
+        if let Some(gate) = &mut volume.gate
+            && classes.contains(gate.class)
+        {
+            gate.forced = true;
+        }
+        volume.tasks.push_back(Task::Retry { token, first, end, classes });
+    }
+
+    /// Goes on with the oldest task that is not a retry.
+    pub(crate) fn advance_tasks(&mut self, index: usize, out: &mut Actions) {
+        let tasks = &self.volumes[index].tasks;
+        let Some(at) = tasks.iter().position(|task| !matches!(task, Task::Retry { .. })) else { return };
+        let task = self.volumes[index].tasks[at];
+        let after = match task {
+            Task::Retry { .. } => return,
+            Task::Drop { .. } => self.advance_drop(index, task, out),
+            Task::AckLoss { .. } => self.advance_ack(index, task, out),
+            Task::Drain { token } => self.advance_drain(index, token, out),
+        };
+        match after {
+            Some(task) => self.volumes[index].tasks[at] = task,
+            None => {
+                self.volumes[index].tasks.remove(at);
+            }
+        }
+    }
+
+    fn advance_drop(&mut self, index: usize, task: Task, out: &mut Actions) -> Option<Task> {
+        let Task::Drop { token, mut cursor, end, mut bytes, mut seq } = task else { return None };
+        for _ in 0..self.limits.steps_a_turn {
+            let next = self.volumes[index].index.failed.next(cursor).filter(|&line| line < end);
+            let Some(line) = next else {
+                let settled = self.volumes[index].condemned.is_empty() && self.ledger.is_durable(seq);
+                let over = Task::Drop { token, cursor: end, end, bytes, seq };
+                if cursor < end || !settled {
+                    return Some(over);
+                }
+                out.answers.push((token, Answer::Dropped { bytes }));
+                return None;
+            };
+            let slot = self.cache.newest(self.volumes[index].id(), line);
+            let slot = slot.filter(|&slot| self.cache.header(slot).state() == State::Failed);
+            if let Some(slot) = slot {
+                if !out.has_room(&self.limits) || !self.condemn(index, slot, out) {
+                    break;
+                }
+                bytes += u64::from(self.cache.header(slot).dirty().count_ones()) * 512;
+                seq = self.ledger.last();
+            }
+            cursor = line + 1;
+        }
+        Some(Task::Drop { token, cursor, end, bytes, seq })
+    }
+
+    fn advance_ack(&mut self, index: usize, task: Task, out: &mut Actions) -> Option<Task> {
+        let Task::AckLoss { token, mut cursor, end, mut bytes, mut seq } = task else { return None };
+        for _ in 0..self.limits.steps_a_turn {
+            if !out.has_room(&self.limits) || !self.ledger.has_room(32) {
+                break;
+            }
+            let Some((line, loss)) = self.volumes[index].losses.next(cursor, end) else {
+                if cursor < end || !self.ledger.is_durable(seq) {
+                    return Some(Task::AckLoss { token, cursor: end, end, bytes, seq });
+                }
+                out.answers.push((token, Answer::Acknowledged { bytes }));
+                return None;
+            };
+            self.acknowledge(index, line, loss, out);
+            bytes += u64::from(loss.mask.count_ones()) * 512;
+            seq = self.ledger.last();
+            cursor = line + 1;
+        }
+        Some(Task::AckLoss { token, cursor, end, bytes, seq })
+    }
+
+    fn acknowledge(&mut self, index: usize, line: u64, loss: Loss, out: &mut Actions) {
+        let healed = self.volumes[index].losses.heal(line, loss.mask, u64::MAX);
+        self.push_loss_healed(index, line, healed, true, out);
+    }
+
+    /// A drain is over when everything is stable, or what is left has been tried and refused.
+    fn advance_drain(&mut self, index: usize, token: Token, out: &mut Actions) -> Option<Task> {
+        let volume = &self.volumes[index];
+        let total = volume.epochs.total();
+        let left = volume.counts.not_clean();
+        let refused = volume.gate.is_some_and(|gate| !gate.probing && !gate.forced && !gate.proven)
+            || (volume.index.dirty.count() == volume.index.failed.count() && volume.pass.is_none());
+        let moving = volume.ops > 0 && volume.stats.overdue == 0;
+        let unflushed =
+            total.at(crate::epochs::Stage::Written) > 0 && volume.gate.is_none_or(|gate| !gate.from_flush);
+        let over = total.is_empty() || (refused && !moving && !unflushed && !volume.redirty);
+        if !over || !volume.stalled.is_empty() && left == 0 {
+            return Some(Task::Drain { token });
+        }
+        out.answers.push((token, Answer::Drained { left }));
+        None
+    }
+
+    fn restore_loss(&mut self, index: usize, range: ByteRange, class: u8, errno: u16, first: Instant) {
+        let (begin, end) = self.volumes[index].lines_in(range);
+        for line in begin..end {
+            let volume = &mut self.volumes[index];
+            let base = volume.geometry().offset_of(line);
+            let from = range.offset.max(base);
+            let to = range.end().min(base + volume.line_bytes());
+            let sector = u32::try_from((from - base) / 512).expect("a line is short");
+            let count = u32::try_from((to - from).div_ceil(512)).expect("a line is short");
+            let mask = crate::sector_mask(sector, count) & volume.geometry().existing_mask(line);
+            let loss =
+                Loss { mask, superseded: 0, generation: 0, class, errno, attempts: 0, first, last: first };
+            volume.losses.add(line, loss);
+        }
+    }
+
+    /// A page of extents, neighbours that share their facts as one.
+    fn list(&self, index: usize, state: ListState, from: u64) -> Answer {
+        let (mut line, end) = self.volumes[index].lines_in(ByteRange { offset: from, length: u64::MAX });
+        let mut extents: Vec<Extent> = Vec::with_capacity(LIST_PAGE);
+        for _ in 0..self.limits.steps_a_turn.max(LIST_PAGE) {
+            let Some((found, extent)) = self.next_listed(index, state, line, end) else {
+                return Answer::Listed { extents, next: None };
+            };
+            if let Some(extent) = extent {
+                let joined = extents.last().and_then(|&last| join(last, extent));
+                match (joined, extents.len() < LIST_PAGE) {
+                    (Some(joined), _) => *extents.last_mut().expect("it was joined with one") = joined,
+                    (None, true) => extents.push(extent),
+                    (None, false) => {
+                        line = found;
+                        break;
+                    }
+                }
+            }
+            line = found + 1;
+        }
+        let more = line < end;
+        Answer::Listed { extents, next: more.then(|| self.volumes[index].geometry().offset_of(line)) }
+    }
+
+    /// The next line in a state, with its extent if it is still in that state.
+    fn next_listed(
+        &self,
+        index: usize,
+        state: ListState,
+        line: u64,
+        end: u64,
+    ) -> Option<(u64, Option<Extent>)> {
+        let volume = &self.volumes[index];
+        let of_state = |line| self.facts(index, line).filter(|extent| extent.state == state);
+        match state {
+            ListState::Lost => {
+                let (line, loss) = volume.losses.next(line, end)?;
+                Some((line, Some(self.lost_extent(index, line, loss))))
+            }
+            ListState::Failed => volume.index.failed.next(line).map(|line| (line, of_state(line))),
+            ListState::Dirty => volume.index.dirty.next(line).map(|line| (line, of_state(line))),
+            ListState::Unstable => {
+                let next = self.next_unstable(index, line)?;
+                Some((next, of_state(next)))
+            }
+        }
+    }
+
+    /// The first line at or after `line` that is in flight or awaits a device flush.
+    fn next_unstable(&self, index: usize, line: u64) -> Option<u64> {
+        let volume = &self.volumes[index];
+        let current = |entry: &&crate::written::Entry| {
+            let header = self.cache.header(SlotId(entry.slot));
+            header.generation() == entry.generation && header.state() == State::Unstable
+        };
+        let written = volume.written.iter().filter(|entry| entry.line >= line).filter(current);
+        let written = written.map(|entry| entry.line).min();
+        let writing = volume.index.busy.next(line);
+        match (written, writing) {
+            (Some(one), Some(other)) => Some(one.min(other)),
+            (one, other) => one.or(other),
+        }
+    }
+}

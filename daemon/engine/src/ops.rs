@@ -1,0 +1,149 @@
+//! Device operations in flight.
+
+use crate::requests::RequestId;
+use crate::{Instant, OpId, RUN_LINES_MAX};
+use alloc::vec::Vec;
+
+/// The most requests that wait on one operation; one more is parked.
+pub(crate) const WAITERS_MAX: usize = 8;
+
+/// What an operation is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// A read of lines into slots that no client sees yet.
+    Fill,
+    /// A write of a run of lines.
+    WriteBack,
+    /// A write of zeroes or a discard, of a volume's zeroing piece.
+    Zero,
+    /// A device flush.
+    Flush,
+}
+
+/// A read that waits for lines of a fill.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Waiter {
+    pub(crate) request: RequestId,
+    /// Its first line in the operation.
+    pub(crate) first: u64,
+    /// The line after its last.
+    pub(crate) end: u64,
+}
+
+/// One operation. A run is worked off from its start: `position .. position + length` is on its way, what lies before
+/// is settled, what lies behind comes next. A refused run is cut in half until the line is found that the device means.
+#[derive(Clone, Debug)]
+pub(crate) struct Op {
+    pub(crate) purpose: Purpose,
+    pub(crate) volume: u16,
+    pub(crate) first: u64,
+    pub(crate) count: usize,
+    pub(crate) position: usize,
+    pub(crate) length: usize,
+    /// The sectors of a single line that are still to be written, for a line with gaps; else 0.
+    pub(crate) pieces: u32,
+    /// Bytes that the device was asked for, this time.
+    pub(crate) bytes: u64,
+    pub(crate) slots: [u32; RUN_LINES_MAX],
+    pub(crate) submitted: Instant,
+    pub(crate) overdue: bool,
+    /// The volume's count of doubts when it was submitted: if it has grown since, the write may not have survived.
+    pub(crate) doubts: u64,
+    /// It finds out whether the device still refuses.
+    pub(crate) probe: bool,
+    /// A retry pass sent it.
+    pub(crate) pass: bool,
+    /// A gating refusal of one line does not end the run: each line is to get its verdict.
+    pub(crate) thorough: bool,
+    pub(crate) waiters: [Option<Waiter>; WAITERS_MAX],
+}
+
+impl Op {
+    pub(crate) fn new(purpose: Purpose, volume: u16, first: u64, count: usize, now: Instant) -> Op {
+        Op {
+            purpose,
+            volume,
+            first,
+            count,
+            position: 0,
+            length: count,
+            pieces: 0,
+            bytes: 0,
+            slots: [0; RUN_LINES_MAX],
+            submitted: now,
+            overdue: false,
+            doubts: 0,
+            probe: false,
+            pass: false,
+            thorough: false,
+            waiters: [None; WAITERS_MAX],
+        }
+    }
+
+    pub(crate) fn covers(&self, line: u64) -> bool {
+        line >= self.first && line < self.first + self.count as u64
+    }
+
+    /// Whether the line was settled already.
+    pub(crate) fn is_settled(&self, line: u64) -> bool {
+        line < self.first + self.position as u64
+    }
+}
+
+/// A fixed table of operations.
+pub(crate) struct Ops {
+    entries: Vec<Option<Op>>,
+    free: Vec<u32>,
+}
+
+impl Ops {
+    pub(crate) fn new(max: usize) -> Ops {
+        let count = u32::try_from(max).expect("few operations");
+        Ops { entries: alloc::vec![None; max], free: (0..count).rev().collect() }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len() - self.free.len()
+    }
+
+    pub(crate) fn free(&self) -> usize {
+        self.free.len()
+    }
+
+    /// # Panics
+    /// If none is free.
+    pub(crate) fn insert(&mut self, op: Op) -> OpId {
+        let index = self.free.pop().expect("the caller asked for a free operation");
+        self.entries[index as usize] = Some(op);
+        OpId(index)
+    }
+
+    pub(crate) fn get(&self, id: OpId) -> &Op {
+        self.entries[id.0 as usize].as_ref().expect("an operation is named while it is in flight")
+    }
+
+    pub(crate) fn get_mut(&mut self, id: OpId) -> &mut Op {
+        self.entries[id.0 as usize].as_mut().expect("an operation is named while it is in flight")
+    }
+
+    pub(crate) fn remove(&mut self, id: OpId) -> Op {
+        let op = self.entries[id.0 as usize].take().expect("an operation completes once");
+        self.free.push(id.0);
+        op
+    }
+
+    /// The lines of a write of the volume that takes longer than its timeout, as first and count.
+    pub(crate) fn overdue_write(&self, index: u32, volume: u16) -> Option<(u64, u64)> {
+        let op = self.entries[index as usize].as_ref()?;
+        let late = op.overdue && op.volume == volume && op.purpose == Purpose::WriteBack;
+        late.then_some((op.first + op.position as u64, (op.count - op.position) as u64))
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (OpId, &Op)> {
+        self.entries.iter().zip(0..).filter_map(|(op, index)| op.as_ref().map(|op| (OpId(index), op)))
+    }
+
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Op> {
+        self.entries.iter_mut().flatten()
+    }
+}

@@ -1,0 +1,104 @@
+//! What the ledger and operators are told of lines.
+
+use crate::engine::Engine;
+use crate::{Actions, ByteRange, Extent, Instant, LedgerEntry, ListState};
+use holdfast_policy::State;
+
+/// The most lines that one ledger entry of [`Engine::record_run`] covers.
+const RUN_MAX: u64 = 1024;
+
+impl Engine<'_> {
+    /// The facts of a line that is not clean; `None` if it is.
+    pub(crate) fn facts(&self, index: usize, line: u64) -> Option<Extent> {
+        let volume = &self.volumes[index];
+        let slot = self.cache.newest(volume.id(), line)?;
+        let header = self.cache.header(slot);
+        let status = header.status();
+        let state = crate::list_state(status.state)?;
+        let dirty = header.dirty();
+        let first = dirty.trailing_zeros();
+        let range = volume.sectors(line, first, 32 - dirty.leading_zeros() - first);
+        let refused = status.attempts > 0;
+        let gate = volume.gate.filter(|_| !refused);
+        Some(Extent {
+            range,
+            state,
+            class: if refused { status.class } else { gate.map_or(0, |gate| gate.class as u8) },
+            errno: if refused { u16::from(status.errno) } else { gate.map_or(0, |gate| gate.errno) },
+            attempts: u32::from(status.attempts),
+            first: if refused { self.failures.first(slot) } else { Instant(0) },
+            last: if refused { self.failures.last(slot) } else { Instant(0) },
+        })
+    }
+
+    /// Puts one line on record as not stable, if it is not.
+    pub(crate) fn record_line(&mut self, index: usize, line: u64, out: &mut Actions) {
+        if let Some(extent) = self.facts(index, line)
+            && self.volumes[index].index.reported.set(line)
+        {
+            let volume = self.volumes[index].setup.id;
+            self.ledger.push(LedgerEntry::NotStable { volume, extent }, out);
+        }
+    }
+
+    /// Puts the line and those behind it that share its facts on record in one entry, as far as they belong to `epoch`.
+    /// Returns the line to go on from.
+    pub(crate) fn record_run(&mut self, index: usize, line: u64, epoch: u32, out: &mut Actions) -> u64 {
+        let Some(mut extent) = self.facts(index, line).filter(|_| self.is_of_epoch(index, line, epoch))
+        else {
+            return line + 1;
+        };
+        self.volumes[index].index.reported.set(line);
+        let mut next = line + 1;
+        let limit = line + self.volumes[index].geometry().contiguous_from(line).min(RUN_MAX);
+        while next < limit {
+            let reader = self.volumes[index].index.reader();
+            if !reader.dirty.get(next) || reader.reported.get(next) || !self.is_of_epoch(index, next, epoch) {
+                break;
+            }
+            let Some(joined) = self.facts(index, next).and_then(|other| join(extent, other)) else { break };
+            extent = joined;
+            self.volumes[index].index.reported.set(next);
+            next += 1;
+        }
+        let volume = self.volumes[index].setup.id;
+        self.ledger.push(LedgerEntry::NotStable { volume, extent }, out);
+        next
+    }
+
+    fn is_of_epoch(&self, index: usize, line: u64, epoch: u32) -> bool {
+        let newest = self.cache.newest(self.volumes[index].id(), line);
+        newest.is_some_and(|slot| {
+            self.cache.header(slot).state() != State::Incoming && self.cache.link(slot) <= epoch
+        })
+    }
+
+    /// A page of lost extents.
+    pub(crate) fn lost_extent(&self, index: usize, line: u64, loss: crate::losses::Loss) -> Extent {
+        let volume = &self.volumes[index];
+        let (first, count) = crate::settle::group(loss.mask);
+        Extent {
+            range: volume.sectors(line, first, count),
+            state: ListState::Lost,
+            class: loss.class,
+            errno: loss.errno,
+            attempts: loss.attempts,
+            first: loss.first,
+            last: loss.last,
+        }
+    }
+}
+
+/// Two extents as one, if they lie next to each other and share their facts.
+pub(crate) fn join(one: Extent, other: Extent) -> Option<Extent> {
+    let range = ByteRange { offset: one.range.offset, length: one.range.length + other.range.length };
+    let alike = one.range.end() == other.range.offset
+        && (one.state, one.class, one.errno, one.attempts)
+            == (other.state, other.class, other.errno, other.attempts);
+    alike.then_some(Extent {
+        range,
+        first: one.first.min(other.first),
+        last: one.last.max(other.last),
+        ..one
+    })
+}

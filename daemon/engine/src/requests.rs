@@ -1,0 +1,79 @@
+//! Requests that were accepted and not yet answered.
+
+use crate::{Instant, Request};
+use alloc::vec::Vec;
+
+/// The index of an accepted request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct RequestId(pub(crate) u32);
+
+/// An accepted request.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pending {
+    pub(crate) request: Request,
+    /// When it was accepted.
+    pub(crate) since: Instant,
+    /// Read: the next line to look up. Zeroes: the next line to zero.
+    pub(crate) cursor: u64,
+    /// The line after the last.
+    pub(crate) end: u64,
+    /// Lines or pieces that it waits for.
+    pub(crate) remaining: u32,
+    /// The first error, 0 if none.
+    pub(crate) errno: u16,
+    /// Zeroes: the device cannot, so they are written through the cache.
+    pub(crate) fallback: bool,
+    /// Its session is over: nobody waits for the answer.
+    pub(crate) orphan: bool,
+}
+
+/// A fixed table of them.
+pub(crate) struct Requests {
+    entries: Vec<Option<Pending>>,
+    free: Vec<u32>,
+}
+
+impl Requests {
+    pub(crate) fn new(max: usize) -> Requests {
+        let count = u32::try_from(max).expect("few requests");
+        Requests { entries: alloc::vec![None; max], free: (0..count).rev().collect() }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len() - self.free.len()
+    }
+
+    pub(crate) fn is_full(&self) -> bool {
+        self.free.is_empty()
+    }
+
+    /// # Panics
+    /// If the table is full.
+    pub(crate) fn insert(&mut self, pending: Pending) -> RequestId {
+        let index = self.free.pop().expect("the shell asked whether there is room");
+        self.entries[index as usize] = Some(pending);
+        RequestId(index)
+    }
+
+    pub(crate) fn get(&self, id: RequestId) -> &Pending {
+        self.entries[id.0 as usize].as_ref().expect("a request is named only while it is pending")
+    }
+
+    pub(crate) fn get_mut(&mut self, id: RequestId) -> &mut Pending {
+        self.entries[id.0 as usize].as_mut().expect("a request is named only while it is pending")
+    }
+
+    pub(crate) fn remove(&mut self, id: RequestId) -> Pending {
+        let pending = self.entries[id.0 as usize].take().expect("a request is answered once");
+        self.free.push(id.0);
+        pending
+    }
+
+    /// Marks what a session that is over has pending.
+    pub(crate) fn orphan(&mut self, session: crate::SessionId) {
+        for pending in self.entries.iter_mut().flatten().filter(|pending| pending.request.session == session)
+        {
+            pending.orphan = true;
+        }
+    }
+}

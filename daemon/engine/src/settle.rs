@@ -1,0 +1,193 @@
+//! What becomes of written data: stable after a device flush, or dirty again.
+
+use crate::engine::Engine;
+use crate::epochs::Stage;
+use crate::waits::Until;
+use crate::written::Entry;
+use crate::{Actions, LedgerEntry, VolumeId};
+use holdfast_policy::{Cause, State};
+
+/// Neighbouring lines that are reported together.
+#[derive(Clone, Copy, Debug, Default)]
+struct Neighbours {
+    first: u64,
+    count: u64,
+}
+
+impl Engine<'_> {
+    /// Works off the queue of written lines, a bounded number a turn.
+    pub(crate) fn settle_written(&mut self, index: usize, out: &mut Actions) {
+        let mut healed = Neighbours::default();
+        for _ in 0..self.limits.steps_a_turn {
+            if !self.ledger.has_room(2) || !out.has_room(&self.limits) {
+                break;
+            }
+            let stable_before = self.volumes[index].stable_before;
+            let Some(entry) = self.volumes[index].written.pop_before(stable_before) else { break };
+            self.entry_stable(index, entry, &mut healed, out);
+        }
+        self.push_healed(index, healed, out);
+        self.redirty(index);
+        let volume = &mut self.volumes[index];
+        if volume.written.is_empty() {
+            volume.written_since = None;
+        }
+    }
+
+    fn entry_stable(&mut self, index: usize, entry: Entry, healed: &mut Neighbours, out: &mut Actions) {
+        let volume = &mut self.volumes[index];
+        volume.epochs.remove(entry.epoch, Stage::Written);
+        volume.written_since = Some(self.now);
+        let header = self.cache.header(entry.slot());
+        let newest = self.cache.newest(volume.id(), entry.line) == Some(entry.slot());
+        if newest && header.generation() == entry.generation && header.state() == State::Unstable {
+            self.cache.pass(&mut volume.counts, entry.slot(), Cause::Stable);
+            if volume.index.reported.clear(entry.line) {
+                self.add_healed(index, entry.line, healed, out);
+            }
+            self.heal_loss(index, entry.line, header.dirty(), entry.generation, out);
+        }
+        self.notify(index, entry.line, entry.generation, Until::Stable, out);
+    }
+
+    fn add_healed(&mut self, index: usize, line: u64, healed: &mut Neighbours, out: &mut Actions) {
+        let adjacent = healed.count > 0
+            && line == healed.first + healed.count
+            && self.volumes[index].geometry().contiguous_from(healed.first) > healed.count;
+        if adjacent {
+            healed.count += 1;
+        } else {
+            self.push_healed(index, *healed, out);
+            *healed = Neighbours { first: line, count: 1 };
+        }
+    }
+
+    fn push_healed(&mut self, index: usize, healed: Neighbours, out: &mut Actions) {
+        if healed.count > 0 {
+            let volume = &mut self.volumes[index];
+            let range = volume.lines(healed.first, healed.count);
+            volume.healed = self.ledger.push(LedgerEntry::Healed { volume: volume.setup.id, range }, out);
+        }
+    }
+
+    /// Sectors of a line are stable, as of `generation`: what was lost of them before is lost no more.
+    fn heal_loss(&mut self, index: usize, line: u64, mask: u32, generation: u64, out: &mut Actions) {
+        let volume = &mut self.volumes[index];
+        let healed = volume.losses.heal(line, mask, generation);
+        self.push_loss_healed(index, line, healed, false, out);
+    }
+
+    /// Tells the ledger that sectors are lost no more, one entry for each group of neighbours.
+    pub(crate) fn push_loss_healed(
+        &mut self,
+        index: usize,
+        line: u64,
+        mut mask: u32,
+        acknowledged: bool,
+        out: &mut Actions,
+    ) {
+        while mask != 0 {
+            let (first, count) = group(mask);
+            mask &= !crate::sector_mask(first, count);
+            let volume = &mut self.volumes[index];
+            let (range, volume_id) = (volume.sectors(line, first, count), VolumeId(volume.id()));
+            volume.healed =
+                self.ledger.push(LedgerEntry::LossHealed { volume: volume_id, range, acknowledged }, out);
+        }
+    }
+
+    /// Makes what was written since the last good flush dirty again, newest first: so the newest slot of a line is
+    /// dirty before an older entry hands its obligation to it.
+    fn redirty(&mut self, index: usize) {
+        if !self.volumes[index].redirty {
+            return;
+        }
+        for _ in 0..self.limits.steps_a_turn {
+            let volume = &mut self.volumes[index];
+            let Some(entry) = volume.written.pop_back_from(volume.stable_before) else {
+                volume.redirty = false;
+                volume.covered_before = volume.covered_before.min(volume.written.tail());
+                return;
+            };
+            self.entry_in_doubt(index, entry);
+        }
+    }
+
+    fn entry_in_doubt(&mut self, index: usize, entry: Entry) {
+        let volume = &mut self.volumes[index];
+        let header = self.cache.header(entry.slot());
+        let newest = self.cache.newest(volume.id(), entry.line);
+        if newest == Some(entry.slot())
+            && header.generation() == entry.generation
+            && header.state() == State::Unstable
+        {
+            self.cache.pass(&mut volume.counts, entry.slot(), Cause::VerifierChanged);
+            volume.epochs.moved(entry.epoch, Stage::Written, Stage::Waiting);
+            volume.index.dirty.set(entry.line);
+            volume.dirty_since.get_or_insert(self.now);
+            return;
+        }
+        volume.epochs.remove(entry.epoch, Stage::Written);
+        if let Some(newest) = newest {
+            self.age(index, newest, entry.epoch);
+        }
+    }
+
+    /// The zeroed ranges that a successful device flush covered are stable.
+    pub(crate) fn settle_zeroed(&mut self, index: usize) {
+        for range in self.volumes[index].zeroed.iter_mut().filter(|range| range.covered && !range.redo) {
+            range.stable = true;
+        }
+    }
+
+    /// Heals what stable zeroes supersede, one range a turn.
+    pub(crate) fn heal_zeroed(&mut self, index: usize, out: &mut Actions) {
+        if !self.ledger.has_room(64) {
+            return;
+        }
+        let volume = &mut self.volumes[index];
+        let Some(at) = volume.zeroed.iter().position(|range| range.stable) else { return };
+        let range = volume.zeroed[at];
+        for _ in 0..32 {
+            let volume = &mut self.volumes[index];
+            let next = volume.losses.next(volume.zeroed[at].heal_cursor, range.end);
+            let Some((line, loss)) = next else {
+                volume.zeroed[at].heal_cursor = range.end;
+                break;
+            };
+            volume.zeroed[at].heal_cursor = line + 1;
+            self.heal_loss(index, line, loss.mask, range.generation, out);
+        }
+        if self.volumes[index].zeroed[at].heal_cursor < range.end {
+            return;
+        }
+        self.unreport(index, range.first, range.end, out);
+        let volume = &mut self.volumes[index];
+        volume.epochs.remove(range.epoch, Stage::Written);
+        volume.zeroed.swap_remove(at);
+    }
+
+    /// Takes the ledger's mark off lines that are not dirty any more.
+    fn unreport(&mut self, index: usize, first: u64, end: u64, out: &mut Actions) {
+        let mut from = first;
+        let mut healed = Neighbours::default();
+        while let Some(line) =
+            self.volumes[index].index.reported.reader().next(from).filter(|&line| line < end)
+        {
+            from = line + 1;
+            let volume = &mut self.volumes[index];
+            let newest = self.cache.newest(volume.id(), line);
+            if newest.is_none_or(|slot| !self.cache.header(slot).state().holds_unstable_data()) {
+                volume.index.reported.clear(line);
+                self.add_healed(index, line, &mut healed, out);
+            }
+        }
+        self.push_healed(index, healed, out);
+    }
+}
+
+/// The first group of neighbouring sectors in a mask, as first and count.
+pub(crate) const fn group(mask: u32) -> (u32, u32) {
+    let first = mask.trailing_zeros();
+    (first, (mask >> first).trailing_ones())
+}

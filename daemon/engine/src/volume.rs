@@ -1,0 +1,362 @@
+//! One volume, as one reactor has it.
+
+use crate::cache::Counts;
+use crate::epochs::Epochs;
+use crate::failures::FailedList;
+use crate::losses::Losses;
+use crate::requests::RequestId;
+use crate::written::Written;
+use crate::{ByteRange, Geometry, Instant, LedgerSeq, Mode, SlotId, Token, VolumeSetup, VolumeStats};
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+use holdfast_policy::{ClassSet, DirtyIndex, ErrorClass};
+
+/// Lines between two device flushes at most: 256 MiB of 4 KiB lines. Beyond, write-back pauses for a flush.
+const WRITTEN_MAX: usize = 1 << 16;
+/// Zeroed ranges between two device flushes at most.
+pub(crate) const ZEROED_MAX: usize = 64;
+/// Retries that operators may have waiting.
+pub(crate) const COMMANDS_MAX: usize = 16;
+
+/// The device refuses: only probes go out.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Gate {
+    pub(crate) class: ErrorClass,
+    pub(crate) errno: u16,
+    /// Refusals in a row.
+    pub(crate) attempts: u32,
+    pub(crate) last: Instant,
+    /// It was a device flush that failed: a probe has to survive one, too.
+    pub(crate) from_flush: bool,
+    pub(crate) probing: bool,
+    /// An operator asked for a probe now.
+    pub(crate) forced: bool,
+    /// A probe was accepted; a device flush is to show that all is well.
+    pub(crate) proven: bool,
+}
+
+/// Why failed lines are tried again.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum PassKind {
+    /// Their backoff is over.
+    Timer,
+    /// A flush wants to know; the floor between attempts holds.
+    Flush,
+    /// The device accepts again.
+    Reopened,
+    /// An operator says so.
+    Operator { token: Token, first: u64, end: u64, classes: ClassSet },
+}
+
+/// A walk over the failed lines in LBA order, once.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pass {
+    pub(crate) kind: PassKind,
+    pub(crate) cursor: u64,
+    pub(crate) walked: bool,
+    pub(crate) in_flight: u32,
+    pub(crate) tried: u64,
+}
+
+/// How far a flush that cannot succeed has come.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum FlushStage {
+    /// Waiting for its epoch.
+    Waiting,
+    /// Parked until this time: the operator is given a chance.
+    Parked { until: Instant },
+    /// Entries for the ledger are being pushed, from this line of the dirty index on.
+    Recording { cursor: u64 },
+    /// The same, of what is written and waits for a device flush that does not end.
+    RecordingWritten { position: u64 },
+    /// The ledger was asked for the id.
+    Asked { token: Token },
+}
+
+/// A flush that waits.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct FlushWait {
+    pub(crate) request: RequestId,
+    pub(crate) epoch: u32,
+    /// The pass that must be over, if any line is failed.
+    pub(crate) pass: u64,
+    /// It has had its probe.
+    pub(crate) probed: bool,
+    pub(crate) stage: FlushStage,
+    /// What it will be answered, once it is recorded.
+    pub(crate) errno: u16,
+}
+
+/// Lines that the device zeroed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Zeroed {
+    pub(crate) first: u64,
+    pub(crate) end: u64,
+    pub(crate) epoch: u32,
+    /// The device flush that was asked for covers it.
+    pub(crate) covered: bool,
+    /// The device may have forgotten it: it is to be done again, and until then nobody touches the lines.
+    pub(crate) redo: bool,
+    /// A redo is in flight.
+    pub(crate) busy: bool,
+    /// A redo was refused at this time.
+    pub(crate) refused: Option<Instant>,
+    /// A device flush has covered it.
+    pub(crate) stable: bool,
+    /// How far what it heals has been told to the ledger.
+    pub(crate) heal_cursor: u64,
+    /// When it was issued, in generations.
+    pub(crate) generation: u64,
+}
+
+/// A slot on its way out.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct CondemnedSlot {
+    pub(crate) slot: SlotId,
+    pub(crate) line: u64,
+    pub(crate) generation: u64,
+    pub(crate) seq: LedgerSeq,
+}
+
+/// An operator's command that takes more than one turn.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Task {
+    Retry { token: Token, first: u64, end: u64, classes: ClassSet },
+    Drop { token: Token, cursor: u64, end: u64, bytes: u64, seq: LedgerSeq },
+    AckLoss { token: Token, cursor: u64, end: u64, bytes: u64, seq: LedgerSeq },
+    Drain { token: Token },
+}
+
+/// One volume.
+pub(crate) struct Volume<'a> {
+    pub(crate) setup: VolumeSetup<'a>,
+    pub(crate) index: DirtyIndex<'a>,
+    pub(crate) counts: Counts,
+    pub(crate) epochs: Epochs,
+    pub(crate) written: Written,
+    /// When the oldest entry of `written` was pushed, as far as the age of unstable data matters.
+    pub(crate) written_since: Option<Instant>,
+    /// Entries before this position are stable.
+    pub(crate) stable_before: u64,
+    /// Entries before this position are covered by the device flush that was asked for.
+    pub(crate) covered_before: u64,
+    /// The verifier changed: what is written and not known to be stable is to be written again.
+    pub(crate) redirty: bool,
+    /// How often that happened.
+    pub(crate) doubts: u64,
+    pub(crate) zeroed: Vec<Zeroed>,
+    /// Zero operations in flight plus ranges to be redone: while 0, no request has to look for an overlap.
+    pub(crate) fences: u32,
+    pub(crate) zeroers: VecDeque<RequestId>,
+    pub(crate) flushes: VecDeque<FlushWait>,
+    pub(crate) stalled: VecDeque<RequestId>,
+    pub(crate) gate: Option<Gate>,
+    pub(crate) pass: Option<Pass>,
+    pub(crate) passes_begun: u64,
+    pub(crate) passes_done: u64,
+    pub(crate) next_timer_pass: Instant,
+    pub(crate) reopened: bool,
+    pub(crate) failed: FailedList,
+    /// Lines on the failed list by error class.
+    pub(crate) failing: [u64; 8],
+    pub(crate) losses: Losses,
+    /// The last ledger entry that removed a loss or a report: a flush success waits until it is durable.
+    pub(crate) healed: LedgerSeq,
+    pub(crate) condemned: VecDeque<CondemnedSlot>,
+    pub(crate) tasks: VecDeque<Task>,
+    pub(crate) sweep_cursor: u64,
+    pub(crate) probe_cursor: u64,
+    pub(crate) dirty_since: Option<Instant>,
+    pub(crate) next_overdue_check: Instant,
+    pub(crate) ops: u32,
+    pub(crate) stats: VolumeStats,
+    line_shift: u32,
+    stripe_shift: u32,
+}
+
+impl<'a> Volume<'a> {
+    pub(crate) fn new(setup: VolumeSetup<'a>, requests_max: usize) -> Volume<'a> {
+        let geometry = &setup.geometry;
+        let written = usize::try_from(setup.budget_slots).unwrap_or(WRITTEN_MAX).clamp(64, WRITTEN_MAX);
+        Volume {
+            index: DirtyIndex::new(geometry.local_lines(), setup.index),
+            counts: Counts::default(),
+            epochs: Epochs::new(requests_max + 2),
+            written: Written::new(written),
+            written_since: None,
+            stable_before: 0,
+            covered_before: 0,
+            redirty: false,
+            doubts: 0,
+            zeroed: Vec::with_capacity(ZEROED_MAX),
+            fences: 0,
+            zeroers: VecDeque::with_capacity(requests_max),
+            flushes: VecDeque::with_capacity(requests_max),
+            stalled: VecDeque::with_capacity(requests_max),
+            gate: None,
+            pass: None,
+            passes_begun: 0,
+            passes_done: 0,
+            next_timer_pass: Instant(0),
+            reopened: false,
+            failed: FailedList::default(),
+            failing: [0; 8],
+            losses: Losses::default(),
+            healed: LedgerSeq(0),
+            condemned: VecDeque::with_capacity(1024),
+            tasks: VecDeque::with_capacity(COMMANDS_MAX),
+            sweep_cursor: 0,
+            probe_cursor: 0,
+            dirty_since: None,
+            next_overdue_check: Instant(0),
+            ops: 0,
+            stats: VolumeStats::default(),
+            line_shift: geometry.line_bytes.trailing_zeros(),
+            stripe_shift: geometry.stripe_bytes.trailing_zeros(),
+            setup,
+        }
+    }
+
+    pub(crate) fn id(&self) -> u16 {
+        self.setup.id.0
+    }
+
+    pub(crate) fn geometry(&self) -> &Geometry {
+        &self.setup.geometry
+    }
+
+    /// The local line of a byte that this reactor owns: [`Geometry::local_line`] without its divisions.
+    pub(crate) fn line_of(&self, offset: u64) -> u64 {
+        if self.setup.geometry.reactors == 1 {
+            return offset >> self.line_shift;
+        }
+        let stripe = offset >> self.stripe_shift;
+        let within = offset & (self.setup.geometry.stripe_bytes - 1);
+        let local_stripe = stripe / u64::from(self.setup.geometry.reactors);
+        (local_stripe << (self.stripe_shift - self.line_shift)) + (within >> self.line_shift)
+    }
+
+    /// Whether this reactor owns the stripe of a byte.
+    pub(crate) fn owns(&self, offset: u64) -> bool {
+        let geometry = &self.setup.geometry;
+        geometry.reactors == 1
+            || (offset >> self.stripe_shift) % u64::from(geometry.reactors) == u64::from(geometry.reactor)
+    }
+
+    /// Whether two bytes lie in the same stripe.
+    pub(crate) fn same_stripe(&self, one: u64, other: u64) -> bool {
+        one >> self.stripe_shift == other >> self.stripe_shift || self.setup.geometry.reactors == 1
+    }
+
+    /// The local lines that lie wholly or partly in a range, as `first..end`.
+    pub(crate) fn lines_in(&self, range: ByteRange) -> (u64, u64) {
+        let geometry = self.geometry();
+        let line_bytes = u64::from(geometry.line_bytes);
+        let from = range.offset.min(geometry.volume_bytes);
+        let to = range.end().min(geometry.volume_bytes);
+        if from >= to {
+            return (0, 0);
+        }
+        let end = to.div_ceil(line_bytes) * line_bytes;
+        let end = if end >= geometry.volume_bytes {
+            geometry.local_lines()
+        } else {
+            geometry.first_line_at_or_after(end)
+        };
+        (geometry.first_line_at_or_after(from / line_bytes * line_bytes), end)
+    }
+
+    /// The bytes of some sectors of a line.
+    pub(crate) fn sectors(&self, line: u64, first: u32, count: u32) -> ByteRange {
+        ByteRange {
+            offset: self.geometry().offset_of(line) + u64::from(first) * 512,
+            length: u64::from(count) * 512,
+        }
+    }
+
+    /// The bytes of `count` lines that lie next to each other.
+    pub(crate) fn lines(&self, first: u64, count: u64) -> ByteRange {
+        let geometry = self.geometry();
+        let offset = geometry.offset_of(first);
+        let length = count * u64::from(geometry.line_bytes);
+        ByteRange { offset, length: length.min(geometry.volume_bytes - offset) }
+    }
+
+    pub(crate) fn line_bytes(&self) -> u64 {
+        u64::from(self.setup.geometry.line_bytes)
+    }
+
+    /// Whether writes are answered only once the device has them.
+    pub(crate) fn writes_through(&self) -> bool {
+        use holdfast_policy::FailurePolicy;
+        match (self.setup.mode, self.gate) {
+            (Mode::WriteThrough, _) => true,
+            (Mode::WriteBack, Some(gate)) => {
+                self.setup.rules.for_class(gate.class).policy.write_through_while_refused()
+            }
+            (Mode::WriteBack, None) => false,
+        }
+    }
+
+    /// Lines on the failed list.
+    pub(crate) fn failed_lines(&self) -> u64 {
+        self.failing.iter().sum()
+    }
+
+    /// What the volume fails with, if it fails: the gate's class, else that of a failed line.
+    pub(crate) fn failure_class(&self) -> Option<ErrorClass> {
+        self.gate
+            .map(|gate| gate.class)
+            .or_else(|| ErrorClass::ALL.iter().copied().find(|&class| self.failing[class as usize] > 0))
+    }
+
+    /// Whether everything that fails is out of space and held.
+    pub(crate) fn only_space(&self) -> bool {
+        let others = |class: &&ErrorClass| **class != ErrorClass::Space && self.failing[**class as usize] > 0;
+        self.losses.is_empty()
+            && !ErrorClass::ALL.iter().any(|class| others(&class))
+            && self.gate.is_none_or(|gate| gate.class == ErrorClass::Space)
+            && self.failure_class().is_some()
+    }
+
+    /// Whether a fence lies over any of the lines.
+    pub(crate) fn redo_overlaps(&self, first: u64, end: u64) -> bool {
+        self.zeroed.iter().any(|range| range.redo && range.first < end && first < range.end)
+    }
+
+    pub(crate) fn snapshot(&self, now: Instant) -> VolumeStats {
+        use holdfast_policy::State;
+        let gate = self.gate;
+        VolumeStats {
+            dirty: self.counts.of(State::Dirty) + self.counts.of(State::Incoming),
+            writing: self.counts.of(State::Writing),
+            unstable: self.counts.of(State::Unstable),
+            failed: self.failed_lines(),
+            lost: self.losses.len(),
+            reported: self.index.reader().reported.count(),
+            not_clean: self.counts.not_clean(),
+            budget: self.setup.budget_slots,
+            stalled_writes: self.stalled.len() as u64,
+            waiting_flushes: self.flushes.len() as u64,
+            parked_flushes: self
+                .flushes
+                .iter()
+                .filter(|flush| matches!(flush.stage, FlushStage::Parked { .. }))
+                .count() as u64,
+            gate_class: gate.map_or(0, |gate| gate.class as u8),
+            gate_errno: gate.map_or(0, |gate| gate.errno),
+            next_probe_ms: self.next_probe().map_or(0, |due| due.since_ms(now)),
+            ..self.stats
+        }
+    }
+
+    /// When the gate's next probe is due by the timer.
+    pub(crate) fn next_probe(&self) -> Option<Instant> {
+        let gate = self.gate?;
+        let retry = &self.setup.rules.for_class(gate.class).retry;
+        if gate.probing || !retry.on_timer {
+            return None;
+        }
+        Some(gate.last.after_ms(retry.backoff_ms(gate.attempts, u64::from(self.id()) ^ gate.last.0)))
+    }
+}

@@ -1,0 +1,271 @@
+//! Writes: every one goes to a fresh slot that takes over what its predecessor holds (M3).
+
+use crate::cache::Cache;
+use crate::engine::{Engine, Staged};
+use crate::epochs::Stage;
+use crate::read::Part;
+use crate::requests::RequestId;
+use crate::volume::Volume;
+use crate::waits::Until;
+use crate::{Actions, Copy, Identity, Instant, Operation, SlotId, Status};
+use holdfast_policy::{Cause, FailurePolicy, Pressure, PressureVerdict, State, errno};
+
+/// Whether a write can go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Admission {
+    Granted,
+    /// Something in its way goes away by itself: a zeroing range, a slot of this turn.
+    Blocked,
+    /// The budget or the cache is full of data that is not clean.
+    Full,
+}
+
+impl Engine<'_> {
+    pub(crate) fn write(&mut self, now: Instant, id: RequestId, out: &mut Actions) {
+        let request = self.requests.get(id).request;
+        let volume = &mut self.volumes[usize::from(request.volume.0)];
+        let first = volume.line_of(request.offset);
+        let skew = request.offset & (volume.line_bytes() - 1);
+        let end = first + (skew + request.length).div_ceil(volume.line_bytes());
+        let pending = self.requests.get_mut(id);
+        (pending.cursor, pending.end) = (first, end);
+        let waits_in_line = !volume.stalled.is_empty() && volume.gate.is_none();
+        if waits_in_line || self.admission(now, id) != Admission::Granted {
+            self.volumes[usize::from(request.volume.0)].stalled.push_back(id);
+            return;
+        }
+        self.accept(id, out);
+    }
+
+    /// Whether all slots that the write needs are there; it gets all or none (M11).
+    fn admission(&self, now: Instant, id: RequestId) -> Admission {
+        let pending = self.requests.get(id);
+        let volume = &self.volumes[usize::from(pending.request.volume.0)];
+        let lines = pending.end - pending.cursor;
+        if volume.fences > 0 && self.is_fenced(volume, pending.cursor, pending.end) {
+            return Admission::Blocked;
+        }
+        let waits = usize::try_from(lines).expect("a request is short");
+        if self.cache.free() < lines || !self.waits.has_room(waits) {
+            return Admission::Blocked;
+        }
+        if self.fits(volume, lines, now) {
+            return Admission::Granted;
+        }
+        // Overwrites of lines that are not clean always proceed: they give back what they take.
+        let clean = (pending.cursor..pending.end).filter(|&line| {
+            let newest = self.cache.newest(volume.id(), line);
+            !newest.is_some_and(|slot| {
+                let state = self.cache.header(slot).state();
+                state.holds_unstable_data() && state != State::Writing
+            })
+        });
+        let clean = clean.count() as u64;
+        if clean == 0 || self.fits(volume, clean, now) { Admission::Granted } else { Admission::Full }
+    }
+
+    /// Whether the volume's budget and the cache's reserve allow `lines` more that are not clean, and the policy does.
+    fn fits(&self, volume: &Volume<'_>, lines: u64, now: Instant) -> bool {
+        let not_clean = volume.counts.not_clean() + lines;
+        let room = self.cache.slots() - u64::from(self.limits.reserve_slots);
+        if not_clean > volume.setup.budget_slots || self.cache.not_clean() + lines > room {
+            return false;
+        }
+        match volume.failure_class() {
+            None => true,
+            Some(class) => {
+                let pressure = Pressure { not_clean, budget: volume.setup.budget_slots, stalled_ms: None };
+                let _ = now;
+                volume.setup.rules.for_class(class).policy.on_pressure(pressure) == PressureVerdict::Admit
+            }
+        }
+    }
+
+    /// Whether a zero operation or a redo lies over any of the lines.
+    pub(crate) fn is_fenced(&self, volume: &Volume<'_>, first: u64, end: u64) -> bool {
+        use crate::ops::Purpose;
+        volume.redo_overlaps(first, end)
+            || self.ops.iter().any(|(_, op)| {
+                op.purpose == Purpose::Zero
+                    && op.volume == volume.id()
+                    && op.first < end
+                    && first < op.first + op.count as u64
+            })
+    }
+
+    /// Takes the write into the cache and answers it, unless it has to wait for the device.
+    fn accept(&mut self, id: RequestId, out: &mut Actions) {
+        let pending = *self.requests.get(id);
+        let request = pending.request;
+        let index = usize::from(request.volume.0);
+        let line_bytes = self.volumes[index].line_bytes();
+        let until = self.waits_until(index, request.operation);
+        let zeroes = matches!(request.operation, Operation::WriteZeroes { .. } | Operation::Discard);
+        for line in pending.cursor..pending.end {
+            let part = Part::of(&request, line_bytes, pending.cursor, line);
+            let slot = self.accept_line(index, line, part.mask, out);
+            let (at, length) = (part.at, part.length);
+            out.copies.push(if zeroes {
+                Copy::Zero { slot, at, length }
+            } else {
+                Copy::In { session: request.session, buffer: part.buffer, slot, at, length }
+            });
+            if let Some(until) = until {
+                self.wait_for_line(id, index, line, slot, until);
+            }
+        }
+        self.requests.get_mut(id).cursor = pending.end;
+        self.volumes[index].stats.writes += 1;
+        if until.is_none() {
+            self.complete(id, 0, 0, out);
+        }
+    }
+
+    pub(crate) fn waits_until(&self, volume: usize, operation: Operation) -> Option<Until> {
+        match operation {
+            Operation::Write { fua: true } | Operation::WriteZeroes { fua: true } => Some(Until::Stable),
+            _ if self.volumes[volume].writes_through() => Some(Until::Written),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn wait_for_line(
+        &mut self,
+        id: RequestId,
+        volume: usize,
+        line: u64,
+        slot: SlotId,
+        until: Until,
+    ) {
+        let generation = self.cache.header(slot).generation();
+        self.waits.add(id, self.volumes[volume].id(), line, generation, until);
+        self.requests.get_mut(id).remaining += 1;
+    }
+
+    /// Gives a line a fresh slot for new content of `mask`; the caller copies the content in.
+    pub(crate) fn accept_line(&mut self, index: usize, line: u64, mask: u32, out: &mut Actions) -> SlotId {
+        let volume = &mut self.volumes[index];
+        let generation = self.cache.take_generation();
+        let before = self.cache.newest(volume.id(), line);
+        let (kept, unstable, mut status) = match before {
+            None => (0, 0, Status::new(State::Incoming, mask)),
+            Some(before) => inherit(&self.cache, before, mask),
+        };
+        let identity = Identity { volume: volume.id(), line, generation, dirty: mask | unstable };
+        let slot = self.cache.allocate(identity);
+        status.valid |= mask;
+        let current = volume.epochs.current();
+        let (epoch, stage) = match before {
+            None => (current, Stage::Waiting),
+            Some(before) => self.supersede(index, before, slot, &mut status),
+        };
+        let volume = &mut self.volumes[index];
+        volume.epochs.add(epoch, stage);
+        self.cache.publish(&mut volume.counts, slot, Cause::Accepted, status);
+        self.cache.set_link(slot, epoch);
+        self.cache.map(slot);
+        self.cache.touch(slot);
+        self.staged.push(Staged::Publish(slot));
+        if let Some(before) = before {
+            if kept != 0 {
+                out.copies.push(Copy::Merge { from: before, to: slot, mask: kept });
+            }
+            let header = self.cache.header(before);
+            // The device still reads from, or writes to, a slot in flight; its completion frees it.
+            if !matches!(header.state(), State::Writing | State::Filling) {
+                self.staged.push(Staged::Free { slot: before, generation: header.generation() });
+            }
+        }
+        slot
+    }
+
+    /// `slot` takes the place of `before`: which epoch and stage its obligation has, and what failure it inherits.
+    fn supersede(&mut self, index: usize, before: SlotId, slot: SlotId, status: &mut Status) -> (u32, Stage) {
+        let volume = &mut self.volumes[index];
+        let old = self.cache.header(before).status();
+        let epoch = self.cache.link(before);
+        match old.state {
+            State::Incoming | State::Dirty | State::Failed | State::Condemned => {
+                let stage = stage_of(old);
+                volume.epochs.remove(epoch, stage);
+                if old.attempts > 0 {
+                    self.failures.replace(&mut volume.failed, before, slot);
+                    (status.class, status.attempts, status.errno) = (old.class, old.attempts, old.errno);
+                }
+                (epoch, stage)
+            }
+            // What is on its way keeps its own obligation: a flush that saw it does not wait for the newer write.
+            _ => (volume.epochs.current(), Stage::Waiting),
+        }
+    }
+
+    /// Admits stalled writes, oldest first, and lets the policy judge when none can be.
+    pub(crate) fn retry_stalled(&mut self, now: Instant, index: usize, out: &mut Actions) {
+        let mut blocked = 0;
+        for _ in 0..self.volumes[index].stalled.len().min(self.limits.requests_a_turn) {
+            let Some(&id) = self.volumes[index].stalled.get(blocked) else { break };
+            if !out.has_room(&self.limits) {
+                return;
+            }
+            let pending = *self.requests.get(id);
+            if pending.orphan {
+                self.volumes[index].stalled.remove(blocked);
+                self.requests.remove(id);
+                continue;
+            }
+            match self.admission(now, id) {
+                Admission::Granted => {
+                    self.volumes[index].stalled.remove(blocked);
+                    self.accept(id, out);
+                }
+                Admission::Blocked => blocked += 1,
+                Admission::Full => {
+                    self.judge_pressure(now, index, id, out);
+                    break;
+                }
+            }
+        }
+    }
+
+    /// The oldest stalled write finds no room: what the policy says.
+    fn judge_pressure(&mut self, now: Instant, index: usize, id: RequestId, out: &mut Actions) {
+        let volume = &self.volumes[index];
+        let Some(class) = volume.failure_class() else { return };
+        let pending = *self.requests.get(id);
+        let lines = pending.end - pending.cursor;
+        let pressure = Pressure {
+            not_clean: volume.counts.not_clean() + lines,
+            budget: volume.setup.budget_slots,
+            stalled_ms: Some(now.since_ms(pending.since)),
+        };
+        match volume.setup.rules.for_class(class).policy.on_pressure(pressure) {
+            PressureVerdict::Admit | PressureVerdict::Stall => {}
+            PressureVerdict::GiveUpOldest => self.give_up_oldest(now, index, lines, out),
+            PressureVerdict::RefuseWrites => {
+                let position = self.volumes[index].stalled.iter().position(|&other| other == id);
+                self.volumes[index].stalled.remove(position.expect("it was found there"));
+                self.complete(id, errno::ENOSPC, 0, out);
+            }
+        }
+    }
+}
+
+/// The stage of a slot that is not in flight.
+pub(crate) fn stage_of(status: Status) -> Stage {
+    match status.state {
+        State::Failed | State::Condemned => Stage::Failed,
+        State::Incoming if status.attempts > 0 => Stage::Failed,
+        State::Writing => Stage::Writing,
+        State::Unstable => Stage::Written,
+        _ => Stage::Waiting,
+    }
+}
+
+/// What a new slot takes over: sectors to copy, sectors that are not stable, and a status to begin with.
+fn inherit(cache: &Cache<'_>, before: SlotId, mask: u32) -> (u32, u32, Status) {
+    let header = cache.header(before);
+    let status = header.status();
+    let unstable = if status.state.holds_unstable_data() { header.dirty() } else { 0 };
+    let kept = status.valid & !mask;
+    (kept, unstable, Status::new(State::Incoming, status.valid))
+}

@@ -1,0 +1,100 @@
+//! What has been written and awaits a device flush, in the order of completion.
+
+use crate::SlotId;
+use alloc::vec::Vec;
+
+/// A write that the device has accepted.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Entry {
+    /// The line.
+    pub(crate) line: u64,
+    /// The generation written.
+    pub(crate) generation: u64,
+    /// The slot it was written from; it may have been superseded and reused since.
+    pub(crate) slot: u32,
+    /// The flush epoch that it belongs to.
+    pub(crate) epoch: u32,
+}
+
+impl Entry {
+    pub(crate) fn slot(&self) -> SlotId {
+        SlotId(self.slot)
+    }
+}
+
+/// A bounded queue. Positions count entries since the start and never repeat.
+#[derive(Debug)]
+pub(crate) struct Written {
+    ring: Vec<Entry>,
+    head: u64,
+    tail: u64,
+}
+
+impl Written {
+    /// A queue for `capacity` entries, rounded up to a power of two.
+    pub(crate) fn new(capacity: usize) -> Written {
+        Written { ring: alloc::vec![Entry::default(); capacity.next_power_of_two()], head: 0, tail: 0 }
+    }
+
+    pub(crate) fn capacity(&self) -> u64 {
+        self.ring.len() as u64
+    }
+
+    pub(crate) fn len(&self) -> u64 {
+        self.tail - self.head
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.head == self.tail
+    }
+
+    pub(crate) fn head(&self) -> u64 {
+        self.head
+    }
+
+    pub(crate) fn tail(&self) -> u64 {
+        self.tail
+    }
+
+    fn index(&self, position: u64) -> usize {
+        usize::try_from(position & (self.capacity() - 1)).expect("less than the ring's length")
+    }
+
+    /// # Panics
+    /// If the queue is full: write-back begins only where its completion has a place.
+    pub(crate) fn push(&mut self, entry: Entry) {
+        assert!(self.len() < self.capacity(), "more writes completed than were admitted");
+        let index = self.index(self.tail);
+        self.ring[index] = entry;
+        self.tail += 1;
+    }
+
+    /// The oldest entry before position `end`.
+    pub(crate) fn pop_before(&mut self, end: u64) -> Option<Entry> {
+        if self.head >= end.min(self.tail) {
+            return None;
+        }
+        let entry = self.ring[self.index(self.head)];
+        self.head += 1;
+        Some(entry)
+    }
+
+    /// The newest entry at or after position `start`.
+    pub(crate) fn pop_back_from(&mut self, start: u64) -> Option<Entry> {
+        if self.tail <= start.max(self.head) {
+            return None;
+        }
+        self.tail -= 1;
+        Some(self.ring[self.index(self.tail)])
+    }
+
+    /// The entry at a position between head and tail.
+    pub(crate) fn get(&self, position: u64) -> Entry {
+        self.ring[self.index(position)]
+    }
+
+    /// The entries, oldest first.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Entry> {
+        (self.head..self.tail).map(|position| &self.ring[self.index(position)])
+    }
+}

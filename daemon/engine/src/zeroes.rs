@@ -1,0 +1,309 @@
+//! Discard and write-zeroes: write-through, chunk by chunk (M10).
+
+use crate::engine::Engine;
+use crate::epochs::Stage;
+use crate::ops::{Op, Purpose, Waiter};
+use crate::requests::RequestId;
+use crate::volume::{ZEROED_MAX, Zeroed};
+use crate::waits::Until;
+use crate::{Actions, Copy, Instant, Io, IoKind, OpId, Operation, VolumeId, sector_mask};
+use holdfast_policy::{State, class_of_errno, errno};
+
+/// Lines of one device operation at most: 4 MiB of 4 KiB lines, so that its completion is a short turn.
+const CHUNK_LINES: u64 = 1024;
+/// Chunks of one request that are in flight together.
+const CHUNKS_MAX: u32 = 4;
+
+impl Engine<'_> {
+    /// Takes in a discard or write of zeroes: this reactor's whole lines go to the device, what is left of its lines at
+    /// the ends is written as zeroes through the cache.
+    pub(crate) fn zero(&mut self, id: RequestId) {
+        let request = self.requests.get(id).request;
+        let volume = &mut self.volumes[usize::from(request.volume.0)];
+        let geometry = volume.geometry();
+        let end = request.offset + request.length;
+        let first = geometry.first_line_at_or_after(request.offset);
+        let last = if end == geometry.volume_bytes {
+            geometry.local_lines()
+        } else {
+            geometry.first_line_at_or_after(end / volume.line_bytes() * volume.line_bytes())
+        };
+        let pending = self.requests.get_mut(id);
+        (pending.cursor, pending.end) = (first.min(last), last);
+        volume.zeroers.push_back(id);
+    }
+
+    /// Goes on with the volume's zeroing requests and with what has to be zeroed again.
+    pub(crate) fn advance_zeroes(&mut self, now: Instant, index: usize, out: &mut Actions) {
+        self.redo_zeroes(now, index, out);
+        self.heal_zeroed(index, out);
+        let mut at = 0;
+        for _ in 0..self.volumes[index].zeroers.len().min(16) {
+            let Some(&id) = self.volumes[index].zeroers.get(at) else { return };
+            if !out.has_room(&self.limits) {
+                return;
+            }
+            let pending = *self.requests.get(id);
+            if pending.cursor < pending.end && pending.errno == 0 {
+                if pending.fallback {
+                    self.zero_through_cache(id, index, out);
+                } else {
+                    self.start_chunks(now, id, index, out);
+                }
+            }
+            let pending = *self.requests.get(id);
+            let over = pending.cursor >= pending.end || pending.errno != 0;
+            if !over || pending.remaining > 0 {
+                at += 1;
+                continue;
+            }
+            if pending.errno == 0 && !self.zero_ends(id, index, out) {
+                at += 1;
+                continue;
+            }
+            self.volumes[index].zeroers.remove(at);
+            self.finish_zero(id, out);
+        }
+    }
+
+    fn finish_zero(&mut self, id: RequestId, out: &mut Actions) {
+        let pending = self.requests.get_mut(id);
+        if pending.remaining == 0 {
+            let errno = pending.errno;
+            self.complete(id, errno, 0, out);
+        } else {
+            pending.cursor = pending.end;
+        }
+    }
+
+    fn start_chunks(&mut self, now: Instant, id: RequestId, index: usize, out: &mut Actions) {
+        loop {
+            let pending = *self.requests.get(id);
+            let volume = &self.volumes[index];
+            let room = volume.zeroed.len() + volume.fences as usize + 1 < ZEROED_MAX;
+            if pending.cursor >= pending.end
+                || pending.remaining >= CHUNKS_MAX
+                || !room
+                || !self.may_submit(index)
+            {
+                return;
+            }
+            let first = pending.cursor;
+            let count = (pending.end - first).min(CHUNK_LINES).min(volume.geometry().contiguous_from(first));
+            let busy = volume.index.busy.any_in(first, count) || volume.redo_overlaps(first, first + count);
+            if busy || self.any_incoming(index) {
+                return;
+            }
+            let discard = pending.request.operation == Operation::Discard;
+            let waiter = Waiter { request: id, first, end: first + count };
+            self.submit_zero(now, index, (first, count), discard, Some(waiter), out);
+            let pending = self.requests.get_mut(id);
+            pending.cursor = first + count;
+            pending.remaining += 1;
+        }
+    }
+
+    /// Whether writes of this turn await their copies: zeroes that were asked for later must not pass them.
+    fn any_incoming(&self, index: usize) -> bool {
+        self.volumes[index].counts.of(State::Incoming) > 0
+    }
+
+    fn submit_zero(
+        &mut self,
+        now: Instant,
+        index: usize,
+        (first, count): (u64, u64),
+        discard: bool,
+        waiter: Option<Waiter>,
+        out: &mut Actions,
+    ) {
+        let volume = &mut self.volumes[index];
+        let lines = usize::try_from(count).expect("a chunk is short");
+        let mut op = Op::new(Purpose::Zero, volume.id(), first, lines, now);
+        op.waiters[0] = waiter;
+        op.doubts = volume.doubts;
+        volume.index.busy.set_range(first, count);
+        volume.ops += 1;
+        volume.fences += 1;
+        let range = volume.lines(first, count);
+        let kind = if discard { IoKind::Discard } else { IoKind::Zero };
+        let volume = VolumeId(volume.id());
+        let op = self.ops.insert(op);
+        let (offset, length) = (range.offset, range.length);
+        out.ios.push(Io { op, volume, kind, offset, length, first_segment: 0, segments: 0 });
+    }
+
+    pub(crate) fn zero_completed(&mut self, now: Instant, id: OpId, result: i32, _out: &mut Actions) {
+        let op = self.ops.remove(id);
+        let index = usize::from(op.volume);
+        let volume = &mut self.volumes[index];
+        volume.index.busy.clear_range(op.first, op.count as u64);
+        volume.ops -= 1;
+        volume.fences -= 1;
+        let errno = crate::domain::errno_of(result);
+        match op.waiters[0] {
+            None => self.redo_completed(now, index, &op, errno),
+            Some(waiter) => self.chunk_completed(index, &op, waiter, errno),
+        }
+    }
+
+    fn chunk_completed(&mut self, index: usize, op: &Op, waiter: Waiter, errno: u16) {
+        let pending = self.requests.get_mut(waiter.request);
+        pending.remaining -= 1;
+        let zeroes = matches!(pending.request.operation, Operation::WriteZeroes { .. });
+        if errno == errno::EOPNOTSUPP && zeroes {
+            // The device cannot: begin again from here, through the cache. Chunks behind that succeeded do no harm.
+            pending.fallback = true;
+            pending.cursor = pending.cursor.min(op.first);
+            return;
+        }
+        if errno != 0 {
+            pending.errno = errno;
+            return;
+        }
+        self.lines_zeroed(index, op);
+    }
+
+    /// The device zeroed some lines: what the cache has of them is superseded.
+    fn lines_zeroed(&mut self, index: usize, op: &Op) {
+        let (first, end) = (op.first, op.first + op.count as u64);
+        let mut epoch = self.volumes[index].epochs.current();
+        for line in first..end {
+            if let Some(older) = self.drop_line(index, line) {
+                epoch = epoch.min(older);
+            }
+        }
+        let generation = self.cache.take_generation();
+        let volume = &mut self.volumes[index];
+        volume.losses.supersede(first, end);
+        let doubted = volume.doubts != op.doubts;
+        volume.epochs.add(epoch, if doubted { Stage::Waiting } else { Stage::Written });
+        volume.fences += u32::from(doubted);
+        volume.zeroed.push(Zeroed {
+            first,
+            end,
+            epoch,
+            covered: false,
+            redo: doubted,
+            busy: false,
+            refused: None,
+            stable: false,
+            heal_cursor: first,
+            generation,
+        });
+        volume.written_since.get_or_insert(self.now);
+    }
+
+    /// Zeroes again what the device may have forgotten.
+    fn redo_zeroes(&mut self, now: Instant, index: usize, out: &mut Actions) {
+        for at in 0..self.volumes[index].zeroed.len() {
+            let volume = &self.volumes[index];
+            let range = volume.zeroed[at];
+            let rested =
+                range.refused.is_none_or(|refused| now >= refused.after_ms(self.limits.flush_after_ms));
+            let (first, count) = (range.first, range.end - range.first);
+            let free = !volume.index.busy.any_in(first, count) && self.may_submit(index);
+            if range.redo && !range.busy && rested && free && !volume.redirty {
+                self.volumes[index].zeroed[at].busy = true;
+                self.submit_zero(now, index, (first, count), false, None, out);
+            }
+        }
+    }
+
+    fn redo_completed(&mut self, now: Instant, index: usize, op: &Op, errno: u16) {
+        let volume = &mut self.volumes[index];
+        let doubts = volume.doubts;
+        let range = volume.zeroed.iter_mut().find(|range| range.busy && range.first == op.first);
+        let range = range.expect("a redo names its range");
+        range.busy = false;
+        if errno != 0 {
+            range.refused = Some(now);
+            let class = class_of_errno(errno);
+            return self.close_gate(now, index, class, errno, false);
+        }
+        range.refused = None;
+        if doubts == op.doubts {
+            range.redo = false;
+            volume.epochs.moved(range.epoch, Stage::Waiting, Stage::Written);
+            volume.fences -= 1;
+            volume.written_since.get_or_insert(now);
+        }
+    }
+
+    /// Writes zeroes into the cache for the lines that the device could not zero, as room allows.
+    fn zero_through_cache(&mut self, id: RequestId, index: usize, out: &mut Actions) {
+        for _ in 0..self.limits.request_lines_max {
+            let pending = *self.requests.get(id);
+            if pending.cursor >= pending.end || pending.remaining > 0 || !self.has_room_for_zero(index) {
+                return;
+            }
+            let mask = self.volumes[index].geometry().existing_mask(pending.cursor);
+            self.zero_sectors(index, pending.cursor, mask, out);
+            self.requests.get_mut(id).cursor += 1;
+        }
+    }
+
+    fn has_room_for_zero(&self, index: usize) -> bool {
+        let volume = &self.volumes[index];
+        let room = self.cache.slots() - u64::from(self.limits.reserve_slots);
+        self.cache.free() > 0
+            && volume.counts.not_clean() < volume.setup.budget_slots
+            && self.cache.not_clean() < room
+            && volume.fences == 0
+    }
+
+    fn zero_sectors(&mut self, index: usize, line: u64, mask: u32, out: &mut Actions) {
+        let slot = self.accept_line(index, line, mask, out);
+        let (at, length) = (mask.trailing_zeros() * 512, mask.count_ones() * 512);
+        out.copies.push(Copy::Zero { slot, at, length });
+    }
+
+    /// Writes the zeroes of the partial lines at both ends. `false` if there is no room for them yet.
+    fn zero_ends(&mut self, id: RequestId, index: usize, out: &mut Actions) -> bool {
+        let request = self.requests.get(id).request;
+        let ends = self.partial_lines(index, request.offset, request.offset + request.length);
+        let wanted = ends.iter().flatten().count() as u64;
+        if wanted == 0 {
+            return true;
+        }
+        let volume = &self.volumes[index];
+        let blocked = ends.iter().flatten().any(|&(line, _)| self.is_fenced(volume, line, line + 1));
+        if blocked || self.cache.free() < wanted || !self.has_room_for_zero(index) || !self.waits.has_room(2)
+        {
+            return false;
+        }
+        let until = match request.operation {
+            Operation::WriteZeroes { fua: true } => Some(Until::Stable),
+            _ => self.waits_until(index, request.operation),
+        };
+        for &(line, mask) in ends.iter().flatten() {
+            self.zero_sectors(index, line, mask, out);
+            let slot = self.cache.newest(self.volumes[index].id(), line).expect("it was just accepted");
+            if let Some(until) = until {
+                self.wait_for_line(id, index, line, slot, until);
+            }
+        }
+        true
+    }
+
+    /// The lines of this reactor that a byte range covers in part, with the sectors covered.
+    fn partial_lines(&self, index: usize, offset: u64, end: u64) -> [Option<(u64, u32)>; 2] {
+        let volume = &self.volumes[index];
+        let line_bytes = volume.line_bytes();
+        let part = |position: u64, from: u64, to: u64| {
+            let base = position / line_bytes * line_bytes;
+            let (from, to) = (from.max(base), to.min(base + line_bytes));
+            let whole = from == base && (to == base + line_bytes || to == volume.geometry().volume_bytes);
+            if whole || !volume.owns(position) {
+                return None;
+            }
+            let first = u32::try_from((from - base) / 512).expect("a line is short");
+            let count = u32::try_from((to - from) / 512).expect("a line is short");
+            Some((volume.line_of(position), sector_mask(first, count)))
+        };
+        let head = part(offset, offset, end);
+        let same_line = offset / line_bytes == (end - 1) / line_bytes;
+        let tail = if same_line { None } else { part(end - 1, offset, end) };
+        [head, tail]
+    }
+}
