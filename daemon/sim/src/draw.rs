@@ -39,7 +39,8 @@ fn limits(random: &mut Random, reactors: u32) -> Limits {
         ops_max: random.pick(&[8, 16, 32]),
         run_lines_max: random.pick(&[1, 4, 16, 64]),
         requests_max: random.pick(&[32, 256]),
-        request_lines_max: random.pick(&[32, 256]),
+        // The reserve holds one request.
+        request_lines_max: random.pick(&[4, 8]),
         ledger_entries_max: random.pick(&[64, 256]),
         reserve_slots: random.pick(&[8, 16]),
         requests_a_turn: random.pick(&[2, 16]),
