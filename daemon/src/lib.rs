@@ -1,1 +1,4 @@
 //! The daemon.
+#![deny(unsafe_code)]
+
+pub mod config;

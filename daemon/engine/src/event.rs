@@ -1,6 +1,7 @@
 //! What can happen: everything the engine is told arrives as one of these.
 
 use crate::{Instant, LedgerSeq};
+use alloc::boxed::Box;
 use holdfast_policy::{ClassSet, Rules};
 
 /// Names a volume on every reactor alike.
@@ -168,7 +169,7 @@ pub enum ListState {
 }
 
 /// What an operator can have done to a volume, on each reactor.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Command {
     /// Try the failed extents again, now. Answered by [`crate::Answer::Retried`] when each has been tried.
     Retry {
@@ -199,7 +200,7 @@ pub enum Command {
     /// Replace the rules and the budget.
     SetPolicy {
         /// The new rules.
-        rules: Rules,
+        rules: Box<Rules>,
     },
     /// Put a loss on record again that the ledger has from an earlier run, before the first request.
     RestoreLoss {

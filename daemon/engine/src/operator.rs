@@ -59,7 +59,7 @@ impl Engine<'_> {
             }
             Command::Drain => self.add_task(index, Task::Drain { token }),
             Command::SetPolicy { rules } => {
-                self.volumes[index].setup.rules = rules;
+                self.volumes[index].setup.rules = *rules;
                 out.answers.push((token, Answer::Done));
             }
             Command::RestoreLoss { range, class, errno, first } => {

@@ -1,0 +1,224 @@
+//! What `holdfastd check` says about a configuration that is possible: what it amounts to, and what it may cost.
+
+use super::effective::causes;
+use super::quantity::{bytes_in_words, share, time};
+use super::read_daemon::HUGE_PAGE_BYTES;
+use super::settings::{Backing, Idle, Settings, VolumeSettings};
+use holdfast_engine::{FlushOnFailure, Mode};
+use holdfast_policy::{DirtyIndex, ErrorClass, Policy, Rule};
+use std::fmt::{self, Write};
+use std::path::Path;
+
+/// The effective settings in words: memory, lines, what happens to each volume's data when its disk refuses, and the
+/// [`warnings`]. A function of the settings alone: no file, device or clock is looked at.
+pub fn check(settings: &Settings) -> String {
+    let mut text = String::new();
+    write_report(&mut text, settings).expect("a String takes all that is written to it");
+    text
+}
+
+fn write_report(out: &mut String, settings: &Settings) -> fmt::Result {
+    let (daemon, arena) = (&settings.daemon, &settings.arena);
+    let idle = if daemon.idle == Idle::Spin { "spin for ever" } else { "sleep when idle" };
+    let pinned = if daemon.cores.is_empty() {
+        "not pinned".to_owned()
+    } else {
+        format!("pinned to CPUs {:?}", daemon.cores)
+    };
+    writeln!(out, "reactors   {}, {pinned}, {idle}", daemon.reactors)?;
+    let slots = settings.slots_a_reactor();
+    let pages = arena.size_bytes / HUGE_PAGE_BYTES;
+    writeln!(out, "cache      {} in {}", bytes_in_words(arena.size_bytes), arena.path.display())?;
+    writeln!(out, "           {pages} huge pages of 2 MiB, if it is on hugetlbfs")?;
+    writeln!(out, "           {slots} lines of {} bytes on each reactor", arena.line_bytes)?;
+    writeln!(out, "           {} lines of each are the reserve", settings.reserve_slots())?;
+    writeln!(
+        out,
+        "overhead   headers {}, part of the cache's memory",
+        bytes_in_words(settings.header_bytes())
+    )?;
+    writeln!(out, "           maps    {}", bytes_in_words(settings.map_bytes()))?;
+    let (index, tebibyte) = (index_bytes(settings), index_bytes_of(settings, 1 << 40));
+    writeln!(out, "           indexes {} for the volumes of known size,", bytes_in_words(index))?;
+    writeln!(
+        out,
+        "                   {} for each TiB of others, as it is written",
+        bytes_in_words(tebibyte)
+    )?;
+    let limits = &settings.limits;
+    let sessions = u64::from(limits.sessions_max) * limits.session_bytes_max;
+    writeln!(out, "sessions   at most {}, together up to {}", limits.sessions_max, bytes_in_words(sessions))?;
+    writeln!(out, "clients    {} (mode {:04o})", daemon.socket.display(), daemon.socket_mode)?;
+    writeln!(out, "operators  {} (mode {:04o})", daemon.admin_socket.display(), daemon.admin_socket_mode)?;
+    writeln!(out, "ledger     {}", daemon.state_dir.display())?;
+    for volume in &settings.volumes {
+        write_volume(out, settings, volume)?;
+    }
+    for warning in warnings(settings) {
+        writeln!(out, "\nwarning: {warning}")?;
+    }
+    Ok(())
+}
+
+fn write_volume(out: &mut String, settings: &Settings, volume: &VolumeSettings) -> fmt::Result {
+    let lines = settings.budget_slots(volume) * u64::from(settings.daemon.reactors);
+    writeln!(out, "\nvolume {}", volume.name)?;
+    writeln!(out, "  backing    {}", backing(&volume.backing))?;
+    let mode = match volume.mode {
+        Mode::WriteBack => "once they are in the cache",
+        Mode::WriteThrough => "once the device has accepted them",
+    };
+    let access = if volume.read_only {
+        "are refused (read only)".to_owned()
+    } else {
+        format!("are acknowledged {mode}")
+    };
+    writeln!(out, "  writes     {access}")?;
+    writeln!(out, "  budget     {lines} lines, {}", bytes_in_words(volume.budget_bytes))?;
+    let (from, after) = (share(volume.write_back_from), time(volume.write_back_after_ms));
+    writeln!(out, "  sweep      above {from} of the budget, or after {after}")?;
+    let clients = &volume.clients;
+    writeln!(
+        out,
+        "  clients    root, the daemon's user, users {:?}, groups {:?}",
+        clients.uids, clients.gids
+    )?;
+    match volume.flush_on_failure {
+        FlushOnFailure::Report => {
+            writeln!(out, "  flush      that cannot succeed answers at once with the error")?
+        }
+        FlushOnFailure::Stall { timeout_ms } => {
+            writeln!(
+                out,
+                "  flush      that cannot succeed waits up to {} (at most {} a session)",
+                time(timeout_ms),
+                volume.parked_flushes_max
+            )?;
+        }
+    }
+    for class in ErrorClass::ALL {
+        writeln!(out, "  {:11}{}", class.name(), in_words(volume.rules.for_class(class)))?;
+    }
+    Ok(())
+}
+
+fn backing(backing: &Backing) -> String {
+    match backing {
+        Backing::Block { path } => format!("block device {}", path.display()),
+        Backing::File { path, size_bytes, create, thin_limit_bytes, buffered } => {
+            let size = size_bytes.map_or("as it is found".to_owned(), bytes_in_words);
+            let create = if *create { ", created if it is not there" } else { "" };
+            let limit = thin_limit_bytes
+                .map(|bytes| format!(", at most {} allocated", bytes_in_words(bytes)))
+                .unwrap_or_default();
+            let buffered = if *buffered { ", through the page cache if need be" } else { "" };
+            format!("file {}, {size}{create}{limit}{buffered}", path.display())
+        }
+    }
+}
+
+fn in_words(rule: &Rule) -> String {
+    let fate = match rule.policy {
+        Policy::EvictImmediately(_) => "given up once it is for good, the loss recorded".to_owned(),
+        Policy::HoldUntilPressure(policy) => {
+            let (pressure, wait) = (share(policy.pressure), time(policy.stall_timeout_ms));
+            format!(
+                "held; from {pressure} of the budget writes wait, after {wait} the oldest failure is given up"
+            )
+        }
+        Policy::HoldForever(policy) => {
+            format!(
+                "held for ever; over the budget writes wait {}, then get ENOSPC",
+                time(policy.stall_timeout_ms)
+            )
+        }
+    };
+    let causes = causes(&rule.retry);
+    let on = if causes.is_empty() {
+        "only by an operator".to_owned()
+    } else {
+        format!("on {}", causes.join(", "))
+    };
+    format!("{fate}; tried again {on}, every {} to {}", time(rule.retry.first_ms), time(rule.retry.max_ms))
+}
+
+/// Bytes of the dirty indexes of the volumes whose size the configuration says; they count as they are touched.
+fn index_bytes(settings: &Settings) -> u64 {
+    let size = |volume: &VolumeSettings| match volume.backing {
+        Backing::File { size_bytes, .. } => size_bytes,
+        Backing::Block { .. } => None,
+    };
+    settings.volumes.iter().filter_map(size).map(|bytes| index_bytes_of(settings, bytes)).sum()
+}
+
+fn index_bytes_of(settings: &Settings, volume_bytes: u64) -> u64 {
+    let lines = volume_bytes.div_ceil(settings.arena.line_bytes.into());
+    DirtyIndex::words_needed(lines) as u64 * 8
+}
+
+/// What is possible and may not be what was meant, each with what it costs.
+pub fn warnings(settings: &Settings) -> Vec<String> {
+    let mut warnings = Vec::new();
+    let (daemon, arena) = (&settings.daemon, &settings.arena);
+    if is_below(&arena.path, &["/dev/shm", "/tmp", "/run"]) {
+        warnings.push(format!(
+            "arena.path = {} is probably a tmpfs: slower than huge pages, and its memory may be swapped; \
+             /dev/hugepages/holdfast would do",
+            arena.path.display()
+        ));
+    }
+    if is_below(&daemon.state_dir, &["/dev", "/tmp", "/run"]) || daemon.state_dir.starts_with(&arena.path) {
+        warnings.push(format!(
+            "daemon.state_dir = {} probably does not survive a reboot, and then nobody knows what was lost; \
+             /var/lib/holdfast would do",
+            daemon.state_dir.display()
+        ));
+    }
+    if daemon.idle == Idle::Spin && daemon.cores.is_empty() {
+        warnings.push(
+            "daemon.idle = \"spin\" without daemon.cores: reactors take turns with whatever runs beside them"
+                .to_owned(),
+        );
+    }
+    if daemon.admin_socket_mode & 0o002 != 0 {
+        let mode = daemon.admin_socket_mode;
+        warnings
+            .push(format!("daemon.admin_socket_mode = {mode:04o}: every user of this host can give data up"));
+    }
+    if settings.debug.fault_injection {
+        warnings.push("debug.fault_injection = true: operators can make healthy disks fail".to_owned());
+    }
+    settings.volumes.iter().for_each(|volume| volume_warnings(volume, &mut warnings));
+    warnings
+}
+
+fn volume_warnings(volume: &VolumeSettings, warnings: &mut Vec<String>) {
+    let name = &volume.name;
+    let gives_up = ErrorClass::ALL
+        .into_iter()
+        .filter(|class| matches!(volume.rules.for_class(*class).policy, Policy::EvictImmediately(_)));
+    let gives_up: Vec<&str> = gives_up.map(ErrorClass::name).collect();
+    if let (FlushOnFailure::Stall { .. }, false) = (volume.flush_on_failure, gives_up.is_empty()) {
+        let classes = gives_up.join(", ");
+        warnings.push(format!(
+            "volume {name}: flushes stall for a cause to go away, but data refused as {classes} is given up: such a flush \
+             waits for what cannot come back"
+        ));
+    }
+    if let Backing::File { buffered: true, .. } = volume.backing {
+        warnings.push(format!(
+            "volume {name}: buffered = true: the page cache forgets failed writes, so no promise holds"
+        ));
+    }
+    let timer_less =
+        ErrorClass::ALL.into_iter().filter(|class| !volume.rules.for_class(*class).retry.is_automatic());
+    for class in timer_less {
+        warnings.push(format!(
+            "volume {name}: data refused as {class} stays failed until an operator retries it"
+        ));
+    }
+}
+
+fn is_below(path: &Path, folders: &[&str]) -> bool {
+    folders.iter().any(|folder| path.starts_with(folder)) && !path.starts_with("/dev/hugepages")
+}
