@@ -294,7 +294,11 @@ impl Disk {
             _ => self.refusal(trouble),
         };
         if refused.is_some() {
-            self.each_of(operation).into_iter().for_each(|volume| self.harm(volume).flushes += 1);
+            let space = [errno::ENOSPC, errno::EDQUOT].map(|errno| Some(-i32::from(errno))).contains(&refused);
+            for volume in self.each_of(operation) {
+                self.harm(volume).flushes += 1;
+                self.harm(volume).space += u64::from(space);
+            }
         }
         let odds = self.random.pick(&[0, 500]);
         let mut reverted = 0;

@@ -41,7 +41,7 @@ fn limits(random: &mut Random, reactors: u32) -> Limits {
         requests_max: random.pick(&[32, 256]),
         // The reserve holds one request.
         request_lines_max: random.pick(&[4, 8]),
-        ledger_entries_max: random.pick(&[64, 256]),
+        ledger_entries_max: random.pick(&[192, 512]),
         reserve_slots: random.pick(&[8, 16]),
         requests_a_turn: random.pick(&[2, 16]),
         steps_a_turn: random.pick(&[16, 64]),
@@ -80,7 +80,8 @@ fn volume(
             FlushOnFailure::Stall { timeout_ms: random.pick(&[50, 500, 5_000]) }
         },
         parked_flushes_max: random.pick(&[1, 2, 8]),
-        io_timeout_ms: random.pick(&[80, 300, 2_000]),
+        // Above what a healthy operation takes, with the longest pause between two turns.
+        io_timeout_ms: random.pick(&[300, 1_000, 5_000]),
         write_back_from: random.pick(&[50, 300, 700]),
         write_back_after_ms: random.pick(&[5, 100, 3_000]),
         medium: medium(random, volume_bytes, block_bytes),

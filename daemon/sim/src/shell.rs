@@ -164,8 +164,8 @@ impl<'a> Shell<'a> {
         }
         for (number, reactor) in self.reactors.iter_mut().enumerate() {
             let (token, volume) = (Token(self.tokens), VolumeId(volume));
-            reactor.inbox.push_back(Event::Operator { token, volume, command });
-            self.owed.insert((self.tokens, number), command);
+            reactor.inbox.push_back(Event::Operator { token, volume, command: command.clone() });
+            self.owed.insert((self.tokens, number), command.clone());
         }
         self.trace.line(self.now, format_args!("operator {}: volume {volume} {command:?}", self.tokens));
         self.tokens
