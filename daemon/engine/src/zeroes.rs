@@ -234,7 +234,7 @@ impl Engine<'_> {
     fn zero_through_cache(&mut self, id: RequestId, index: usize, out: &mut Actions) {
         for _ in 0..self.limits.request_lines_max {
             let pending = *self.requests.get(id);
-            if pending.cursor >= pending.end || pending.remaining > 0 || !self.has_room_for_zero(index) {
+            if pending.cursor >= pending.end || pending.remaining > 0 || !self.has_room_for_zero(index, 1) {
                 return;
             }
             let mask = self.volumes[index].geometry().existing_mask(pending.cursor);
@@ -243,12 +243,12 @@ impl Engine<'_> {
         }
     }
 
-    fn has_room_for_zero(&self, index: usize) -> bool {
+    fn has_room_for_zero(&self, index: usize, lines: u64) -> bool {
         let volume = &self.volumes[index];
         let room = self.cache.slots() - u64::from(self.limits.reserve_slots);
-        self.cache.free() > 0
-            && volume.counts.not_clean() < volume.setup.budget_slots
-            && self.cache.not_clean() < room
+        self.cache.free() >= lines
+            && volume.counts.not_clean() + lines <= volume.setup.budget_slots
+            && self.cache.not_clean() + lines <= room
             && volume.fences == 0
     }
 
@@ -268,7 +268,7 @@ impl Engine<'_> {
         }
         let volume = &self.volumes[index];
         let blocked = ends.iter().flatten().any(|&(line, _)| self.is_fenced(volume, line, line + 1));
-        if blocked || self.cache.free() < wanted || !self.has_room_for_zero(index) || !self.waits.has_room(2)
+        if blocked || !self.has_room_for_zero(index, wanted) || !self.waits.has_room(2)
         {
             return false;
         }
