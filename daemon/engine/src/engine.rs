@@ -197,7 +197,7 @@ impl<'a> Engine<'a> {
                 .volumes
                 .iter()
                 .all(|volume| volume.gate.is_none() && volume.tasks.is_empty() && volume.fences == 0);
-        let background = self.volumes.iter().any(|volume| volume.redirty || !volume.tasks.is_empty());
+        let background = self.volumes.iter().any(|volume| volume.redirty);
         match (quiet, background) {
             (_, true) => self.now,
             (true, false) => Instant::NEVER,
