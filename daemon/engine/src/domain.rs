@@ -1,7 +1,6 @@
 //! Flush domains: one device flush covers all volumes of a device or file system, on all reactors.
 
 use crate::engine::Engine;
-use crate::epochs::Stage;
 use crate::ops::{Op, Purpose};
 use crate::{Actions, DomainId, Instant, Io, IoKind, PeerMessage, VolumeId};
 use alloc::vec::Vec;
@@ -170,14 +169,7 @@ impl Engine<'_> {
     /// Everything written since the last good flush is dirty again.
     pub(crate) fn doubt(&mut self, domain: DomainId) {
         for volume in self.volumes.iter_mut().filter(|volume| volume.setup.domain == domain) {
-            volume.redirty = true;
-            volume.doubts += 1;
-            volume.covered_before = volume.stable_before;
-            for range in volume.zeroed.iter_mut().filter(|range| !range.redo && !range.stable) {
-                (range.redo, range.covered) = (true, false);
-                volume.epochs.moved(range.epoch, Stage::Written, Stage::Waiting);
-                volume.fences += 1;
-            }
+            volume.doubt();
         }
     }
 
