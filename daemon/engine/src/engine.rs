@@ -116,7 +116,7 @@ impl<'a> Engine<'a> {
             Event::Reported { token, failure_id } => self.reported(token, failure_id, out),
             Event::SessionClosed(session) => self.requests.orphan(session),
             Event::Flushed { domain, number, errno, verifier } => {
-                self.flushed(now, domain, number, errno, verifier)
+                self.flushed(now, domain, number, errno, verifier, out)
             }
             Event::FlushWanted { domain, from, number } => self.flush_wanted(now, domain, from, number, out),
             Event::DeviceChanged { domain } => self.device_changed(domain),
@@ -129,6 +129,8 @@ impl<'a> Engine<'a> {
     pub fn tick(&mut self, now: Instant, out: &mut Actions) {
         self.now = now;
         self.evict();
+        // What failed again may have been on record already: no word of the ledger follows then.
+        self.release_held(out);
         self.retry_parked(now, out);
         self.turn = self.turn.wrapping_add(1);
         for step in 0..self.volumes.len() {
@@ -295,7 +297,7 @@ impl<'a> Engine<'a> {
             pending.errno = errno;
         }
         let (done, errno) = (pending.remaining == 0 && pending.cursor >= pending.end, pending.errno);
-        let waits_for_ledger = errno != 0 && matches!(pending.request.operation, Operation::Write { .. });
+        let waits_for_ledger = errno != 0 && pending.request.operation != Operation::Read;
         match (done, waits_for_ledger) {
             (false, _) => {}
             (true, false) => self.complete(id, errno, 0, out),

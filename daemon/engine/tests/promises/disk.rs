@@ -5,55 +5,54 @@ use std::collections::BTreeMap;
 
 /// One operation that was submitted and has not ended.
 #[derive(Clone, Debug)]
-pub struct InFlight {
-    pub reactor: u32,
-    pub volume: u16,
-    pub op: OpId,
-    pub kind: IoKind,
-    pub offset: u64,
-    pub length: u64,
+pub(crate) struct InFlight {
+    pub(crate) reactor: u32,
+    pub(crate) volume: u16,
+    pub(crate) op: OpId,
+    pub(crate) kind: IoKind,
+    pub(crate) offset: u64,
+    pub(crate) length: u64,
     /// The slots it reads or writes: slot, first byte, bytes.
-    pub pieces: Vec<(u32, usize, usize)>,
+    pub(crate) pieces: Vec<(u32, usize, usize)>,
     /// What the slots of a write held when it was submitted.
-    pub data: Vec<u8>,
+    pub(crate) data: Vec<u8>,
 }
 
 /// One attempt that ended.
 #[derive(Clone, Copy, Debug)]
-pub struct Attempt {
-    pub at_ms: u64,
-    pub kind: IoKind,
-    pub offset: u64,
-    pub length: u64,
-    pub errno: i32,
+pub(crate) struct Attempt {
+    pub(crate) at_ms: u64,
+    pub(crate) kind: IoKind,
+    pub(crate) offset: u64,
+    pub(crate) length: u64,
 }
 
 /// A disk with a volatile cache: `media` is what it reads, `stable` is what would survive a power cut.
 #[derive(Default)]
-pub struct Disk {
-    pub media: Vec<u8>,
-    pub stable: Vec<u8>,
-    pub in_flight: Vec<InFlight>,
-    pub log: Vec<Attempt>,
+pub(crate) struct Disk {
+    pub(crate) media: Vec<u8>,
+    pub(crate) stable: Vec<u8>,
+    pub(crate) in_flight: Vec<InFlight>,
+    pub(crate) log: Vec<Attempt>,
     /// Blocks of 4 KiB whose writes are refused, with the errno.
-    pub bad: BTreeMap<u64, i32>,
+    pub(crate) bad: BTreeMap<u64, i32>,
     /// Whole kinds that are refused.
-    pub refused: BTreeMap<IoKind, i32>,
+    pub(crate) refused: BTreeMap<IoKind, i32>,
     /// Kinds that do not end until they are released.
-    pub held: Vec<IoKind>,
+    pub(crate) held: Vec<IoKind>,
     /// The next write ends after so many bytes.
-    pub short: Option<u64>,
+    pub(crate) short: Option<u64>,
 }
 
 impl Disk {
-    pub fn new(bytes: usize) -> Disk {
+    pub(crate) fn new(bytes: usize) -> Disk {
         // A pattern that is not zero, so that zeroes are told from what was never written.
         let media = vec![0xd5; bytes];
         Disk { stable: media.clone(), media, ..Disk::default() }
     }
 
     /// Takes an operation in. M2: no other one may overlap it.
-    pub fn submit(&mut self, io: InFlight) {
+    pub(crate) fn submit(&mut self, io: InFlight) {
         for other in &self.in_flight {
             let apart =
                 io.offset >= other.offset + other.length || other.offset >= io.offset + io.length;
@@ -65,7 +64,7 @@ impl Disk {
     }
 
     /// Takes out the operations that may end now.
-    pub fn take_ready(&mut self) -> Vec<InFlight> {
+    pub(crate) fn take_ready(&mut self) -> Vec<InFlight> {
         let held = self.held.clone();
         let (stay, ready) = self.in_flight.drain(..).partition(|io| held.contains(&io.kind));
         self.in_flight = stay;
@@ -73,10 +72,10 @@ impl Disk {
     }
 
     /// What io_uring would say of an operation, which happens now. Returns the bytes of a read.
-    pub fn perform(&mut self, io: &InFlight, at_ms: u64) -> (i32, Vec<u8>) {
+    pub(crate) fn perform(&mut self, io: &InFlight, at_ms: u64) -> (i32, Vec<u8>) {
         let result = self.outcome(io);
         let (kind, offset, length) = (io.kind, io.offset, io.length);
-        self.log.push(Attempt { at_ms, kind, offset, length, errno: -result.min(0) });
+        self.log.push(Attempt { at_ms, kind, offset, length });
         let mut read = Vec::new();
         let from = usize::try_from(io.offset).unwrap();
         if result >= 0 {
@@ -111,31 +110,31 @@ impl Disk {
         }
     }
 
-    pub fn refuse(&mut self, kind: IoKind, errno: u16) {
+    pub(crate) fn refuse(&mut self, kind: IoKind, errno: u16) {
         self.refused.insert(kind, i32::from(errno));
     }
 
     /// Refuses nothing any more.
-    pub fn heal(&mut self) {
+    pub(crate) fn heal(&mut self) {
         self.refused.clear();
         self.bad.clear();
     }
 
-    pub fn hold(&mut self, kind: IoKind) {
+    pub(crate) fn hold(&mut self, kind: IoKind) {
         self.held.push(kind);
     }
 
-    pub fn release(&mut self) {
+    pub(crate) fn release(&mut self) {
         self.held.clear();
     }
 
     /// Attempts of a kind so far.
-    pub fn attempts(&self, kind: IoKind) -> usize {
+    pub(crate) fn attempts(&self, kind: IoKind) -> usize {
         self.log.iter().filter(|attempt| attempt.kind == kind).count()
     }
 
     /// Writes that touched a block of 4 KiB so far.
-    pub fn writes_of(&self, block: u64) -> Vec<Attempt> {
+    pub(crate) fn writes_of(&self, block: u64) -> Vec<Attempt> {
         let touches = |attempt: &&Attempt| {
             attempt.kind == IoKind::Write
                 && attempt.offset < (block + 1) * 4096
@@ -146,7 +145,7 @@ impl Disk {
 }
 
 /// An operation as the engine describes it, with the slots that it names.
-pub fn in_flight(io: &Io, pieces: Vec<(u32, usize, usize)>, data: Vec<u8>, reactor: u32) -> InFlight {
+pub(crate) fn in_flight(io: &Io, pieces: Vec<(u32, usize, usize)>, data: Vec<u8>, reactor: u32) -> InFlight {
     let (op, volume, kind, offset, length) = (io.op, io.volume.0, io.kind, io.offset, io.length);
     InFlight { reactor, volume, op, kind, offset, length, pieces, data }
 }

@@ -5,20 +5,20 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// What the entries say, by sector.
 #[derive(Default)]
-pub struct Ledger {
+pub(crate) struct Ledger {
     /// Entries that were sent.
-    pub entries: Vec<(LedgerSeq, LedgerEntry)>,
+    pub(crate) entries: Vec<(LedgerSeq, LedgerEntry)>,
     /// How many of them are applied.
     applied: usize,
     /// Nothing becomes durable while this is set.
-    pub held: bool,
-    pub not_stable: BTreeSet<u64>,
-    pub lost: BTreeMap<u64, u64>,
+    pub(crate) held: bool,
+    pub(crate) not_stable: BTreeSet<u64>,
+    pub(crate) lost: BTreeMap<u64, u64>,
 }
 
 impl Ledger {
     /// Makes durable what may be. Returns the last durable entry and the reports with their ids.
-    pub fn settle(&mut self) -> Option<(LedgerSeq, Vec<(Token, u64)>)> {
+    pub(crate) fn settle(&mut self) -> Option<(LedgerSeq, Vec<(Token, u64)>)> {
         if self.held || self.applied == self.entries.len() {
             return None;
         }
@@ -38,7 +38,8 @@ impl Ledger {
         match entry {
             LedgerEntry::NotStable { extent, .. } => self.not_stable.extend(sectors(extent.range)),
             LedgerEntry::Healed { range, .. } => {
-                sectors(range).for_each(|sector| drop(self.not_stable.remove(&sector)))
+                let inside = sectors(range);
+                self.not_stable.retain(|sector| !inside.contains(sector));
             }
             LedgerEntry::Lost { extent, generation, .. } => {
                 self.lost.extend(sectors(extent.range).map(|sector| (sector, generation)))
@@ -48,7 +49,8 @@ impl Ledger {
                 self.lost.retain(|sector, lost| !(inside.contains(sector) && *lost == generation));
             }
             LedgerEntry::LossHealed { range, .. } => {
-                sectors(range).for_each(|sector| drop(self.lost.remove(&sector)))
+                let inside = sectors(range);
+                self.lost.retain(|sector, _| !inside.contains(sector));
             }
             LedgerEntry::Report { .. } => {}
         }
@@ -63,7 +65,7 @@ impl Ledger {
     }
 
     /// Entries of the kind that `wanted` names.
-    pub fn count(&self, wanted: impl Fn(&LedgerEntry) -> bool) -> usize {
+    pub(crate) fn count(&self, wanted: impl Fn(&LedgerEntry) -> bool) -> usize {
         self.entries.iter().filter(|(_, entry)| wanted(entry)).count()
     }
 }

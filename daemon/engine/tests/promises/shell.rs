@@ -9,27 +9,27 @@ use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::sync::atomic::AtomicU64;
 
-pub const LINE: u64 = 4096;
+pub(crate) const LINE: u64 = 4096;
 /// Each request has its own part of the payload area.
 const PAYLOAD_SHIFT: u32 = 24;
 
 /// What a test wants to begin with.
 #[derive(Clone)]
-pub struct Plan {
-    pub slots: usize,
-    pub limits: Limits,
-    pub volumes: u16,
+pub(crate) struct Plan {
+    pub(crate) slots: usize,
+    pub(crate) limits: Limits,
+    pub(crate) volumes: u16,
     /// Volumes that share a flush domain: all, or none.
-    pub one_domain: bool,
-    pub volume_bytes: u64,
-    pub stripe_bytes: u64,
-    pub budget: u64,
-    pub rules: Rules,
-    pub mode: Mode,
-    pub flush_on_failure: FlushOnFailure,
-    pub io_timeout_ms: u64,
+    pub(crate) one_domain: bool,
+    pub(crate) volume_bytes: u64,
+    pub(crate) stripe_bytes: u64,
+    pub(crate) budget: u64,
+    pub(crate) rules: Rules,
+    pub(crate) mode: Mode,
+    pub(crate) flush_on_failure: FlushOnFailure,
+    pub(crate) io_timeout_ms: u64,
     /// Dirty data is written back after so long, without a flush.
-    pub write_back_after_ms: u64,
+    pub(crate) write_back_after_ms: u64,
 }
 
 impl Default for Plan {
@@ -52,29 +52,29 @@ impl Default for Plan {
 }
 
 /// One rule for every class.
-pub fn rules(policy: Policy, retry: Retry) -> Rules {
+pub(crate) fn rules(policy: Policy, retry: Retry) -> Rules {
     Rules::new(&[Rule { classes: ClassSet::ANY, policy, retry }]).unwrap()
 }
 
-pub fn hold_until_pressure(pressure: u16, stall_timeout_ms: u64) -> Policy {
+pub(crate) fn hold_until_pressure(pressure: u16, stall_timeout_ms: u64) -> Policy {
     Policy::HoldUntilPressure(HoldUntilPressure { pressure, stall_timeout_ms })
 }
 
-pub fn evict_immediately() -> Policy {
+pub(crate) fn evict_immediately() -> Policy {
     Policy::EvictImmediately(EvictImmediately {})
 }
 
-pub struct Shell {
-    pub engine: Engine<'static>,
-    pub limits: Limits,
-    pub now_ms: u64,
-    pub disks: Vec<Rc<RefCell<Disk>>>,
-    pub ledger: Ledger,
-    pub events: VecDeque<Event>,
-    pub done: BTreeMap<u32, Completion>,
-    pub answers: BTreeMap<u64, Answer>,
-    pub peers: Vec<(u32, PeerMessage)>,
-    pub headers: &'static [Header],
+pub(crate) struct Shell {
+    pub(crate) engine: Engine<'static>,
+    pub(crate) limits: Limits,
+    pub(crate) now_ms: u64,
+    pub(crate) disks: Vec<Rc<RefCell<Disk>>>,
+    pub(crate) ledger: Ledger,
+    pub(crate) events: VecDeque<Event>,
+    pub(crate) done: BTreeMap<u32, Completion>,
+    pub(crate) answers: BTreeMap<u64, Answer>,
+    pub(crate) peers: Vec<(u32, PeerMessage)>,
+    pub(crate) headers: &'static [Header],
     out: Actions,
     domains: Vec<u16>,
     slots: Vec<u8>,
@@ -84,14 +84,14 @@ pub struct Shell {
 }
 
 impl Shell {
-    pub fn new(plan: Plan) -> Shell {
+    pub(crate) fn new(plan: Plan) -> Shell {
         let disk = || Rc::new(RefCell::new(Disk::new(usize::try_from(plan.volume_bytes).unwrap())));
         let disks = (0..plan.volumes).map(|_| disk()).collect();
         Shell::over(plan, disks)
     }
 
     /// A reactor over disks that it may share with others.
-    pub fn over(plan: Plan, disks: Vec<Rc<RefCell<Disk>>>) -> Shell {
+    pub(crate) fn over(plan: Plan, disks: Vec<Rc<RefCell<Disk>>>) -> Shell {
         let headers: Vec<Header> = (0..plan.slots).map(|_| Header::default()).collect();
         let headers: &'static [Header] = Box::leak(headers.into_boxed_slice());
         let mut engine = Engine::new(plan.limits, headers, Instant(0));
@@ -144,26 +144,26 @@ impl Shell {
         }
     }
 
-    pub fn disk(&self) -> RefMut<'_, Disk> {
+    pub(crate) fn disk(&self) -> RefMut<'_, Disk> {
         self.disks[0].borrow_mut()
     }
 
     /// A byte of the first disk that would survive a power cut.
-    pub fn stable(&self, at: usize) -> u8 {
+    pub(crate) fn stable(&self, at: usize) -> u8 {
         self.disk().stable[at]
     }
 
     /// A byte of the first disk as it would be read.
-    pub fn media(&self, at: usize) -> u8 {
+    pub(crate) fn media(&self, at: usize) -> u8 {
         self.disk().media[at]
     }
 
-    pub fn stats(&self) -> VolumeStats {
+    pub(crate) fn stats(&self) -> VolumeStats {
         self.engine.stats(VolumeId(0))
     }
 
     /// One turn of the loop that the engine's documentation describes.
-    pub fn turn(&mut self) {
+    pub(crate) fn turn(&mut self) {
         let now = Instant(self.now_ms * 1_000_000);
         while let Some(event) = self.events.pop_front() {
             if !self.out.has_room(&self.limits) {
@@ -294,7 +294,7 @@ impl Shell {
     }
 
     /// Turns without time passing, until nothing moves.
-    pub fn settle(&mut self) {
+    pub(crate) fn settle(&mut self) {
         let mut still = 0;
         while still < 3 {
             self.turn();
@@ -303,7 +303,7 @@ impl Shell {
     }
 
     /// Lets time pass, a turn each millisecond.
-    pub fn run_ms(&mut self, milliseconds: u64) {
+    pub(crate) fn run_ms(&mut self, milliseconds: u64) {
         for _ in 0..milliseconds {
             self.now_ms += 1;
             self.turn();
@@ -311,7 +311,7 @@ impl Shell {
         }
     }
 
-    pub fn send(&mut self, volume: u16, session: u32, operation: Operation, offset: u64, length: u64) -> u32 {
+    pub(crate) fn send(&mut self, volume: u16, session: u32, operation: Operation, offset: u64, length: u64) -> u32 {
         let tag = self.next_tag;
         self.next_tag += 1;
         let bytes = if matches!(operation, Operation::Read | Operation::Write { .. }) { length } else { 0 };
@@ -330,36 +330,36 @@ impl Shell {
     }
 
     /// Sends a write of `length` bytes of `value`.
-    pub fn write(&mut self, offset: u64, length: u64, value: u8) -> u32 {
+    pub(crate) fn write(&mut self, offset: u64, length: u64, value: u8) -> u32 {
         self.write_to(0, offset, length, value, false)
     }
 
-    pub fn write_to(&mut self, volume: u16, offset: u64, length: u64, value: u8, fua: bool) -> u32 {
+    pub(crate) fn write_to(&mut self, volume: u16, offset: u64, length: u64, value: u8, fua: bool) -> u32 {
         let bytes = vec![value; usize::try_from(length).unwrap()];
         self.payload.insert(self.next_tag, bytes);
         self.send(volume, 1, Operation::Write { fua }, offset, length)
     }
 
     /// Writes and insists on the acknowledgement.
-    pub fn put(&mut self, offset: u64, length: u64, value: u8) {
+    pub(crate) fn put(&mut self, offset: u64, length: u64, value: u8) {
         let tag = self.write(offset, length, value);
         self.turn();
         assert_eq!(self.errno(tag), Some(0), "a write of {length} bytes at {offset}");
     }
 
-    pub fn flush(&mut self) -> u32 {
+    pub(crate) fn flush(&mut self) -> u32 {
         self.send(0, 1, Operation::Flush, 0, 0)
     }
 
     /// Flushes, waits, and returns the answer's errno.
-    pub fn flushed(&mut self) -> u16 {
+    pub(crate) fn flushed(&mut self) -> u16 {
         let tag = self.flush();
         self.settle();
         self.errno(tag).expect("the flush is answered without time passing")
     }
 
     /// Reads, waits, and returns the bytes or the errno.
-    pub fn get(&mut self, offset: u64, length: u64) -> Result<Vec<u8>, u16> {
+    pub(crate) fn get(&mut self, offset: u64, length: u64) -> Result<Vec<u8>, u16> {
         let tag = self.send(0, 1, Operation::Read, offset, length);
         self.settle();
         match self.errno(tag).expect("the read is answered without time passing") {
@@ -368,23 +368,23 @@ impl Shell {
         }
     }
 
-    pub fn errno(&self, tag: u32) -> Option<u16> {
+    pub(crate) fn errno(&self, tag: u32) -> Option<u16> {
         self.done.get(&tag).map(|completion| completion.errno)
     }
 
-    pub fn data(&self, tag: u32) -> &[u8] {
+    pub(crate) fn data(&self, tag: u32) -> &[u8] {
         &self.payload[&tag]
     }
 
     /// Gives an operator's command to the first volume.
-    pub fn operator(&mut self, command: Command) -> u64 {
+    pub(crate) fn operator(&mut self, command: Command) -> u64 {
         self.next_token += 1;
         let token = Token(self.next_token);
         self.events.push_back(Event::Operator { token, volume: VolumeId(0), command });
         self.next_token
     }
 
-    pub fn list(&mut self, state: ListState) -> Vec<Extent> {
+    pub(crate) fn list(&mut self, state: ListState) -> Vec<Extent> {
         let mut all = Vec::new();
         let mut from = Some(0);
         while let Some(place) = from {
@@ -399,6 +399,6 @@ impl Shell {
 }
 
 /// Bytes as they are expected.
-pub fn all(value: u8, length: usize) -> Vec<u8> {
+pub(crate) fn all(value: u8, length: usize) -> Vec<u8> {
     vec![value; length]
 }

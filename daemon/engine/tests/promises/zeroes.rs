@@ -107,7 +107,7 @@ fn fua_zeroes_are_answered_when_they_are_stable() {
             shell.run_ms(20);
             assert_eq!(shell.errno(tag), Some(0), "{length} at {offset}");
             let range = offset as usize..(offset + length) as usize;
-            assert!(shell.stable(range).iter().all(|&byte| byte == 0));
+            assert!(shell.disk().stable[range].iter().all(|&byte| byte == 0));
         }
     }
 }
