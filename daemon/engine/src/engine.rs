@@ -81,7 +81,7 @@ impl<'a> Engine<'a> {
             domains: Vec::new(),
             ops: Ops::new(limits.ops_max),
             requests: Requests::new(limits.requests_max),
-            waits: Waits::new(limits.requests_max + 4 * limits.request_lines_max),
+            waits: Waits::new(limits.waits_max()),
             failures: Failures::new(headers.len()),
             ledger: Outbox::new(limits.ledger_entries_max),
             staged: Vec::with_capacity(2 * limits.copies_max()),
@@ -198,7 +198,7 @@ impl<'a> Engine<'a> {
             && self
                 .volumes
                 .iter()
-                .all(|volume| volume.gate.is_none() && volume.tasks.is_empty() && volume.fences == 0);
+                .all(|volume| volume.gate.is_none() && volume.tasks.is_empty() && volume.zeroed.is_empty());
         let background = self.volumes.iter().any(|volume| volume.redirty);
         match (quiet, background) {
             (_, true) => self.now,

@@ -117,7 +117,7 @@ impl Engine<'_> {
 
     fn begin_pass(&mut self, now: Instant, index: usize) {
         let volume = &mut self.volumes[index];
-        let flush = volume.flushes.iter().any(|flush| flush.pass > volume.passes_begun);
+        let flush = volume.flushes.iter().any(|flush| flush.pass > volume.flush_passes_begun);
         let failed = volume.failed_lines() > 0;
         let kind = if let Some(kind) = volume.take_retry() {
             kind
@@ -132,7 +132,7 @@ impl Engine<'_> {
             return;
         };
         let from = if let PassKind::Operator { first, .. } = kind { first } else { 0 };
-        volume.passes_begun += 1;
+        volume.flush_passes_begun += u64::from(kind == PassKind::Flush);
         volume.next_timer_pass = now.after_ms(TIMER_PASS_MS);
         volume.pass = Some(Pass { kind, cursor: from, walked: !failed, in_flight: 0, tried: 0 });
     }
@@ -140,7 +140,9 @@ impl Engine<'_> {
     fn end_pass(&mut self, index: usize, pass: Pass, out: &mut Actions) {
         let volume = &mut self.volumes[index];
         volume.pass = None;
-        volume.passes_done = volume.passes_begun;
+        if pass.kind == PassKind::Flush {
+            volume.flush_passes_done = volume.flush_passes_begun;
+        }
         if let PassKind::Operator { token, .. } = pass.kind {
             out.answers.push((token, Answer::Retried { tried: pass.tried, failed: volume.failed_lines() }));
         }

@@ -65,6 +65,11 @@ impl Limits {
         if write > fill { write } else { fill }
     }
 
+    /// Lines that writes may wait for at a time, until they are written or stable.
+    pub(crate) const fn waits_max(&self) -> usize {
+        self.requests_max + 4 * self.request_lines_max
+    }
+
     /// What the list of copies holds in a turn.
     pub const fn copies_max(&self) -> usize {
         (self.requests_a_turn + 4) * self.copies_an_event()

@@ -155,8 +155,9 @@ pub(crate) struct Volume<'a> {
     pub(crate) stalled: VecDeque<RequestId>,
     pub(crate) gate: Option<Gate>,
     pub(crate) pass: Option<Pass>,
-    pub(crate) passes_begun: u64,
-    pub(crate) passes_done: u64,
+    /// Passes of kind [`PassKind::Flush`]: no other one tries all that a flush may try.
+    pub(crate) flush_passes_begun: u64,
+    pub(crate) flush_passes_done: u64,
     pub(crate) next_timer_pass: Instant,
     pub(crate) reopened: bool,
     pub(crate) failed: FailedList,
@@ -198,8 +199,8 @@ impl<'a> Volume<'a> {
             stalled: VecDeque::with_capacity(requests_max),
             gate: None,
             pass: None,
-            passes_begun: 0,
-            passes_done: 0,
+            flush_passes_begun: 0,
+            flush_passes_done: 0,
             next_timer_pass: Instant(0),
             reopened: false,
             failed: FailedList::default(),
@@ -306,11 +307,12 @@ impl<'a> Volume<'a> {
         self.failing.iter().sum()
     }
 
-    /// What the volume fails with, if it fails: the gate's class, else that of a failed line.
+    /// What the volume fails with, if it fails: the gate's class, else that of a failed line; a device that takes longer
+    /// than its timeout fails like one that says so.
     pub(crate) fn failure_class(&self) -> Option<ErrorClass> {
-        self.gate
-            .map(|gate| gate.class)
-            .or_else(|| ErrorClass::ALL.iter().copied().find(|&class| self.failing[class as usize] > 0))
+        let failing = || ErrorClass::ALL.iter().copied().find(|&class| self.failing[class as usize] > 0);
+        let hanging = || (self.stats.overdue > 0).then_some(ErrorClass::Transient);
+        self.gate.map(|gate| gate.class).or_else(failing).or_else(hanging)
     }
 
     /// Whether everything that fails is out of space and held.
