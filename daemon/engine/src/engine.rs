@@ -247,7 +247,7 @@ impl<'a> Engine<'a> {
         let id = self.requests.insert(pending);
         match request.operation {
             Operation::Read => self.read(now, id, out),
-            Operation::Write { .. } => self.write(now, id, out),
+            Operation::Write { .. } => self.write(id, out),
             Operation::Flush => self.flush(id),
             Operation::Discard | Operation::WriteZeroes { .. } => self.zero(id),
         }

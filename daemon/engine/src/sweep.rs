@@ -105,12 +105,11 @@ impl Engine<'_> {
 
     fn wants_flush(&self, now: Instant, domain: crate::DomainId) -> bool {
         let of_domain = |volume: &&crate::volume::Volume<'_>| volume.setup.domain == domain;
-        let unproven = self
-            .volumes
-            .iter()
-            .filter(of_domain)
-            .any(|volume| volume.gate.is_some_and(|gate| gate.from_flush && !gate.proven));
-        if unproven {
+        // After a flush that failed, one volume whose probe was accepted is enough: another may have no space of its own.
+        let refused = |volume: &&crate::volume::Volume<'_>| volume.gate.is_some_and(|gate| gate.from_flush);
+        let proven = |volume: &&crate::volume::Volume<'_>| volume.gate.is_some_and(|gate| gate.proven);
+        let mut volumes = self.volumes.iter().filter(of_domain);
+        if volumes.clone().any(|volume| refused(&volume)) && !volumes.any(|volume| proven(&volume)) {
             return false;
         }
         self.volumes.iter().filter(of_domain).any(|volume| self.volume_wants_flush(now, volume))

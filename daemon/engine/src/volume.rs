@@ -31,6 +31,8 @@ pub(crate) struct Gate {
     pub(crate) probing: bool,
     /// An operator asked for a probe now.
     pub(crate) forced: bool,
+    /// Refused data was overwritten since the last probe.
+    pub(crate) overwritten: bool,
     /// A probe was accepted; a device flush is to show that all is well.
     pub(crate) proven: bool,
 }
@@ -305,6 +307,11 @@ impl<'a> Volume<'a> {
     /// Lines on the failed list.
     pub(crate) fn failed_lines(&self) -> u64 {
         self.failing.iter().sum()
+    }
+
+    /// Whether lines have failed whose refusal speaks of the whole device.
+    pub(crate) fn holds_gating_failures(&self) -> bool {
+        ErrorClass::ALL.iter().any(|&class| class.gates() && self.failing[class as usize] > 0)
     }
 
     /// What the volume fails with, if it fails: the gate's class, else that of a failed line; a device that takes longer

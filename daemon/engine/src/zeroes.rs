@@ -292,8 +292,7 @@ impl Engine<'_> {
         }
         let volume = &self.volumes[index];
         let blocked = ends.iter().flatten().any(|&(line, _)| self.is_fenced(volume, line, line + 1));
-        if blocked || !self.has_room_for_zero(index, wanted) || !self.waits.has_room(2)
-        {
+        if blocked || !self.has_room_for_zero(index, wanted) || !self.waits.has_room(2) {
             return false;
         }
         let until = match request.operation {

@@ -54,8 +54,7 @@ impl Disk {
     /// Takes an operation in. M2: no other one may overlap it.
     pub(crate) fn submit(&mut self, io: InFlight) {
         for other in &self.in_flight {
-            let apart =
-                io.offset >= other.offset + other.length || other.offset >= io.offset + io.length;
+            let apart = io.offset >= other.offset + other.length || other.offset >= io.offset + io.length;
             assert!(apart || io.length == 0, "two operations on one block: {io:?} and {other:?}");
         }
         let flushing = self.in_flight.iter().any(|other| other.kind == IoKind::Flush);

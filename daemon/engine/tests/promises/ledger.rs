@@ -59,9 +59,11 @@ impl Ledger {
     /// The same set has the same id: FNV-1a over the sectors.
     fn id(&self) -> u64 {
         let lost = self.lost.keys().map(|sector| sector | 1 << 63);
-        self.not_stable.iter().copied().chain(lost).fold(0xcbf2_9ce4_8422_2325, |sum, sector| {
-            (sum ^ sector).wrapping_mul(0x0000_0100_0000_01b3)
-        })
+        self.not_stable
+            .iter()
+            .copied()
+            .chain(lost)
+            .fold(0xcbf2_9ce4_8422_2325, |sum, sector| (sum ^ sector).wrapping_mul(0x0000_0100_0000_01b3))
     }
 
     /// Entries of the kind that `wanted` names.

@@ -7,7 +7,8 @@ use holdfast_policy::*;
 
 /// A volume that has lost line 3: written, refused until it was given up, then the disk healed.
 fn lossy() -> Shell {
-    let mut shell = Shell::new(Plan { rules: rules(evict_immediately(), Retry::default()), ..Plan::default() });
+    let mut shell =
+        Shell::new(Plan { rules: rules(evict_immediately(), Retry::default()), ..Plan::default() });
     shell.put(3 * LINE, LINE, 1);
     shell.disk().bad.insert(3, i32::from(EIO));
     shell.flush();
@@ -111,7 +112,8 @@ fn an_acknowledgement_reaches_no_further_than_it_says() {
 /// M8: the memory of what is given up is freed only once the record is durable; until then it is read.
 #[test]
 fn the_record_of_a_loss_comes_before_the_loss() {
-    let mut shell = Shell::new(Plan { rules: rules(evict_immediately(), Retry::default()), ..Plan::default() });
+    let mut shell =
+        Shell::new(Plan { rules: rules(evict_immediately(), Retry::default()), ..Plan::default() });
     shell.put(3 * LINE, LINE, 1);
     shell.disk().bad.insert(3, i32::from(EIO));
     shell.flush();
@@ -129,7 +131,8 @@ fn the_record_of_a_loss_comes_before_the_loss() {
 /// M8: an overwrite between the condemnation and the durable record takes the loss back.
 #[test]
 fn an_overwrite_of_condemned_data_rescinds_the_loss() {
-    let mut shell = Shell::new(Plan { rules: rules(evict_immediately(), Retry::default()), ..Plan::default() });
+    let mut shell =
+        Shell::new(Plan { rules: rules(evict_immediately(), Retry::default()), ..Plan::default() });
     shell.put(3 * LINE, LINE, 1);
     shell.disk().bad.insert(3, i32::from(EIO));
     shell.flush();

@@ -23,7 +23,9 @@ impl Pair {
         for from in 0..2u32 {
             for (to, message) in std::mem::take(&mut self.0[from as usize].peers) {
                 self.0[to as usize].events.push_back(match message {
-                    PeerMessage::FlushWanted { domain, number } => Event::FlushWanted { domain, from, number },
+                    PeerMessage::FlushWanted { domain, number } => {
+                        Event::FlushWanted { domain, from, number }
+                    }
                     PeerMessage::Flushed { domain, number, errno, verifier } => {
                         Event::Flushed { domain, number, errno, verifier }
                     }
@@ -120,9 +122,8 @@ fn each_reactor_discards_its_own_stripes() {
     let mut pair = Pair::new();
     pair.0[0].put(0, LINE, 1);
     pair.0[1].put(STRIPE, LINE, 2);
-    let tags = [0, 1].map(|reactor: usize| {
-        pair.0[reactor].send(0, 1, Operation::Discard, 512, (3 << 20) + 1024)
-    });
+    let tags =
+        [0, 1].map(|reactor: usize| pair.0[reactor].send(0, 1, Operation::Discard, 512, (3 << 20) + 1024));
     pair.run_ms(10);
     assert_eq!([0, 1].map(|reactor| pair.0[reactor].errno(tags[reactor])), [Some(0), Some(0)]);
     assert_eq!(pair.flushed(), [Some(0), Some(0)]);

@@ -46,7 +46,8 @@ fn sectors_are_read_one_by_one() {
     for first in 0..24u64 {
         for count in 1..=(24 - first) {
             let data = shell.get(first * 512, count * 512).unwrap();
-            let expected: Vec<u8> = (first..first + count).flat_map(|sector| all(sector as u8, 512)).collect();
+            let expected: Vec<u8> =
+                (first..first + count).flat_map(|sector| all(sector as u8, 512)).collect();
             assert_eq!(data, expected);
         }
     }

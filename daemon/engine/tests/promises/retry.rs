@@ -7,7 +7,11 @@ use holdfast_policy::*;
 
 fn hold(retry: Retry) -> Plan {
     let policy = Policy::HoldForever(HoldForever::default());
-    Plan { rules: rules(policy, retry), limits: Limits { run_lines_max: 64, ..Limits::small(0, 1) }, ..Plan::default() }
+    Plan {
+        rules: rules(policy, retry),
+        limits: Limits { run_lines_max: 64, ..Limits::small(0, 1) },
+        ..Plan::default()
+    }
 }
 
 /// M12: one bad block in a run of 64 is found by halving; it alone is failed, the other 63 are stable.

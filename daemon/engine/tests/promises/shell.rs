@@ -311,7 +311,14 @@ impl Shell {
         }
     }
 
-    pub(crate) fn send(&mut self, volume: u16, session: u32, operation: Operation, offset: u64, length: u64) -> u32 {
+    pub(crate) fn send(
+        &mut self,
+        volume: u16,
+        session: u32,
+        operation: Operation,
+        offset: u64,
+        length: u64,
+    ) -> u32 {
         let tag = self.next_tag;
         self.next_tag += 1;
         let bytes = if matches!(operation, Operation::Read | Operation::Write { .. }) { length } else { 0 };

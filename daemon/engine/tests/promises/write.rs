@@ -10,8 +10,7 @@ fn an_acknowledged_write_is_in_its_header() {
     let mut shell = Shell::new(Plan::default());
     shell.put(5 * LINE, 512, 1);
     shell.put(5 * LINE + 1024, 512, 1);
-    let dirty: Vec<&Header> =
-        shell.headers.iter().filter(|header| header.state() == State::Dirty).collect();
+    let dirty: Vec<&Header> = shell.headers.iter().filter(|header| header.state() == State::Dirty).collect();
     assert_eq!(dirty.len(), 1, "the older slot is free");
     let (identity, status) = dirty[0].recover().unwrap();
     assert_eq!((identity.volume, identity.line, identity.dirty), (0, 5, 0b101));
@@ -53,8 +52,7 @@ fn writes_of_one_turn_to_one_line_follow_each_other() {
 fn too_many_requests_are_turned_away() {
     let mut shell = Shell::new(Plan::default());
     shell.disk().hold(IoKind::Read);
-    let reads: Vec<u32> =
-        (0..300).map(|line| shell.send(0, 1, Operation::Read, line * LINE, LINE)).collect();
+    let reads: Vec<u32> = (0..300).map(|line| shell.send(0, 1, Operation::Read, line * LINE, LINE)).collect();
     for _ in 0..30 {
         shell.turn();
     }

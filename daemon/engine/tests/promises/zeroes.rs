@@ -219,7 +219,8 @@ fn a_write_waits_for_zeroes_in_flight() {
 /// Refused zeroes of a volume with evict-immediately end with the error, and no write waits behind them for ever.
 #[test]
 fn refused_zeroes_do_not_block_their_lines() {
-    let mut shell = Shell::new(Plan { rules: rules(evict_immediately(), Retry::default()), ..Plan::default() });
+    let mut shell =
+        Shell::new(Plan { rules: rules(evict_immediately(), Retry::default()), ..Plan::default() });
     shell.disk().refuse(IoKind::Zero, ENOSPC);
     let tag = zeroes(&mut shell, 512, 4 * LINE, false);
     shell.settle();
