@@ -242,6 +242,7 @@ impl<'a> Engine<'a> {
             remaining: 0,
             errno: 0,
             fallback: false,
+            queued: false,
             orphan: false,
         };
         let id = self.requests.insert(pending);
@@ -296,7 +297,8 @@ impl<'a> Engine<'a> {
         if pending.errno == 0 {
             pending.errno = errno;
         }
-        let (done, errno) = (pending.remaining == 0 && pending.cursor >= pending.end, pending.errno);
+        let done = pending.remaining == 0 && pending.cursor >= pending.end && !pending.queued;
+        let errno = pending.errno;
         let waits_for_ledger = errno != 0 && pending.request.operation != Operation::Read;
         match (done, waits_for_ledger) {
             (false, _) => {}

@@ -23,6 +23,8 @@ pub(crate) struct Pending {
     pub(crate) errno: u16,
     /// Zeroes: the device cannot, so they are written through the cache.
     pub(crate) fallback: bool,
+    /// Zeroes: it has a place among the volume's zeroing requests, which answer it.
+    pub(crate) queued: bool,
     /// Its session is over: nobody waits for the answer.
     pub(crate) orphan: bool,
 }

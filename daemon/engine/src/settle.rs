@@ -162,6 +162,9 @@ impl Engine<'_> {
             return;
         }
         self.unreport(index, range.first, range.end, out);
+        if let Some(request) = range.waiter {
+            self.requests.get_mut(request).remaining -= 1;
+        }
         let volume = &mut self.volumes[index];
         volume.epochs.remove(range.epoch, Stage::Written);
         volume.zeroed.swap_remove(at);

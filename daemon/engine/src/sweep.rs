@@ -135,6 +135,7 @@ impl Engine<'_> {
         let wanted = !volume.stalled.is_empty()
             || !self.parked.is_empty()
             || self.waits.any_of(volume.id())
+            || volume.zeroed.iter().any(|range| range.waiter.is_some())
             || volume.tasks.iter().any(|task| matches!(task, Task::Drain { .. }));
         let zeroes_age = fresh_zeroes > 0
             && volume.written_since.is_none_or(|since| now >= since.after_ms(self.limits.flush_after_ms));

@@ -108,6 +108,10 @@ pub(crate) struct Zeroed {
     pub(crate) refused: Option<Instant>,
     /// A device flush has covered it.
     pub(crate) stable: bool,
+    /// It was a discard, and a redo is one: the device may not know how to write zeroes.
+    pub(crate) discard: bool,
+    /// A request that is answered when the range is stable.
+    pub(crate) waiter: Option<RequestId>,
     /// How far what it heals has been told to the ledger.
     pub(crate) heal_cursor: u64,
     /// When it was issued, in generations.

@@ -1,13 +1,13 @@
 //! Discard and write-zeroes: write-through, chunk by chunk (M10).
 
-use crate::engine::Engine;
+use crate::engine::{Engine, HeldAnswer, Staged};
 use crate::epochs::Stage;
 use crate::ops::{Op, Purpose, Waiter};
 use crate::requests::RequestId;
 use crate::volume::{ZEROED_MAX, Zeroed};
 use crate::waits::Until;
 use crate::{Actions, Copy, Instant, Io, IoKind, OpId, Operation, VolumeId, sector_mask};
-use holdfast_policy::{State, class_of_errno, errno};
+use holdfast_policy::{State, errno};
 
 /// Lines of one device operation at most: 4 MiB of 4 KiB lines, so that its completion is a short turn.
 const CHUNK_LINES: u64 = 1024;
@@ -30,6 +30,7 @@ impl Engine<'_> {
         };
         let pending = self.requests.get_mut(id);
         (pending.cursor, pending.end) = (first.min(last), last);
+        pending.queued = true;
         volume.zeroers.push_back(id);
     }
 
@@ -66,13 +67,17 @@ impl Engine<'_> {
         }
     }
 
+    /// All of the request is on its way; it is answered now, or when its last line is settled.
     fn finish_zero(&mut self, id: RequestId, out: &mut Actions) {
         let pending = self.requests.get_mut(id);
-        if pending.remaining == 0 {
-            let errno = pending.errno;
-            self.complete(id, errno, 0, out);
-        } else {
-            pending.cursor = pending.end;
+        (pending.queued, pending.cursor) = (false, pending.end);
+        let errno = pending.errno;
+        match (pending.remaining, pending.request.operation) {
+            (0, Operation::WriteZeroes { .. }) if errno != 0 => {
+                self.held.push_back(HeldAnswer { seq: self.ledger.last(), request: id, errno });
+            }
+            (0, _) => self.complete(id, errno, 0, out),
+            _ => {}
         }
     }
 
@@ -91,7 +96,7 @@ impl Engine<'_> {
             let first = pending.cursor;
             let count = (pending.end - first).min(CHUNK_LINES).min(volume.geometry().contiguous_from(first));
             let busy = volume.index.busy.any_in(first, count) || volume.redo_overlaps(first, first + count);
-            if busy || self.any_incoming(index) {
+            if busy || self.any_incoming(index, first, first + count) {
                 return;
             }
             let discard = pending.request.operation == Operation::Discard;
@@ -103,9 +108,15 @@ impl Engine<'_> {
         }
     }
 
-    /// Whether writes of this turn await their copies: zeroes that were asked for later must not pass them.
-    fn any_incoming(&self, index: usize) -> bool {
-        self.volumes[index].counts.of(State::Incoming) > 0
+    /// Whether writes of this turn to the lines await their copies: zeroes that were asked for later must not pass them.
+    fn any_incoming(&self, index: usize, first: u64, end: u64) -> bool {
+        let volume = &self.volumes[index];
+        let within = |staged: &Staged| {
+            let Staged::Publish(slot) = *staged else { return false };
+            let header = self.cache.header(slot);
+            header.volume() == volume.id() && (first..end).contains(&header.line())
+        };
+        volume.counts.of(State::Incoming) > 0 && self.staged.iter().any(within)
     }
 
     fn submit_zero(
@@ -142,15 +153,17 @@ impl Engine<'_> {
         volume.fences -= 1;
         let errno = crate::domain::errno_of(result);
         match op.waiters[0] {
-            None => self.redo_completed(now, index, &op, errno),
+            None => self.redo_completed(now, index, &op, errno, out),
             Some(waiter) => self.chunk_completed(index, &op, waiter, errno, out),
         }
     }
 
     fn chunk_completed(&mut self, index: usize, op: &Op, waiter: Waiter, errno: u16, out: &mut Actions) {
         let pending = self.requests.get_mut(waiter.request);
-        pending.remaining -= 1;
-        let zeroes = matches!(pending.request.operation, Operation::WriteZeroes { .. });
+        let operation = pending.request.operation;
+        let zeroes = matches!(operation, Operation::WriteZeroes { .. });
+        let until_stable = errno == 0 && operation == Operation::WriteZeroes { fua: true };
+        pending.remaining -= u32::from(!until_stable);
         if errno == errno::EOPNOTSUPP && zeroes {
             // The device cannot: begin again from here, through the cache. Chunks behind that succeeded do no harm.
             pending.fallback = true;
@@ -164,7 +177,8 @@ impl Engine<'_> {
             }
             return;
         }
-        self.lines_zeroed(index, op);
+        let stable_for = until_stable.then_some(waiter.request);
+        self.lines_zeroed(index, op, operation == Operation::Discard, stable_for);
         if self.is_recording(index) {
             self.record_zeroed(index, self.volumes[index].zeroed.len() - 1, out);
         }
@@ -189,7 +203,7 @@ impl Engine<'_> {
     }
 
     /// The device zeroed some lines: what the cache has of them is superseded.
-    fn lines_zeroed(&mut self, index: usize, op: &Op) {
+    fn lines_zeroed(&mut self, index: usize, op: &Op, discard: bool, waiter: Option<RequestId>) {
         let (first, end) = (op.first, op.first + op.count as u64);
         let mut epoch = self.volumes[index].epochs.current();
         for line in first..end {
@@ -212,6 +226,8 @@ impl Engine<'_> {
             busy: false,
             refused: None,
             stable: false,
+            discard,
+            waiter,
             heal_cursor: first,
             generation,
         });
@@ -229,21 +245,21 @@ impl Engine<'_> {
             let free = !volume.index.busy.any_in(first, count) && self.may_submit(index);
             if range.redo && !range.busy && rested && free && !volume.redirty {
                 self.volumes[index].zeroed[at].busy = true;
-                self.submit_zero(now, index, (first, count), false, None, out);
+                self.submit_zero(now, index, (first, count), range.discard, None, out);
             }
         }
     }
 
-    fn redo_completed(&mut self, now: Instant, index: usize, op: &Op, errno: u16) {
+    fn redo_completed(&mut self, now: Instant, index: usize, op: &Op, errno: u16, out: &mut Actions) {
         let volume = &mut self.volumes[index];
         let doubts = volume.doubts;
         let range = volume.zeroed.iter_mut().find(|range| range.busy && range.first == op.first);
         let range = range.expect("a redo names its range");
         range.busy = false;
         if errno != 0 {
+            // No gate closes for it: the range has its own rest, and writes find out for themselves.
             range.refused = Some(now);
-            let class = class_of_errno(errno);
-            return self.close_gate(now, index, class, errno, false);
+            return self.fail_zero_waits(index, errno, out);
         }
         range.refused = None;
         if doubts == op.doubts {
@@ -254,15 +270,31 @@ impl Engine<'_> {
         }
     }
 
+    /// Tells the requests that wait for zeroes to be stable that the device refuses to make them so.
+    pub(crate) fn fail_zero_waits(&mut self, index: usize, errno: u16, out: &mut Actions) {
+        for at in 0..self.volumes[index].zeroed.len() {
+            let Some(request) = self.volumes[index].zeroed[at].waiter.take() else { continue };
+            self.record_zeroed(index, at, out);
+            let pending = self.requests.get_mut(request);
+            pending.remaining -= 1;
+            pending.errno = errno;
+        }
+    }
+
     /// Writes zeroes into the cache for the lines that the device could not zero, as room allows.
     fn zero_through_cache(&mut self, id: RequestId, index: usize, out: &mut Actions) {
+        if self.requests.get(id).remaining > 0 {
+            return;
+        }
+        let until = self.waits_until(index, self.requests.get(id).request.operation);
         for _ in 0..self.limits.request_lines_max {
             let pending = *self.requests.get(id);
-            if pending.cursor >= pending.end || pending.remaining > 0 || !self.has_room_for_zero(index, 1) {
+            let room = self.has_room_for_zero(index, 1) && self.waits.has_room(1);
+            if pending.cursor >= pending.end || !room {
                 return;
             }
             let mask = self.volumes[index].geometry().existing_mask(pending.cursor);
-            self.zero_sectors(index, pending.cursor, mask, out);
+            self.zero_sectors(id, index, pending.cursor, mask, until, out);
             self.requests.get_mut(id).cursor += 1;
         }
     }
@@ -276,10 +308,21 @@ impl Engine<'_> {
             && volume.fences == 0
     }
 
-    fn zero_sectors(&mut self, index: usize, line: u64, mask: u32, out: &mut Actions) {
+    fn zero_sectors(
+        &mut self,
+        id: RequestId,
+        index: usize,
+        line: u64,
+        mask: u32,
+        until: Option<Until>,
+        out: &mut Actions,
+    ) {
         let slot = self.accept_line(index, line, mask, out);
         let (at, length) = (mask.trailing_zeros() * 512, mask.count_ones() * 512);
         out.copies.push(Copy::Zero { slot, at, length });
+        if let Some(until) = until {
+            self.wait_for_line(id, index, line, slot, until);
+        }
     }
 
     /// Writes the zeroes of the partial lines at both ends. `false` if there is no room for them yet.
@@ -295,16 +338,9 @@ impl Engine<'_> {
         if blocked || !self.has_room_for_zero(index, wanted) || !self.waits.has_room(2) {
             return false;
         }
-        let until = match request.operation {
-            Operation::WriteZeroes { fua: true } => Some(Until::Stable),
-            _ => self.waits_until(index, request.operation),
-        };
+        let until = self.waits_until(index, request.operation);
         for &(line, mask) in ends.iter().flatten() {
-            self.zero_sectors(index, line, mask, out);
-            let slot = self.cache.newest(self.volumes[index].id(), line).expect("it was just accepted");
-            if let Some(until) = until {
-                self.wait_for_line(id, index, line, slot, until);
-            }
+            self.zero_sectors(id, index, line, mask, until, out);
         }
         true
     }
