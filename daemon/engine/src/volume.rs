@@ -132,7 +132,7 @@ pub(crate) struct CondemnedSlot {
 pub(crate) enum Task {
     Retry { token: Token, first: u64, end: u64, classes: ClassSet },
     Drop { token: Token, cursor: u64, end: u64, bytes: u64, seq: LedgerSeq },
-    AckLoss { token: Token, cursor: u64, end: u64, bytes: u64, seq: LedgerSeq },
+    AckLoss { token: Token, cursor: u64, range: ByteRange, bytes: u64, seq: LedgerSeq },
     Drain { token: Token },
 }
 
@@ -274,6 +274,18 @@ impl<'a> Volume<'a> {
             geometry.first_line_at_or_after(end)
         };
         (geometry.first_line_at_or_after(from / line_bytes * line_bytes), end)
+    }
+
+    /// The sectors of a line that lie wholly or partly in a range.
+    pub(crate) fn mask_within(&self, line: u64, range: ByteRange) -> u32 {
+        let base = self.geometry().offset_of(line);
+        let from = range.offset.max(base) - base;
+        let to = range.end().min(base + self.line_bytes()).saturating_sub(base);
+        let sector = |byte: u64| u32::try_from(byte).expect("a line is short");
+        match from < to {
+            true => crate::sector_mask(sector(from / 512), sector(to.div_ceil(512) - from / 512)),
+            false => 0,
+        }
     }
 
     /// The bytes of some sectors of a line.
