@@ -34,10 +34,11 @@ impl Shell<'_> {
         if !asked.malformed {
             match asked.request.operation {
                 Operation::Read => {
-                    let hung = self.disks[usize::from(self.plan.volumes[usize::from(volume)].domain)]
-                        .hung_until(volume)
-                        >= asked.since;
-                    self.model.read(id, errno, &data, harm.reads > asked.read_harm || hung);
+                    let domain = usize::from(self.plan.volumes[usize::from(volume)].domain);
+                    let hung = self.disks[domain].hung_until(volume) >= asked.since;
+                    // Zeroes that the device forgot and then refuses to do again cannot be read meanwhile.
+                    let forgot = harm.flushes + harm.resets > 0 && harm.changes + harm.space > 0;
+                    self.model.read(id, errno, &data, harm.reads > asked.read_harm || hung || forgot);
                 }
                 Operation::Flush if errno == 0 => self.model.flushed(id, &content),
                 Operation::Flush => self.model.forget(id),
