@@ -236,6 +236,7 @@ impl<'a> Engine<'a> {
             request,
             since: now,
             cursor: 0,
+            first_zeroed: 0,
             end: 0,
             remaining: 0,
             errno: 0,

@@ -162,6 +162,7 @@ impl Engine<'_> {
             return;
         }
         self.unreport(index, range.first, range.end, out);
+        self.notify_range(index, (range.first, range.end), range.generation, Until::Stable, out);
         let volume = &mut self.volumes[index];
         volume.epochs.remove(range.epoch, Stage::Written);
         volume.zeroed.swap_remove(at);

@@ -96,6 +96,8 @@ pub(crate) struct Zeroed {
     pub(crate) first: u64,
     pub(crate) end: u64,
     pub(crate) epoch: u32,
+    /// They were discarded: a device that can do that may not be able to write zeroes.
+    pub(crate) discard: bool,
     /// The device flush that was asked for covers it.
     pub(crate) covered: bool,
     /// The device may have forgotten it: it is to be done again, and until then nobody touches the lines.

@@ -29,7 +29,9 @@ impl Engine<'_> {
             geometry.first_line_at_or_after(end / volume.line_bytes() * volume.line_bytes())
         };
         let pending = self.requests.get_mut(id);
-        (pending.cursor, pending.end) = (first.min(last), last);
+        // One part is the queue's own, so that nothing else can be the last.
+        (pending.cursor, pending.end, pending.remaining) = (first.min(last), last, 1);
+        pending.first_zeroed = pending.cursor;
         volume.zeroers.push_back(id);
     }
 
@@ -53,7 +55,9 @@ impl Engine<'_> {
             }
             let pending = *self.requests.get(id);
             let over = pending.cursor >= pending.end || pending.errno != 0;
-            if !over || pending.remaining > 0 {
+            // What was written through the cache may still be waited for; chunks must have ended.
+            let settled = pending.remaining == 1 || (pending.fallback && pending.errno == 0);
+            if !over || !settled {
                 at += 1;
                 continue;
             }
@@ -62,18 +66,25 @@ impl Engine<'_> {
                 continue;
             }
             self.volumes[index].zeroers.remove(at);
-            self.finish_zero(id, out);
+            self.finish_zero(id, index, out);
         }
     }
 
-    fn finish_zero(&mut self, id: RequestId, out: &mut Actions) {
-        let pending = self.requests.get_mut(id);
-        if pending.remaining == 0 {
-            let errno = pending.errno;
-            self.complete(id, errno, 0, out);
-        } else {
-            pending.cursor = pending.end;
+    /// The request leaves the queue; zeroes with FUA still wait for the device flush.
+    fn finish_zero(&mut self, id: RequestId, index: usize, out: &mut Actions) {
+        let pending = *self.requests.get(id);
+        self.requests.get_mut(id).cursor = pending.end;
+        if pending.errno == 0 && matches!(pending.request.operation, Operation::WriteZeroes { fua: true }) {
+            let volume = &self.volumes[index];
+            let first = pending.first_zeroed;
+            let overlaps =
+                |range: &&Zeroed| !range.stable && range.first < pending.end && first < range.end;
+            for range in volume.zeroed.iter().filter(overlaps) {
+                self.waits.add(id, volume.id(), range.first, range.generation, Until::Stable);
+                self.requests.get_mut(id).remaining += 1;
+            }
         }
+        self.settle_part(id, 0, out);
     }
 
     fn start_chunks(&mut self, now: Instant, id: RequestId, index: usize, out: &mut Actions) {
@@ -82,7 +93,7 @@ impl Engine<'_> {
             let volume = &self.volumes[index];
             let room = volume.zeroed.len() + volume.fences as usize + 1 < ZEROED_MAX;
             if pending.cursor >= pending.end
-                || pending.remaining >= CHUNKS_MAX
+                || pending.remaining > CHUNKS_MAX
                 || !room
                 || !self.may_submit(index)
             {
@@ -121,7 +132,7 @@ impl Engine<'_> {
         let lines = usize::try_from(count).expect("a chunk is short");
         let mut op = Op::new(Purpose::Zero, volume.id(), first, lines, now);
         op.waiters[0] = waiter;
-        op.doubts = volume.doubts;
+        (op.doubts, op.discard) = (volume.doubts, discard);
         volume.index.busy.set_range(first, count);
         volume.ops += 1;
         volume.fences += 1;
@@ -164,7 +175,7 @@ impl Engine<'_> {
             }
             return;
         }
-        self.lines_zeroed(index, op);
+        self.lines_zeroed(index, op, out);
         if self.is_recording(index) {
             self.record_zeroed(index, self.volumes[index].zeroed.len() - 1, out);
         }
@@ -189,7 +200,7 @@ impl Engine<'_> {
     }
 
     /// The device zeroed some lines: what the cache has of them is superseded.
-    fn lines_zeroed(&mut self, index: usize, op: &Op) {
+    fn lines_zeroed(&mut self, index: usize, op: &Op, out: &mut Actions) {
         let (first, end) = (op.first, op.first + op.count as u64);
         let mut epoch = self.volumes[index].epochs.current();
         for line in first..end {
@@ -207,6 +218,7 @@ impl Engine<'_> {
             first,
             end,
             epoch,
+            discard: op.discard,
             covered: false,
             redo: doubted,
             busy: false,
@@ -216,6 +228,22 @@ impl Engine<'_> {
             generation,
         });
         volume.written_since.get_or_insert(self.now);
+        self.notify_range(index, (first, end), generation, Until::Written, out);
+    }
+
+    /// Tells the writes that wait for lines which zeroes have superseded how far those have come.
+    pub(crate) fn notify_range(
+        &mut self,
+        index: usize,
+        lines: (u64, u64),
+        generation: u64,
+        reached: Until,
+        out: &mut Actions,
+    ) {
+        let volume = self.volumes[index].id();
+        while let Some(request) = self.waits.satisfied_in(volume, lines, generation, reached) {
+            self.settle_part(request, 0, out);
+        }
     }
 
     /// Zeroes again what the device may have forgotten.
@@ -229,7 +257,7 @@ impl Engine<'_> {
             let free = !volume.index.busy.any_in(first, count) && self.may_submit(index);
             if range.redo && !range.busy && rested && free && !volume.redirty {
                 self.volumes[index].zeroed[at].busy = true;
-                self.submit_zero(now, index, (first, count), false, None, out);
+                self.submit_zero(now, index, (first, count), range.discard, None, out);
             }
         }
     }
@@ -241,16 +269,27 @@ impl Engine<'_> {
         let range = range.expect("a redo names its range");
         range.busy = false;
         if errno != 0 {
+            if range.refused.is_none() {
+                volume.epochs.moved(range.epoch, Stage::Waiting, Stage::Failed);
+            }
             range.refused = Some(now);
             let class = class_of_errno(errno);
-            return self.close_gate(now, index, class, errno, false);
+            if class.gates() {
+                self.close_gate(now, index, class, errno, false);
+            }
+            return;
         }
-        range.refused = None;
-        if doubts == op.doubts {
+        let stage = if range.refused.take().is_some() { Stage::Failed } else { Stage::Waiting };
+        let survived = doubts == op.doubts;
+        volume.epochs.moved(range.epoch, stage, if survived { Stage::Written } else { Stage::Waiting });
+        if survived {
             range.redo = false;
-            volume.epochs.moved(range.epoch, Stage::Waiting, Stage::Written);
             volume.fences -= 1;
             volume.written_since.get_or_insert(now);
+        }
+        // The device accepts again: as good as a probe.
+        if volume.gate.is_some_and(|gate| !gate.probing) {
+            self.probe_ended(now, index, false);
         }
     }
 
@@ -258,12 +297,17 @@ impl Engine<'_> {
     fn zero_through_cache(&mut self, id: RequestId, index: usize, out: &mut Actions) {
         for _ in 0..self.limits.request_lines_max {
             let pending = *self.requests.get(id);
-            if pending.cursor >= pending.end || pending.remaining > 0 || !self.has_room_for_zero(index, 1) {
+            let stuck = pending.remaining > 1 && self.ops.iter().any(|(_, op)| op.is_for(id));
+            if pending.cursor >= pending.end || stuck || !self.has_room_for_zero(index, 1) {
                 return;
             }
             let mask = self.volumes[index].geometry().existing_mask(pending.cursor);
             self.zero_sectors(index, pending.cursor, mask, out);
             self.requests.get_mut(id).cursor += 1;
+            if let Some(until) = self.waits_until(index, pending.request.operation) {
+                let slot = self.cache.newest(self.volumes[index].id(), pending.cursor);
+                self.wait_for_line(id, index, pending.cursor, slot.expect("it was just accepted"), until);
+            }
         }
     }
 
@@ -271,6 +315,7 @@ impl Engine<'_> {
         let volume = &self.volumes[index];
         let room = self.cache.slots() - u64::from(self.limits.reserve_slots);
         self.cache.free() >= lines
+            && self.waits.has_room(usize::try_from(lines).expect("few lines") + ZEROED_MAX)
             && volume.counts.not_clean() + lines <= volume.setup.budget_slots
             && self.cache.not_clean() + lines <= room
             && volume.fences == 0

@@ -47,7 +47,7 @@ impl Shell<'_> {
                     demand(Clause::C6, refused, || {
                         format!("{:?} got {errno}, and its disk never refused", asked.request)
                     });
-                    self.model.changed(id, errno);
+                    self.model.changed(id, errno, &content);
                 }
             }
         }
