@@ -6,7 +6,7 @@ use crate::failures::Failures;
 use crate::ops::Ops;
 use crate::outbox::Outbox;
 use crate::requests::{Pending, RequestId, Requests};
-use crate::volume::Volume;
+use crate::volume::{Volume, ZEROED_MAX};
 use crate::waits::Waits;
 use crate::{
     Actions, CacheStats, Completion, Event, Header, Instant, LedgerSeq, Limits, Operation, Request, SlotId,
@@ -81,7 +81,7 @@ impl<'a> Engine<'a> {
             domains: Vec::new(),
             ops: Ops::new(limits.ops_max),
             requests: Requests::new(limits.requests_max),
-            waits: Waits::new(limits.requests_max + 4 * limits.request_lines_max),
+            waits: Waits::new(limits.requests_max + 4 * limits.request_lines_max + 2 * ZEROED_MAX),
             failures: Failures::new(headers.len()),
             ledger: Outbox::new(limits.ledger_entries_max),
             staged: Vec::with_capacity(2 * limits.copies_max()),

@@ -61,7 +61,9 @@ impl Engine<'_> {
                 at += 1;
                 continue;
             }
-            if pending.errno == 0 && !self.zero_ends(id, index, out) {
+            // A wait for each end, and with FUA for each range.
+            let waits = self.waits.has_room(2 + self.volumes[index].zeroed.len());
+            if pending.errno == 0 && !(waits && self.zero_ends(id, index, out)) {
                 at += 1;
                 continue;
             }
@@ -315,7 +317,7 @@ impl Engine<'_> {
         let volume = &self.volumes[index];
         let room = self.cache.slots() - u64::from(self.limits.reserve_slots);
         self.cache.free() >= lines
-            && self.waits.has_room(usize::try_from(lines).expect("few lines") + ZEROED_MAX)
+            && self.waits.has_room(usize::try_from(lines).expect("few lines"))
             && volume.counts.not_clean() + lines <= volume.setup.budget_slots
             && self.cache.not_clean() + lines <= room
             && volume.fences == 0
@@ -337,7 +339,7 @@ impl Engine<'_> {
         }
         let volume = &self.volumes[index];
         let blocked = ends.iter().flatten().any(|&(line, _)| self.is_fenced(volume, line, line + 1));
-        if blocked || !self.has_room_for_zero(index, wanted) || !self.waits.has_room(2)
+        if blocked || !self.has_room_for_zero(index, wanted)
         {
             return false;
         }
