@@ -45,7 +45,11 @@ impl Engine<'_> {
             if !out.has_room(&self.limits) {
                 return;
             }
-            let pending = *self.requests.get(id);
+            let pending = self.requests.get_mut(id);
+            if pending.orphan && pending.errno == 0 {
+                pending.errno = errno::ECANCELED;
+            }
+            let pending = *pending;
             if pending.cursor < pending.end && pending.errno == 0 {
                 if pending.fallback {
                     self.zero_through_cache(id, index, out);
