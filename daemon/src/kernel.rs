@@ -160,7 +160,7 @@ fn locked_memory(limit: Option<u64>) -> Finding {
         what: WHAT,
         weight: Weight::Slower,
         found,
-        consequence: "the arena is not registered with io_uring: device I/O costs more CPU",
+        consequence: "the arena is not registered with io_uring, and its queues may be short: device I/O costs more CPU",
         remedy: "`ulimit -l unlimited`, or LimitMEMLOCK=infinity in the unit".to_owned(),
     }
 }

@@ -7,3 +7,5 @@ pub mod arena;
 pub mod device;
 pub mod kernel;
 pub mod admin;
+pub mod reactor;
+pub mod start;

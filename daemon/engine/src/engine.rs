@@ -205,6 +205,11 @@ impl<'a> Engine<'a> {
         }
     }
 
+    /// Whether no request can be taken in now: one more would be answered with `EAGAIN`.
+    pub fn is_full(&self) -> bool {
+        self.requests.is_full()
+    }
+
     /// What is going on in a volume; zeroes if there is none of that name.
     pub fn stats(&self, volume: VolumeId) -> VolumeStats {
         self.volumes.get(usize::from(volume.0)).map(|volume| volume.snapshot(self.now)).unwrap_or_default()

@@ -127,7 +127,10 @@ pub(crate) struct CondemnedSlot {
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Task {
     Retry { token: Token, first: u64, end: u64, classes: ClassSet },
-    Drop { token: Token, cursor: u64, end: u64, bytes: u64, seq: LedgerSeq },
+    /// Of the failed lines, or with `all` of all that are dirty.
+    Drop { token: Token, cursor: u64, end: u64, bytes: u64, seq: LedgerSeq, all: bool },
+    /// A retry is over, but for the device flush that covers the writes before `position`.
+    Confirm { token: Token, tried: u64, position: u64, doubts: u64 },
     AckLoss { token: Token, cursor: u64, end: u64, bytes: u64, seq: LedgerSeq },
     Drain { token: Token },
 }

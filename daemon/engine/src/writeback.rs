@@ -222,6 +222,9 @@ impl Engine<'_> {
             && let Some(pass) = &mut volume.pass
         {
             pass.in_flight -= 1;
+            if !refused {
+                self.pass_accepted(now, usize::from(op.volume));
+            }
         }
         if op.probe {
             self.probe_ended(now, usize::from(op.volume), refused);

@@ -82,8 +82,7 @@ impl Place {
         }
     }
 
-    /// Refuses what the host has no memory for, before any of it is taken. `Ok(false)`: not now, but pages that are
-    /// pinned by the I/O of a daemon that just died may yet come back.
+    /// Refuses what the host has no memory for, before any of it is taken.
     pub(super) fn check_room(&self, plan: &Plan) -> Result<(), ArenaError> {
         if self.is_huge() { self.check_huge_pages(plan) } else { self.check_memory(plan) }
     }

@@ -1,7 +1,9 @@
 //! Who a backing is, whatever its path (mechanism M13), and what one flush of it covers.
+#![allow(unsafe_code, reason = "one ioctl that no crate wraps")]
 
 use super::FileSystem;
 use rustix::fs::{AtFlags, Stat, StatxFlags, major, minor};
+use rustix::ioctl;
 use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 
@@ -52,13 +54,33 @@ pub enum WriteCache {
 
 /// Of a regular file: file system, inode and birth. The birth tells it from a later file that got the same inode.
 pub(super) fn of_file(fd: BorrowedFd<'_>, stat: &Stat, file_system: FileSystem) -> Identity {
-    let fsid = rustix::fs::fstatvfs(fd).map_or(0, |found| found.f_fsid);
+    let known = uuid(fd).or_else(|| fsid(fd, file_system));
+    // The UUID of a tmpfs is a new one each time it is mounted.
+    let durable = known.is_some() && file_system != FileSystem::Tmpfs;
+    let system = known.unwrap_or_else(|| format!("device {}:{}", major(stat.st_dev), minor(stat.st_dev)));
     let born = rustix::fs::statx(fd, c"", AtFlags::EMPTY_PATH, StatxFlags::BTIME)
         .ok()
         .filter(|found| StatxFlags::from_bits_retain(found.stx_mask).contains(StatxFlags::BTIME))
         .map(|found| format!(" born {}.{:09}", found.stx_btime.tv_sec, found.stx_btime.tv_nsec));
-    let name = format!("file {file_system} {fsid:016x} inode {}{}", stat.st_ino, born.unwrap_or_default());
-    Identity { name, durable: fsid != 0 && file_system != FileSystem::Tmpfs }
+    let name = format!("file {file_system} {system} inode {}{}", stat.st_ino, born.unwrap_or_default());
+    Identity { name, durable }
+}
+
+/// The file system's UUID, which Linux tells from 6.9 on.
+fn uuid(fd: BorrowedFd<'_>) -> Option<String> {
+    /// `FS_IOC_GETFSUUID` of linux/fs.h: its answer is a length and 16 bytes.
+    type Getter = ioctl::Getter<{ ioctl::opcode::read::<[u8; 17]>(0x15, 0) }, [u8; 17]>;
+    // SAFETY: the operation stores a `struct fsuuid2`, 17 bytes without padding, in what it is given and nothing else; a
+    // kernel or file system that does not know it answers with an error.
+    let found = unsafe { ioctl::ioctl(fd, Getter::new()) }.ok()?;
+    let bytes = found[1..].get(..usize::from(found[0])).filter(|bytes| !bytes.is_empty())?;
+    Some(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// What `statfs` says. Made of the UUID on ext4; on others often of the device number, or nothing.
+fn fsid(fd: BorrowedFd<'_>, file_system: FileSystem) -> Option<String> {
+    let found = rustix::fs::fstatvfs(fd).ok().filter(|_| file_system == FileSystem::Ext4)?;
+    Some(format!("{:016x}", found.f_fsid))
 }
 
 /// Of a block device, from sysfs. A partition is its disk and its number on it.

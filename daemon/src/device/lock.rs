@@ -23,7 +23,12 @@ pub(crate) struct Patience {
 impl Patience {
     /// Begins now.
     pub(crate) fn start() -> Patience {
-        Patience { until: Instant::now() + PATIENCE }
+        Patience::of(PATIENCE)
+    }
+
+    /// The same with less of it.
+    pub(crate) fn of(span: Duration) -> Patience {
+        Patience { until: Instant::now() + span }
     }
 
     /// Sleeps a little; false if there is no patience left.

@@ -1,117 +1,12 @@
 //! Making a reactor's io_uring: the best one that this kernel and these limits allow, and a word for each step down.
 #![allow(unsafe_code, reason = "registers buffers and builds a CPU set through libc's types")]
 
+use super::{DiskError, Fallback, Patience};
 use crate::arena::SlotAddresses;
 use io_uring::{IoUring, Probe, opcode};
-use std::fmt;
+use rustix::io::Errno;
 use std::io;
-
-/// Why there is no ring, or why it no longer works.
-#[derive(Debug, thiserror::Error)]
-pub enum DiskError {
-    /// The kernel gives none.
-    #[error("io_uring cannot be set up: {source}; `holdfastd check` says what this kernel lacks")]
-    Setup {
-        /// The kernel's answer.
-        source: io::Error,
-    },
-    /// A backing could not be registered.
-    #[error("io_uring cannot register the backing of volume {volume}: {source}")]
-    Attach {
-        /// The volume.
-        volume: u16,
-        /// The kernel's answer.
-        source: io::Error,
-    },
-    /// The kernel refuses to take entries, though they are right.
-    #[error("io_uring no longer takes operations: {source}")]
-    Enter {
-        /// The kernel's answer.
-        source: io::Error,
-    },
-    /// Every place for watched descriptors is taken.
-    #[error("io_uring watches {watches_max} descriptors already")]
-    Watches {
-        /// How many there can be.
-        watches_max: usize,
-    },
-}
-
-/// Something that this ring does in a slower way than it might.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fallback {
-    /// `IORING_SETUP_DEFER_TASKRUN` was refused: completions interrupt the reactor where they like.
-    NoDeferredCompletions {
-        /// Why.
-        errno: i32,
-    },
-    /// `IORING_SETUP_COOP_TASKRUN` was refused, too.
-    NoCooperativeCompletions {
-        /// Why.
-        errno: i32,
-    },
-    /// The arena's memory is not registered: the kernel pins its pages for every operation.
-    PlainBuffers {
-        /// Why.
-        errno: i32,
-        /// What there is to register.
-        bytes: u64,
-        /// `RLIMIT_MEMLOCK` in bytes, none if unlimited.
-        limit_bytes: Option<u64>,
-    },
-    /// The kernel has no vectored operations on registered buffers (Linux 6.15 has): runs of several slots that are not
-    /// neighbours use plain ones.
-    PlainVectors,
-    /// The kernel's worker threads run wherever they like, on the reactors' cores, too.
-    WorkersAnywhere {
-        /// Why; 0 if every core that this process may use is a reactor's.
-        errno: i32,
-    },
-    /// The kernel's worker threads are not bounded.
-    WorkersUnbounded {
-        /// Why.
-        errno: i32,
-    },
-}
-
-impl fmt::Display for Fallback {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let word = |errno: &i32| io::Error::from_raw_os_error(*errno);
-        match self {
-            Fallback::NoDeferredCompletions { errno } => {
-                write!(f, "io_uring without DEFER_TASKRUN ({}): completions may cost more", word(errno))
-            }
-            Fallback::NoCooperativeCompletions { errno } => {
-                write!(
-                    f,
-                    "io_uring without COOP_TASKRUN ({}): completions interrupt the reactors",
-                    word(errno)
-                )
-            }
-            Fallback::PlainBuffers { errno, bytes, limit_bytes } => {
-                let limit = limit_bytes.map_or("unlimited".to_owned(), |bytes| format!("{bytes} bytes"));
-                write!(
-                    f,
-                    "the arena's {bytes} bytes are not registered with io_uring ({}; RLIMIT_MEMLOCK is {limit}): device \
-                     I/O costs more CPU; `ulimit -l unlimited`, or LimitMEMLOCK=infinity in the unit, mends it",
-                    word(errno)
-                )
-            }
-            Fallback::PlainVectors => f.write_str(
-                "io_uring without vectored I/O on registered buffers (Linux 6.15): write-back costs more CPU",
-            ),
-            Fallback::WorkersAnywhere { errno: 0 } => f.write_str(
-                "every core is a reactor's: the kernel's I/O workers share them; leave one core free",
-            ),
-            Fallback::WorkersAnywhere { errno } => {
-                write!(f, "the kernel's I/O workers may run on the reactors' cores ({})", word(errno))
-            }
-            Fallback::WorkersUnbounded { errno } => {
-                write!(f, "the kernel's I/O workers are not bounded ({})", word(errno))
-            }
-        }
-    }
-}
+use std::time::Duration;
 
 /// How the slots' memory is named in entries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -121,27 +16,67 @@ pub(super) enum Buffers {
     RegisteredVectors,
 }
 
-/// A ring with room for `entries` in its submission queue.
-pub(super) fn build(entries: u32, fallbacks: &mut Vec<Fallback>) -> Result<IoUring, DiskError> {
-    let errno = |error: &io::Error| error.raw_os_error().unwrap_or(0);
+/// Entries of a ring below which it is not worth having: a page holds them.
+const ENTRIES_MIN: u32 = 16;
+/// How long the memory of rings of a daemon that just ended may take to come back.
+const MEMORY_WAIT: Duration = Duration::from_millis(200);
+
+/// A ring with room for `wanted` entries in its submission queue, or for fewer if memory is short: newer kernels
+/// (seen: 6.18) count its queues against RLIMIT_MEMLOCK, for all rings of a user together.
+pub(super) fn build(wanted: u32, fallbacks: &mut Vec<Fallback>) -> Result<IoUring, DiskError> {
+    let patience = Patience::of(MEMORY_WAIT);
+    let mut entries = wanted;
+    loop {
+        let mut steps = Vec::new();
+        let error = match build_of_size(entries, &mut steps) {
+            Ok(ring) => {
+                fallbacks.append(&mut steps);
+                if entries < wanted {
+                    fallbacks.push(Fallback::ShortQueues { entries, wanted });
+                }
+                return Ok(ring);
+            }
+            Err(error) => error,
+        };
+        let short = Errno::from_io_error(&error) == Some(Errno::NOMEM);
+        if short && patience.wait() {
+            continue;
+        }
+        if !short || entries <= ENTRIES_MIN {
+            return Err(DiskError::Setup { source: error });
+        }
+        entries /= 2;
+    }
+}
+
+/// The best kind of ring that this kernel has.
+fn build_of_size(entries: u32, steps: &mut Vec<Fallback>) -> io::Result<IoUring> {
     let mut builder = IoUring::builder();
     // Twice the entries: each operation completes once, and each watch may have fired more than once meanwhile.
     builder.setup_clamp().setup_cqsize(entries * 2).dontfork();
     let mut deferring = builder.clone();
     deferring.setup_single_issuer().setup_defer_taskrun().setup_taskrun_flag();
-    let error = match deferring.build(entries) {
-        Ok(ring) => return Ok(ring),
-        Err(error) => error,
+    let refused = match unless_refused(deferring.build(entries)) {
+        Ok(built) => return built,
+        Err(errno) => errno,
     };
-    fallbacks.push(Fallback::NoDeferredCompletions { errno: errno(&error) });
+    steps.push(Fallback::NoDeferredCompletions { errno: refused });
     let mut cooperative = builder.clone();
     cooperative.setup_coop_taskrun().setup_taskrun_flag();
-    let error = match cooperative.build(entries) {
-        Ok(ring) => return Ok(ring),
-        Err(error) => error,
+    let refused = match unless_refused(cooperative.build(entries)) {
+        Ok(built) => return built,
+        Err(errno) => errno,
     };
-    fallbacks.push(Fallback::NoCooperativeCompletions { errno: errno(&error) });
-    builder.build(entries).map_err(|source| DiskError::Setup { source })
+    steps.push(Fallback::NoCooperativeCompletions { errno: refused });
+    builder.build(entries)
+}
+
+/// The errno of a kernel that does not know the flags; anything else would be the same without them.
+fn unless_refused(built: io::Result<IoUring>) -> Result<io::Result<IoUring>, i32> {
+    match built {
+        Err(error) if Errno::from_io_error(&error) == Some(Errno::INVAL) => Err(Errno::INVAL.raw_os_error()),
+        other => Ok(other),
+    }
 }
 
 /// Registers the slots' memory if the limits allow it.

@@ -78,6 +78,11 @@ impl Model {
 
     /// Compares with what a ledger says of a volume; panics with the first difference.
     pub(super) fn check(&self, ledger: &Ledger, volume: VolumeId) {
+        assert_eq!(self.difference(ledger, volume), None);
+    }
+
+    /// The first sector of which a ledger says something else, and what is said of it: here and there.
+    pub(super) fn difference(&self, ledger: &Ledger, volume: VolumeId) -> Option<String> {
         let mut held = vec![None; SECTORS as usize];
         for record in ledger.not_stable(volume) {
             fill(&mut held, record.range, (record.failure.class, record.failure.errno));
@@ -86,10 +91,9 @@ impl Model {
         for record in ledger.lost(volume) {
             fill(&mut lost, record.range, (record.generation, (record.failure.class, record.failure.errno)));
         }
-        for (at, cell) in self.0.iter().enumerate() {
-            assert_eq!(held[at], cell.held, "held, sector {at}");
-            assert_eq!(lost[at], cell.lost.last().copied(), "lost, sector {at}");
-        }
+        let here = self.0.iter().map(|cell| (cell.held, cell.lost.last().copied()));
+        let both = here.zip(held.into_iter().zip(lost)).enumerate();
+        both.filter(|(_, (here, there))| here != there).map(|difference| format!("{difference:?}")).next()
     }
 
     /// The set that a failure id names.
