@@ -1,0 +1,18 @@
+//! The client library: a volume as a thing to read and write.
+//!
+//! [`Client`] is shared by any number of threads and blocks. [`Queue`] has one owner and keeps many requests in flight
+//! without lock, allocation or second copy. Each is a session of its own: a flush of either covers what was
+//! acknowledged to the other.
+
+mod blocking;
+mod connection;
+mod error;
+mod options;
+mod queue;
+mod slots;
+mod submit;
+
+pub use blocking::Client;
+pub use error::{ConnectError, Error, Failure};
+pub use options::Options;
+pub use queue::{Done, Queue};
