@@ -25,7 +25,7 @@ fn connect_to(answer: Option<Vec<u8>>) -> ConnectError {
         }
     });
     let options = Options { connect_timeout: Duration::from_millis(300), ..Options::default() };
-    let error = Queue::connect(&path, "ram", &options).expect_err("no daemon");
+    let error = Queue::connect(&path, "ram", options).expect_err("no daemon");
     daemon.join().expect("no panic");
     error
 }

@@ -10,7 +10,7 @@ use ram_disk::{RamDisk, STRIPE_BYTES, VOLUME_BYTES};
 
 fn connect(daemon: &RamDisk, queue_depth: u32, request_bytes: u32) -> Queue {
     let options = Options { queue_depth, request_bytes, ..Options::default() };
-    Queue::connect(&daemon.path, "ram", &options).expect("a session")
+    Queue::connect(&daemon.path, "ram", options).expect("a session")
 }
 
 fn drain(queue: &mut Queue, done: &mut Vec<Done>) {

@@ -91,7 +91,7 @@ impl Client {
         volume: &str,
         options: Options,
     ) -> Result<Self, ConnectError> {
-        let queue = Queue::connect(&socket_path, volume, &options)?;
+        let queue = Queue::connect(&socket_path, volume, options.clone())?;
         let (connection, depth) = (Arc::clone(queue.connection()), queue.depth());
         let state = State {
             queue,
@@ -118,7 +118,7 @@ impl Client {
     /// As [`Client::connect`].
     pub fn queue(&self, depth: u32) -> Result<Queue, ConnectError> {
         let options = Options { queue_depth: depth, ..self.shared.options.clone() };
-        Queue::connect(&self.shared.socket_path, &self.shared.volume, &options)
+        Queue::connect(&self.shared.socket_path, &self.shared.volume, options)
     }
 
     /// The volume.

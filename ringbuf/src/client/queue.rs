@@ -53,9 +53,9 @@ impl Queue {
     pub fn connect(
         socket_path: impl AsRef<Path>,
         volume: &str,
-        options: &Options,
+        options: Options,
     ) -> Result<Self, ConnectError> {
-        let connection = Connection::open(socket_path.as_ref(), volume, options)?;
+        let connection = Connection::open(socket_path.as_ref(), volume, &options)?;
         let (entries, reactors) = (connection.entries, connection.rings.len());
         Ok(Self {
             submissions: (0..reactors).map(|_| Producer::new(entries)).collect(),

@@ -124,17 +124,12 @@ impl Queue {
         if ask.length > length_max {
             return Err(Error::Length { length: ask.length, length_max });
         }
-        let stripes = self.connection.stripes;
         let payload = self.connection.window_start(tag);
-        let first = ask.length.min(stripes.run_from(ask.offset));
-        let reactor = stripes.reactor_of(ask.offset) as usize;
-        self.send_part(tag, Ask { length: first, ..ask }, reactor, payload)?;
-        if first == ask.length {
-            return Ok(());
+        for part in self.connection.stripes.parts(ask.offset, ask.length, length_max) {
+            let part_ask = Ask { offset: part.offset, length: part.length, ..ask };
+            self.send_part(tag, part_ask, part.reactor as usize, payload + (part.offset - ask.offset))?;
         }
-        let rest = Ask { offset: ask.offset + first, length: ask.length - first, ..ask };
-        let next = if reactor + 1 == self.submissions.len() { 0 } else { reactor + 1 };
-        self.send_part(tag, rest, next, payload + first)
+        Ok(())
     }
 
     fn send_part(&mut self, tag: u32, ask: Ask, reactor: usize, payload: u64) -> Result<(), Error> {

@@ -138,18 +138,14 @@ impl Pending {
         let layout = offer.layout();
         let bytes = layout.total_bytes();
         let unmade = |source| HandshakeError::Memory { bytes, source };
-        let (file, memory) = match create_memory(layout) {
+        let Made { file, memory, rings, theirs } = match make(layout, offer) {
             Ok(made) => made,
             Err(source) => {
-                self.send_refusal(
-                    rustix::io::Errno::NOMEM.raw_os_error(),
-                    &format!("no shared memory of {bytes} bytes: {source}"),
-                )?;
+                let text = format!("no shared memory of {bytes} bytes, or no descriptors: {source}");
+                self.send_refusal(rustix::io::Errno::NOMEM.raw_os_error(), &text)?;
                 return Err(unmade(source));
             }
         };
-        let memory = Arc::new(memory);
-        let (rings, theirs) = rings(&memory, offer).map_err(unmade)?;
         let mut descriptors = vec![file.as_fd()];
         descriptors.extend(theirs.iter().map(AsFd::as_fd));
         send_message(&self.socket, &offer.message(bytes), &descriptors, deadline)?;
@@ -172,12 +168,23 @@ impl Pending {
     }
 }
 
-fn create_memory(layout: Layout) -> io::Result<(OwnedFd, SessionMemory)> {
+/// What a session is made of.
+struct Made {
+    file: OwnedFd,
+    memory: Arc<SessionMemory>,
+    rings: Vec<DaemonRing>,
+    /// The client's ends of the wake-up sockets.
+    theirs: Vec<OwnedFd>,
+}
+
+fn make(layout: Layout, offer: &Offer) -> io::Result<Made> {
     let file = memfd::create(layout.total_bytes())?;
     let mut memory = SessionMemory::map_guarded(file.as_fd(), layout)?;
     memory.populate()?;
     memory.try_lock();
-    Ok((file, memory))
+    let memory = Arc::new(memory);
+    let (rings, theirs) = rings(&memory, offer)?;
+    Ok(Made { file, memory, rings, theirs })
 }
 
 /// The rings, and the client's ends of their wake-up sockets.
