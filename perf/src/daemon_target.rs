@@ -29,7 +29,7 @@ impl DaemonTarget {
     /// If the daemon refuses, or grants less, or the volume is shorter than the span or has larger blocks.
     pub fn connect(socket: &Path, volume: &str, depth: u32, span_bytes: u64) -> anyhow::Result<Self> {
         let options = Options { queue_depth: depth, request_bytes: BLOCK, ..Options::default() };
-        let queue = Queue::connect(socket, volume, &options)
+        let queue = Queue::connect(socket, volume, options)
             .with_context(|| format!("volume {volume:?} at {}", socket.display()))?;
         let info = queue.volume();
         anyhow::ensure!(
