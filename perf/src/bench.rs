@@ -25,8 +25,10 @@ pub fn measure_floor(settings: &Settings, machine: Machine, spans: &[u64]) -> an
                 rounds.push(floor_round(floor, &load(settings, *case, span_bytes))?);
             }
         }
-        let report = |(case, rounds): (&Case, &Vec<Round>)| {
-            CaseReport { case: *case, beside: None, floor: Figures::new(rounds) }
+        let report = |(case, rounds): (&Case, &Vec<Round>)| CaseReport {
+            case: *case,
+            beside: None,
+            floor: Figures::new(rounds),
         };
         Ok(CASES.iter().zip(&rounds).map(report).collect())
     })
@@ -45,7 +47,8 @@ pub fn measure_daemon(
 ) -> anyhow::Result<Report> {
     // Refused before anything is measured, if at all.
     let mut daemon = DaemonTarget::connect(socket, volume, DEPTH_MAX, span_bytes)?;
-    warm_up(&mut daemon, &load(settings, CASES[1], span_bytes)).context("writing the span for the first time")?;
+    warm_up(&mut daemon, &load(settings, CASES[1], span_bytes))
+        .context("writing the span for the first time")?;
     measure("bench", settings, machine, &[span_bytes], |floor, span_bytes| {
         let mut rounds: [(Vec<Round>, Vec<Round>); CASES.len()] = Default::default();
         for repeat in 0..settings.repeats {

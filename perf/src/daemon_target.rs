@@ -10,7 +10,8 @@ use crate::load::{LoadError, Operation, Target};
 use crate::offsets::BLOCK_BYTES;
 use crate::window::Window;
 
-const BLOCK: u32 = BLOCK_BYTES as u32;
+const BLOCK: u32 = 4096;
+const _: () = assert!(BLOCK as u64 == BLOCK_BYTES);
 /// Fruitless polls after which the core is offered to others: some 100 us.
 const SPINS: u32 = 1 << 12;
 

@@ -4,7 +4,7 @@
 //!   goes to and fro and a copy of 4 KiB.
 //! - [`load`]: one closed-loop generator, used for the floor and for a daemon alike, so that a ratio compares rings and
 //!   not generators.
-//! - [`bench`]: a running daemon beside the floor, in alternating rounds.
+//! - [`bench`](mod@bench): a running daemon beside the floor, in alternating rounds.
 //! - [`machine`], [`statistics`], [`report`]: where a figure was taken, how it spreads, how it is printed.
 //!
 //! `README.md` beside this crate says how a number is believed.

@@ -51,7 +51,9 @@ pub enum LoadError {
     #[error("the session with the daemon failed")]
     Session(#[from] client::Error),
     /// The daemon refused a request.
-    #[error("the daemon refused a request with errno {errno}; figures need a healthy volume: see holdfastctl status")]
+    #[error(
+        "the daemon refused a request with errno {errno}; figures need a healthy volume: see holdfastctl status"
+    )]
     Refused {
         /// As the daemon answered.
         errno: i32,

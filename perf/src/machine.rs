@@ -99,10 +99,13 @@ impl During {
         let mut findings = Vec::new();
         let Self { steal_percent, client_preemptions_per_s } = *self;
         if steal_percent > 0.5 {
-            findings.push(format!("{steal_percent:.1}% of the processors' time was stolen by the hypervisor"));
+            findings
+                .push(format!("{steal_percent:.1}% of the processors' time was stolen by the hypervisor"));
         }
         if client_preemptions_per_s > 10.0 {
-            findings.push(format!("the client was taken off its core {client_preemptions_per_s:.0} times a second"));
+            findings.push(format!(
+                "the client was taken off its core {client_preemptions_per_s:.0} times a second"
+            ));
         }
         findings
     }

@@ -2,6 +2,9 @@
 
 /// Bytes of every request and of every block of a span.
 pub const BLOCK_BYTES: u64 = 4096;
+/// The same, as an index.
+pub(crate) const BLOCK: usize = 4096;
+const _: () = assert!(BLOCK as u64 == BLOCK_BYTES);
 
 /// Multiplier and increment of Knuth's MMIX generator: full period over `u64`.
 const MULTIPLIER: u64 = 6_364_136_223_846_793_005;

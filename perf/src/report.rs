@@ -21,7 +21,10 @@ pub fn text(report: &Report) -> String {
         line(&mut text, &heading(span));
         line(&mut text, &table(span).to_string());
     }
-    line(&mut text, "\nMedian of the repeats, and in brackets (max - min) / median. Times include touching the payload.");
+    line(
+        &mut text,
+        "\nMedian of the repeats, and in brackets (max - min) / median. Times include touching the payload.",
+    );
     text
 }
 

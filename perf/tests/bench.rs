@@ -112,7 +112,8 @@ fn the_report_has_a_ratio_for_each_case() {
     let cases = report["spans"][0]["cases"].as_array().expect("cases");
     assert_eq!(cases.len(), 4);
     for case in cases {
-        let figure = |name: &str, repeat: usize| case.pointer(name).unwrap()["repeats"][repeat].as_f64().unwrap();
+        let figure =
+            |name: &str, repeat: usize| case.pointer(name).unwrap()["repeats"][repeat].as_f64().unwrap();
         for repeat in 0..2 {
             let rate = figure("/daemon/rate_per_s", repeat) / figure("/floor/rate_per_s", repeat);
             assert!((figure("/rate_ratio", repeat) - rate).abs() < 1e-9, "{case}");

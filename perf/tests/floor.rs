@@ -1,6 +1,8 @@
 //! The program itself: two real processes, and a report that can be read. No figure is judged.
 
-use std::process::{Command, Output};
+use std::fs::read_to_string;
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -66,4 +68,35 @@ fn a_span_without_a_block_and_a_core_that_is_not_there_are_refused() {
     let output = run(&["floor", "--server-core", "1000"]);
     assert!(!output.status.success());
     assert!(String::from_utf8_lossy(&output.stderr).contains("second process ended"));
+}
+
+#[test]
+fn the_second_process_ends_when_the_first_is_killed() {
+    let mut first = Command::new(env!("CARGO_BIN_EXE_holdfast-perf"))
+        .args(["floor", "--seconds", "600", "--span", "1MiB"])
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("the program starts");
+    let children = format!("/proc/{0}/task/{0}/children", first.id());
+    let second = eventually("a second process", || {
+        read_to_string(&children).unwrap().split_whitespace().next().map(str::to_owned)
+    });
+    first.kill().expect("it runs");
+    first.wait().expect("it was killed");
+    // Whoever inherits it may leave it a zombie.
+    eventually("its end", || match read_to_string(format!("/proc/{second}/stat")) {
+        Ok(stat) => stat.contains(") Z ").then_some(()),
+        Err(_) => Some(()),
+    });
+}
+
+/// Asks for 20 s at most.
+fn eventually<R>(what: &str, mut ask: impl FnMut() -> Option<R>) -> R {
+    for _ in 0..2000 {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    panic!("did not happen: {what}");
 }

@@ -43,10 +43,7 @@ pub fn copy_ns(span: &mut Span, source: &Shared, duration: Duration, seed: u64) 
     copied.expect("a copy cannot fail")
 }
 
-fn mean_ns(
-    duration: Duration,
-    mut step: impl FnMut() -> Result<(), LoadError>,
-) -> Result<f64, LoadError> {
+fn mean_ns(duration: Duration, mut step: impl FnMut() -> Result<(), LoadError>) -> Result<f64, LoadError> {
     let began = Instant::now();
     let mut steps = 0u32;
     loop {

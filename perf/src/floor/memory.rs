@@ -11,10 +11,9 @@ use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
 use serde::Serialize;
 
 use super::ring::{DEPTH_MAX, RingMemory};
-use crate::offsets::BLOCK_BYTES;
+use crate::offsets::BLOCK;
 use crate::window::Window;
 
-const BLOCK: usize = BLOCK_BYTES as usize;
 /// Where the windows begin: behind the ring, on a page.
 const WINDOWS: usize = size_of::<RingMemory>().next_multiple_of(BLOCK);
 /// Ring and windows, up to the next huge page of 2 MiB.
@@ -120,7 +119,8 @@ impl Span {
         if bytes == 0 {
             return Err(io::Error::other("a span of less than one block of 4 KiB"));
         }
-        let huge = MmapOptions::new().len(bytes.next_multiple_of(2 << 20)).huge(Some(21)).populate().map_anon();
+        let huge =
+            MmapOptions::new().len(bytes.next_multiple_of(2 << 20)).huge(Some(21)).populate().map_anon();
         if let Ok(map) = huge {
             return Ok(Self { map: map.into(), pages: Pages::Huge });
         }

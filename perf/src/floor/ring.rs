@@ -23,8 +23,7 @@ const PUBLISH_MAX: u32 = 4;
 #[repr(C, align(64))]
 struct Descriptor([AtomicU64; 8]);
 
-/// All that the two processes share but the payload. All zeroes is a new ring. What one end writes is 128 bytes away
-/// from what the other writes.
+/// All that the two processes share but the payload; zeroes are a new ring. 128 bytes separate what the two write.
 #[derive(Debug)]
 #[repr(C)]
 pub struct RingMemory {
@@ -51,10 +50,7 @@ pub struct Client<'memory> {
 }
 
 impl<'memory> Client<'memory> {
-    /// The only client of a ring in which nothing is in flight.
-    ///
-    /// # Panics
-    /// If something is.
+    /// The only client of a ring in which nothing is in flight; panics if something is.
     #[must_use]
     pub fn new(shared: &'memory Shared) -> Self {
         let memory = shared.ring();
@@ -63,10 +59,7 @@ impl<'memory> Client<'memory> {
         Self { memory, submitted, completed, completed_seen: completed }
     }
 
-    /// Fills a descriptor.
-    ///
-    /// # Panics
-    /// If `DEPTH_MAX` requests are in flight.
+    /// Fills a descriptor; panics if `DEPTH_MAX` requests are in flight.
     #[inline]
     pub fn submit(&mut self, tag: u32, operation: Operation, offset: u64) {
         assert!(self.submitted.wrapping_sub(self.completed) < DEPTH_MAX, "the ring is full");
@@ -141,7 +134,11 @@ impl<'memory> Server<'memory> {
         let (word, offset) = (entry[0].load(Relaxed), entry[1].load(Relaxed));
         let tag = u32::try_from(word & !READ).expect("a tag of the client's");
         let window = self.shared.window(tag);
-        if word & READ == 0 { span.store(offset, window) } else { span.load(offset, window) }
+        if word & READ == 0 {
+            span.store(offset, window)
+        } else {
+            span.load(offset, window)
+        }
         tag
     }
 }
