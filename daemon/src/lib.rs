@@ -2,3 +2,10 @@
 #![deny(unsafe_code)]
 
 pub mod config;
+pub mod ledger;
+pub mod arena;
+pub mod device;
+pub mod kernel;
+pub mod admin;
+pub mod reactor;
+pub mod start;

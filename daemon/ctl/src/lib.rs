@@ -1,1 +1,62 @@
-//! Placeholder.
+//! holdfastctl: what an operator types, and the types it speaks with the daemon.
+//!
+//! [`run`] is the whole program, so that `holdfastd ctl ...` is the same as `holdfastctl ...`. It asks the daemon over
+//! its admin socket ([`api`]), and [`text`] says the answers in words: pure functions, tested as they read.
+#![forbid(unsafe_code)]
+
+pub mod api;
+mod cli;
+mod client;
+mod error;
+mod exit;
+pub mod size;
+pub mod text;
+mod verb;
+
+pub use exit::Exit;
+
+use clap::parser::ValueSource;
+use clap::{CommandFactory, FromArgMatches};
+use std::ffi::OsString;
+use std::io::{IsTerminal, Write};
+use std::process::ExitCode;
+
+/// Where a run writes.
+pub struct Streams<'a> {
+    /// What was asked for.
+    pub out: &'a mut dyn Write,
+    /// What went wrong.
+    pub err: &'a mut dyn Write,
+    /// Whether a progress bar may be drawn on the terminal (standard error).
+    pub progress: bool,
+}
+
+/// Runs one command line on this process's streams. `program` is what was typed to get here (`holdfastctl`,
+/// `holdfastd ctl`), `args` what follows it.
+pub fn run(program: &str, args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let progress = std::io::stderr().is_terminal();
+    let (mut out, mut err) = (std::io::stdout(), std::io::stderr());
+    run_on(program, args, &mut Streams { out: &mut out, err: &mut err, progress }).into()
+}
+
+/// Like [`run`], on the given streams.
+///
+/// An error of `out` or `err` (a closed pipe) is not reported: nobody is there to read it.
+pub fn run_on(program: &str, args: impl IntoIterator<Item = OsString>, streams: &mut Streams<'_>) -> Exit {
+    let command = cli::Cli::command().bin_name(program).no_binary_name(true);
+    let parsed = command.try_get_matches_from(args).and_then(|matches| {
+        let typed = matches.value_source("socket") == Some(ValueSource::CommandLine);
+        cli::Cli::from_arg_matches(&matches).map(|cli| (cli, typed))
+    });
+    match parsed {
+        Ok((cli, socket_typed)) => verb::Run::new(program, &cli, socket_typed, streams).run(cli.verb),
+        Err(help) if !help.use_stderr() => {
+            _ = write!(streams.out, "{}", help.render());
+            Exit::Ok
+        }
+        Err(usage) => {
+            _ = write!(streams.err, "{}", usage.render());
+            Exit::Usage
+        }
+    }
+}

@@ -169,13 +169,7 @@ impl Engine<'_> {
     /// Everything written since the last good flush is dirty again.
     pub(crate) fn doubt(&mut self, domain: DomainId) {
         for volume in self.volumes.iter_mut().filter(|volume| volume.setup.domain == domain) {
-            volume.redirty = true;
-            volume.doubts += 1;
-            volume.covered_before = volume.stable_before;
-            for range in volume.zeroed.iter_mut().filter(|range| !range.redo) {
-                (range.redo, range.covered) = (true, false);
-                volume.fences += 1;
-            }
+            volume.doubt();
         }
     }
 

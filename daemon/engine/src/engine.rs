@@ -197,12 +197,17 @@ impl<'a> Engine<'a> {
                 .volumes
                 .iter()
                 .all(|volume| volume.gate.is_none() && volume.tasks.is_empty() && volume.fences == 0);
-        let background = self.volumes.iter().any(|volume| volume.redirty || !volume.tasks.is_empty());
+        let background = self.volumes.iter().any(|volume| volume.redirty);
         match (quiet, background) {
             (_, true) => self.now,
             (true, false) => Instant::NEVER,
             (false, false) => self.now.after_ms(1),
         }
+    }
+
+    /// Whether no request can be taken in now: one more would be answered with `EAGAIN`.
+    pub fn is_full(&self) -> bool {
+        self.requests.is_full()
     }
 
     /// What is going on in a volume; zeroes if there is none of that name.

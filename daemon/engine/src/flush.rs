@@ -4,7 +4,7 @@ use crate::engine::Engine;
 use crate::epochs::Stage;
 use crate::ops::Purpose;
 use crate::requests::RequestId;
-use crate::volume::{FlushStage, FlushWait};
+use crate::volume::{FlushStage, FlushWait, ZEROED_MAX};
 use crate::{Actions, FlushOnFailure, Instant, LedgerEntry, Token};
 use holdfast_policy::{Search, Want, errno};
 
@@ -49,7 +49,7 @@ impl Engine<'_> {
                     self.complete(front.request, 0, 0, out);
                 }
                 Outcome::Failing { errno } => return self.refuse_flushes(now, index, errno, out),
-                Outcome::Undecided | Outcome::Success => return self.record_flushes(now, index, out),
+                Outcome::Undecided | Outcome::Success => return self.record_flushes(index, out),
             }
         }
     }
@@ -137,9 +137,9 @@ impl Engine<'_> {
                     FlushStage::Parked { until: now.after_ms(timeout_ms) }
                 }
                 (FlushStage::Waiting, _) if at == 0 || self.is_stalling(index) => {
-                    FlushStage::Recording { cursor: 0 }
+                    FlushStage::RecordingBusy { cursor: 0 }
                 }
-                (FlushStage::Parked { until }, _) if now >= until => FlushStage::Recording { cursor: 0 },
+                (FlushStage::Parked { until }, _) if now >= until => FlushStage::RecordingBusy { cursor: 0 },
                 (stage, _) => stage,
             };
             let wait = &mut self.volumes[index].flushes[at];
@@ -147,7 +147,7 @@ impl Engine<'_> {
                 (wait.stage, wait.errno) = (stage, errno);
             }
         }
-        self.record_flushes(now, index, out);
+        self.record_flushes(index, out);
     }
 
     fn is_stalling(&self, index: usize) -> bool {
@@ -164,14 +164,15 @@ impl Engine<'_> {
     }
 
     /// Goes on with the flushes that are being recorded.
-    fn record_flushes(&mut self, now: Instant, index: usize, out: &mut Actions) {
+    fn record_flushes(&mut self, index: usize, out: &mut Actions) {
         for at in 0..self.volumes[index].flushes.len() {
             let wait = self.volumes[index].flushes[at];
             let stage = match wait.stage {
-                FlushStage::Recording { cursor } => self.record_dirty(index, wait.epoch, cursor, out),
+                FlushStage::RecordingBusy { cursor } => self.record_busy(index, cursor, out),
                 FlushStage::RecordingWritten { position } => {
-                    self.record_written(now, index, wait.epoch, position, out)
+                    self.record_written(index, wait.epoch, position, out)
                 }
+                FlushStage::Recording { cursor } => self.record_dirty(index, wait.epoch, cursor, out),
                 _ => continue,
             };
             self.volumes[index].flushes[at].stage = stage;
@@ -190,31 +191,37 @@ impl Engine<'_> {
                     cursor = self.record_run(index, run.first, epoch, out);
                 }
                 Search::Paused { from } => return FlushStage::Recording { cursor: from },
-                Search::End => return FlushStage::RecordingWritten { position: 0 },
+                Search::End => return self.ask_for_id(index, out),
             }
         }
         FlushStage::Recording { cursor }
     }
 
-    /// Records what is in flight too long or waits for a device flush that does not end; then asks for the id.
-    fn record_written(
-        &mut self,
-        now: Instant,
-        index: usize,
-        epoch: u32,
-        position: u64,
-        out: &mut Actions,
-    ) -> FlushStage {
-        if position == 0 {
-            self.record_overdue(index, out);
+    /// Records what is in flight, and the zeroes that await a device flush.
+    fn record_busy(&mut self, index: usize, mut cursor: u64, out: &mut Actions) -> FlushStage {
+        for _ in 0..self.limits.steps_a_turn {
+            if !self.ledger.has_room(ZEROED_MAX as u64 + 2) || !out.has_room(&self.limits) {
+                return FlushStage::RecordingBusy { cursor };
+            }
+            let Some(line) = self.volumes[index].index.busy.reader().next(cursor) else {
+                (0..self.volumes[index].zeroed.len()).for_each(|at| self.record_zeroed(index, at, out));
+                return FlushStage::RecordingWritten { position: 0 };
+            };
+            self.record_line(index, line, out);
+            cursor = line + 1;
         }
-        let volume = &self.volumes[index];
-        let domain = &self.domains[usize::from(volume.setup.domain.0)];
-        let hung = domain.outstanding && now.since_ms(domain.asked) >= volume.setup.io_timeout_ms;
-        let mut position = position.max(volume.written.head());
-        while hung && position < self.volumes[index].written.tail() {
+        FlushStage::RecordingBusy { cursor }
+    }
+
+    /// Records what is written and waits for a device flush.
+    fn record_written(&mut self, index: usize, epoch: u32, position: u64, out: &mut Actions) -> FlushStage {
+        let mut position = position.max(self.volumes[index].written.head());
+        for _ in 0..self.limits.steps_a_turn {
+            if position >= self.volumes[index].written.tail() {
+                return FlushStage::Recording { cursor: 0 };
+            }
             if !self.ledger.has_room(2) || !out.has_room(&self.limits) {
-                return FlushStage::RecordingWritten { position };
+                break;
             }
             let entry = self.volumes[index].written.get(position);
             if entry.epoch <= epoch {
@@ -222,6 +229,10 @@ impl Engine<'_> {
             }
             position += 1;
         }
+        FlushStage::RecordingWritten { position }
+    }
+
+    fn ask_for_id(&mut self, index: usize, out: &mut Actions) -> FlushStage {
         let token = Token(self.next_token << 8 | u64::from(self.limits.reactor & 255));
         self.next_token += 1;
         let volume = self.volumes[index].setup.id;
@@ -229,15 +240,10 @@ impl Engine<'_> {
         FlushStage::Asked { token }
     }
 
-    fn record_overdue(&mut self, index: usize, out: &mut Actions) {
-        let id = self.volumes[index].id();
-        for op in 0..self.limits.ops_max {
-            let op = u32::try_from(op).expect("few operations");
-            let Some((first, count)) = self.ops.overdue_write(op, id) else { continue };
-            for line in first..first + count {
-                self.record_line(index, line, out);
-            }
-        }
+    /// Whether a failed flush of the volume is being recorded: what leaves the dirty index now would be missed.
+    pub(crate) fn is_recording(&self, index: usize) -> bool {
+        let stages = self.volumes[index].flushes.iter().map(|wait| wait.stage);
+        stages.into_iter().any(|stage| is_recording(stage) && !matches!(stage, FlushStage::Asked { .. }))
     }
 
     /// The ledger has given a failed flush its id.
@@ -258,6 +264,9 @@ impl Engine<'_> {
 fn is_recording(stage: FlushStage) -> bool {
     matches!(
         stage,
-        FlushStage::Recording { .. } | FlushStage::RecordingWritten { .. } | FlushStage::Asked { .. }
+        FlushStage::RecordingBusy { .. }
+            | FlushStage::RecordingWritten { .. }
+            | FlushStage::Recording { .. }
+            | FlushStage::Asked { .. }
     )
 }

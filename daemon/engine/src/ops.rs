@@ -132,13 +132,6 @@ impl Ops {
         op
     }
 
-    /// The lines of a write of the volume that takes longer than its timeout, as first and count.
-    pub(crate) fn overdue_write(&self, index: u32, volume: u16) -> Option<(u64, u64)> {
-        let op = self.entries[index as usize].as_ref()?;
-        let late = op.overdue && op.volume == volume && op.purpose == Purpose::WriteBack;
-        late.then_some((op.first + op.position as u64, (op.count - op.position) as u64))
-    }
-
     pub(crate) fn iter(&self) -> impl Iterator<Item = (OpId, &Op)> {
         self.entries.iter().zip(0..).filter_map(|(op, index)| op.as_ref().map(|op| (OpId(index), op)))
     }

@@ -41,6 +41,28 @@ impl Engine<'_> {
         }
     }
 
+    /// Puts zeroes that no device flush has covered on record.
+    pub(crate) fn record_zeroed(&mut self, index: usize, at: usize, out: &mut Actions) {
+        let volume = &mut self.volumes[index];
+        let zeroed = volume.zeroed[at];
+        let count = zeroed.end - zeroed.first;
+        if zeroed.stable || volume.index.reported.set_range(zeroed.first, count) == 0 {
+            return;
+        }
+        let gate = volume.gate;
+        let extent = Extent {
+            range: volume.lines(zeroed.first, count),
+            state: ListState::Unstable,
+            class: gate.map_or(0, |gate| gate.class as u8),
+            errno: gate.map_or(0, |gate| gate.errno),
+            attempts: 0,
+            first: Instant(0),
+            last: Instant(0),
+        };
+        let volume = volume.setup.id;
+        self.ledger.push(LedgerEntry::NotStable { volume, extent }, out);
+    }
+
     /// Puts the line and those behind it that share its facts on record in one entry, as far as they belong to `epoch`.
     /// Returns the line to go on from.
     pub(crate) fn record_run(&mut self, index: usize, line: u64, epoch: u32, out: &mut Actions) -> u64 {

@@ -176,6 +176,11 @@ impl Engine<'_> {
         {
             from = line + 1;
             let volume = &mut self.volumes[index];
+            // A younger range of zeroes may still wait for its flush.
+            let zeroed = |range: &crate::volume::Zeroed| !range.stable && range.first <= line && line < range.end;
+            if volume.zeroed.iter().any(zeroed) {
+                continue;
+            }
             let newest = self.cache.newest(volume.id(), line);
             if newest.is_none_or(|slot| !self.cache.header(slot).state().holds_unstable_data()) {
                 volume.index.reported.clear(line);

@@ -136,7 +136,7 @@ impl Engine<'_> {
         let wanted = !volume.stalled.is_empty()
             || !self.parked.is_empty()
             || self.waits.any_of(volume.id())
-            || volume.tasks.iter().any(|task| matches!(task, Task::Drain { .. }));
+            || volume.tasks.iter().any(|task| matches!(task, Task::Drain { .. } | Task::Confirm { .. }));
         let zeroes_age = fresh_zeroes > 0
             && volume.written_since.is_none_or(|since| now >= since.after_ms(self.limits.flush_after_ms));
         flush || old || large || (idle && wanted) || zeroes_age

@@ -1,7 +1,7 @@
 //! One volume, as one reactor has it.
 
 use crate::cache::Counts;
-use crate::epochs::Epochs;
+use crate::epochs::{Epochs, Stage};
 use crate::failures::FailedList;
 use crate::losses::Losses;
 use crate::requests::RequestId;
@@ -65,10 +65,13 @@ pub(crate) enum FlushStage {
     Waiting,
     /// Parked until this time: the operator is given a chance.
     Parked { until: Instant },
-    /// Entries for the ledger are being pushed, from this line of the dirty index on.
-    Recording { cursor: u64 },
-    /// The same, of what is written and waits for a device flush that does not end.
+    /// Entries for the ledger are being pushed: of lines in flight, from this line on. What begins to be written from
+    /// now on is recorded then.
+    RecordingBusy { cursor: u64 },
+    /// The same, of what is written and waits for a device flush.
     RecordingWritten { position: u64 },
+    /// The same, of what is dirty, from this line of the index on.
+    Recording { cursor: u64 },
     /// The ledger was asked for the id.
     Asked { token: Token },
 }
@@ -122,7 +125,10 @@ pub(crate) struct CondemnedSlot {
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Task {
     Retry { token: Token, first: u64, end: u64, classes: ClassSet },
-    Drop { token: Token, cursor: u64, end: u64, bytes: u64, seq: LedgerSeq },
+    /// Of the failed lines, or with `all` of all that are dirty.
+    Drop { token: Token, cursor: u64, end: u64, bytes: u64, seq: LedgerSeq, all: bool },
+    /// A retry is over, but for the device flush that covers the writes before `position`.
+    Confirm { token: Token, tried: u64, position: u64, doubts: u64 },
     AckLoss { token: Token, cursor: u64, end: u64, bytes: u64, seq: LedgerSeq },
     Drain { token: Token },
 }
@@ -317,6 +323,18 @@ impl<'a> Volume<'a> {
             && !ErrorClass::ALL.iter().any(|class| others(&class))
             && self.gate.is_none_or(|gate| gate.class == ErrorClass::Space)
             && self.failure_class().is_some()
+    }
+
+    /// Everything written since the last good flush is dirty again.
+    pub(crate) fn doubt(&mut self) {
+        self.redirty = true;
+        self.doubts += 1;
+        self.covered_before = self.stable_before;
+        for range in self.zeroed.iter_mut().filter(|range| !range.redo && !range.stable) {
+            (range.redo, range.covered) = (true, false);
+            self.epochs.moved(range.epoch, Stage::Written, Stage::Waiting);
+            self.fences += 1;
+        }
     }
 
     /// Whether a fence lies over any of the lines.

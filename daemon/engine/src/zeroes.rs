@@ -133,7 +133,7 @@ impl Engine<'_> {
         out.ios.push(Io { op, volume, kind, offset, length, first_segment: 0, segments: 0 });
     }
 
-    pub(crate) fn zero_completed(&mut self, now: Instant, id: OpId, result: i32, _out: &mut Actions) {
+    pub(crate) fn zero_completed(&mut self, now: Instant, id: OpId, result: i32, out: &mut Actions) {
         let op = self.ops.remove(id);
         let index = usize::from(op.volume);
         let volume = &mut self.volumes[index];
@@ -143,11 +143,11 @@ impl Engine<'_> {
         let errno = crate::domain::errno_of(result);
         match op.waiters[0] {
             None => self.redo_completed(now, index, &op, errno),
-            Some(waiter) => self.chunk_completed(index, &op, waiter, errno),
+            Some(waiter) => self.chunk_completed(index, &op, waiter, errno, out),
         }
     }
 
-    fn chunk_completed(&mut self, index: usize, op: &Op, waiter: Waiter, errno: u16) {
+    fn chunk_completed(&mut self, index: usize, op: &Op, waiter: Waiter, errno: u16, out: &mut Actions) {
         let pending = self.requests.get_mut(waiter.request);
         pending.remaining -= 1;
         let zeroes = matches!(pending.request.operation, Operation::WriteZeroes { .. });
@@ -159,9 +159,33 @@ impl Engine<'_> {
         }
         if errno != 0 {
             pending.errno = errno;
+            if errno != errno::EOPNOTSUPP {
+                self.zeroes_refused(index, op);
+            }
             return;
         }
         self.lines_zeroed(index, op);
+        if self.is_recording(index) {
+            self.record_zeroed(index, self.volumes[index].zeroed.len() - 1, out);
+        }
+    }
+
+    /// Refused zeroes leave any mix of old and new on the device: what the cache holds as written there is in doubt, and
+    /// what it holds as the device's is read again.
+    fn zeroes_refused(&mut self, index: usize, op: &Op) {
+        let mut unstable = false;
+        for line in op.first..op.first + op.count as u64 {
+            let volume = &mut self.volumes[index];
+            let Some(slot) = self.cache.newest(volume.id(), line) else { continue };
+            match self.cache.header(slot).state() {
+                State::Clean => self.cache.evict(&mut volume.counts, slot),
+                State::Unstable => unstable = true,
+                _ => {}
+            }
+        }
+        if unstable {
+            self.volumes[index].doubt();
+        }
     }
 
     /// The device zeroed some lines: what the cache has of them is superseded.
@@ -234,7 +258,7 @@ impl Engine<'_> {
     fn zero_through_cache(&mut self, id: RequestId, index: usize, out: &mut Actions) {
         for _ in 0..self.limits.request_lines_max {
             let pending = *self.requests.get(id);
-            if pending.cursor >= pending.end || pending.remaining > 0 || !self.has_room_for_zero(index) {
+            if pending.cursor >= pending.end || pending.remaining > 0 || !self.has_room_for_zero(index, 1) {
                 return;
             }
             let mask = self.volumes[index].geometry().existing_mask(pending.cursor);
@@ -243,12 +267,12 @@ impl Engine<'_> {
         }
     }
 
-    fn has_room_for_zero(&self, index: usize) -> bool {
+    fn has_room_for_zero(&self, index: usize, lines: u64) -> bool {
         let volume = &self.volumes[index];
         let room = self.cache.slots() - u64::from(self.limits.reserve_slots);
-        self.cache.free() > 0
-            && volume.counts.not_clean() < volume.setup.budget_slots
-            && self.cache.not_clean() < room
+        self.cache.free() >= lines
+            && volume.counts.not_clean() + lines <= volume.setup.budget_slots
+            && self.cache.not_clean() + lines <= room
             && volume.fences == 0
     }
 
@@ -268,7 +292,7 @@ impl Engine<'_> {
         }
         let volume = &self.volumes[index];
         let blocked = ends.iter().flatten().any(|&(line, _)| self.is_fenced(volume, line, line + 1));
-        if blocked || self.cache.free() < wanted || !self.has_room_for_zero(index) || !self.waits.has_room(2)
+        if blocked || !self.has_room_for_zero(index, wanted) || !self.waits.has_room(2)
         {
             return false;
         }

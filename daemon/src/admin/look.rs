@@ -1,0 +1,181 @@
+//! Verbs that change nothing.
+
+use super::Peer;
+use super::ask::{self, Asked, Named};
+use super::refusal::Refusal;
+use super::{Shared, VolumeView, health, listing, view};
+use axum::extract::State;
+use axum::routing::get;
+use axum::{Extension, Json, Router};
+use holdfast_ctl::api::{
+    Events, Explanation, ExtentState, Extents, FailureId, Fault, Faults, Range, Reason, Started, Stats,
+    Status, Time, Versioned, Volume, VolumeCount, VolumeState, Volumes,
+};
+use holdfast_engine::ByteRange;
+use serde::Deserialize;
+use std::sync::Arc;
+
+/// The most extents in one answer: about 1.5 MB of JSON.
+pub(super) const EXTENTS_MAX: usize = 4096;
+/// The most events in one answer.
+pub(super) const EVENTS_MAX: usize = 1000;
+
+type Answer<T> = Result<Json<Versioned<T>>, Refusal>;
+type SharedState = State<Arc<Shared>>;
+
+/// The routes of this file.
+pub(super) fn routes() -> Router<Arc<Shared>> {
+    Router::new()
+        .route("/v1/status", get(status))
+        .route("/v1/volumes", get(volumes))
+        .route("/v1/volumes/{volume}/extents", get(extents))
+        .route("/v1/volumes/{volume}/fault", get(faults))
+        .route("/v1/explain/{id}", get(explain))
+        .route("/v1/stats", get(stats))
+        .route("/v1/events", get(events))
+        .route("/v1/operations/{id}", get(operation))
+}
+
+pub(super) fn answer<T>(body: T) -> Answer<T> {
+    Ok(Json(Versioned::of(body)))
+}
+
+async fn status(State(shared): SharedState) -> Answer<Status> {
+    let (daemon, views) = (shared.backend.daemon(), shared.backend.volumes());
+    let reasons = health::reasons(&daemon, &views);
+    let volumes = judged(&views, &reasons, daemon.line_bytes);
+    let health = health::worst(&reasons, None);
+    answer(Status { health, reasons, daemon: view::daemon(&daemon), volumes })
+}
+
+async fn volumes(State(shared): SharedState) -> Answer<Volumes> {
+    let (daemon, views) = (shared.backend.daemon(), shared.backend.volumes());
+    let reasons = health::reasons(&daemon, &views);
+    answer(Volumes { volumes: judged(&views, &reasons, daemon.line_bytes) })
+}
+
+fn judged(views: &[VolumeView], reasons: &[Reason], line_bytes: u32) -> Vec<Volume> {
+    let judge = |one: &VolumeView| view::volume(one, line_bytes, health::worst(reasons, Some(&one.name)));
+    views.iter().map(judge).collect()
+}
+
+/// Which extents are asked for.
+#[derive(Deserialize)]
+struct ExtentsQuery {
+    state: String,
+    #[serde(default)]
+    from: u64,
+    limit: Option<usize>,
+}
+
+async fn extents(
+    State(shared): SharedState,
+    Extension(peer): Extension<Peer>,
+    Named(name): Named,
+    Asked(query): Asked<ExtentsQuery>,
+) -> Answer<Extents> {
+    let volume = ask::volume(&shared, &name)?;
+    let limit = ask::limit(query.limit, EXTENTS_MAX)?;
+    let Some(state) = ExtentState::from_name(&query.state) else {
+        let known = ExtentState::ALL.map(ExtentState::name).join(", ");
+        let message = format!("There is no state '{}'.", query.state);
+        return Err(Refusal::bad_request(message, format!("There are: {known}.")));
+    };
+    let backend = &*shared.backend;
+    let unserved = matches!(volume.state, VolumeState::Waiting | VolumeState::Refused);
+    let page = if unserved && state == ExtentState::Lost {
+        let losses = backend.recorded_losses(volume.id, query.from, limit);
+        listing::Page { extents: losses.extents, next: losses.next }
+    } else {
+        listing::list(backend, volume.id, view::list_state(state), query.from, limit, peer).await?
+    };
+    let extents = view::extents(backend, &page.extents);
+    answer(Extents { volume: volume.name, state, extents, next: page.next })
+}
+
+async fn faults(State(shared): SharedState, Named(name): Named) -> Answer<Faults> {
+    answer(faults_of(&shared, &ask::volume(&shared, &name)?)?)
+}
+
+/// The faults of a volume, as the interface shows them.
+pub(super) fn faults_of(shared: &Shared, volume: &VolumeView) -> Result<Faults, Refusal> {
+    let whole = |range: ByteRange| range == ByteRange::ALL;
+    let shown = |fault: super::FaultView| Fault {
+        operation: fault.operation,
+        errno: view::errno(fault.errno).name,
+        range: (!whole(fault.range))
+            .then_some(Range { offset: fault.range.offset, length: fault.range.length }),
+        sequence: fault.sequence,
+    };
+    let faults = shared.backend.faults(volume.id)?.into_iter().map(shown).collect();
+    Ok(Faults { volume: volume.name.clone(), faults })
+}
+
+/// Which page of extents is asked for.
+#[derive(Deserialize)]
+struct PageQuery {
+    #[serde(default)]
+    from: u64,
+    limit: Option<usize>,
+}
+
+async fn explain(
+    State(shared): SharedState,
+    Named(text): Named,
+    Asked(query): Asked<PageQuery>,
+) -> Answer<Explanation> {
+    let limit = ask::limit(query.limit, EXTENTS_MAX)?;
+    let id: FailureId = text.parse().map_err(|error| {
+        Refusal::bad_request(format!("{error}."), "Copy the id from the error that the client got.")
+    })?;
+    let backend = &*shared.backend;
+    let Some(page) = backend.explain(id.0, query.from, limit) else {
+        let remedy = "Ids of failures that were healed long ago are forgotten; see 'holdfastctl events'.";
+        return Err(Refusal::not_found(format!("No failure with the id {id} is on record."), remedy));
+    };
+    answer(Explanation {
+        id,
+        volume: page.volume,
+        errno: view::errno(page.errno),
+        reported: Time::from_unix_ms(page.reported_unix_ms),
+        unresolved: page.unresolved,
+        extents: view::extents(backend, &page.extents),
+        next: page.next,
+    })
+}
+
+async fn stats(State(shared): SharedState) -> Answer<Stats> {
+    let (daemon, views) = (shared.backend.daemon(), shared.backend.volumes());
+    let count = |one: &VolumeView| VolumeCount {
+        volume: one.name.clone(),
+        counters: view::counters(&one.stats, daemon.line_bytes),
+    };
+    let volumes = views.iter().map(count).collect();
+    let reactors = (0..).zip(&daemon.reactors).map(|(number, one)| view::reactor(number, one)).collect();
+    answer(Stats { at: view::now(), volumes, reactors })
+}
+
+/// Which events are asked for.
+#[derive(Deserialize)]
+struct EventsQuery {
+    #[serde(default)]
+    since: u64,
+    limit: Option<usize>,
+}
+
+async fn events(State(shared): SharedState, Asked(query): Asked<EventsQuery>) -> Answer<Events> {
+    let limit = ask::limit(query.limit, EVENTS_MAX)?;
+    let page = shared.backend.events(query.since, limit);
+    let next = page.events.last().map_or(query.since, |event| event.number);
+    answer(Events { events: page.events.into_iter().map(view::event).collect(), next, missed: page.missed })
+}
+
+async fn operation(State(shared): SharedState, Named(text): Named) -> Answer<Started> {
+    let unknown = || {
+        let remedy = "Operations that ended long ago, or under another daemon, are forgotten.";
+        Refusal::not_found(format!("There is no operation {text}."), remedy)
+    };
+    let id = text.parse().map_err(|_| unknown())?;
+    let operation = shared.operations.get(&*shared.backend, id).ok_or_else(unknown)?;
+    answer(Started { operation })
+}

@@ -1,0 +1,31 @@
+//! The operators' door: HTTP/JSON on a Unix socket, answered by a thread of its own.
+//!
+//! The door has no power but what its [`Backend`] gives it: it asks for snapshots that the reactors published, and posts
+//! commands into their mailboxes. So `status` answers while every disk hangs, and a listing of a million extents is a
+//! row of small questions, one page a reactor, none of which makes a turn long.
+//!
+//! Who may connect is the business of the socket's file mode ([`bind`]: owner and group). Who may change something is
+//! decided by the peer's user when it connects: root, or the user of the daemon. The interface itself is
+//! [`holdfast_ctl::api`].
+
+mod ask;
+mod backend;
+mod bind;
+mod change;
+mod health;
+mod listing;
+mod look;
+mod operation;
+mod peer;
+mod refusal;
+mod server;
+mod view;
+
+pub use backend::{
+    Answers, ArenaView, Backend, BackendError, DaemonView, EventView, EventsPage, ExplanationPage, FaultView,
+    LedgerView, LossPage, Peer, ReactorView, StuckView, ThinView, VolumeView,
+};
+pub use bind::{BindError, bind};
+pub use server::{Options, Server, serve};
+
+use server::{BODY_BYTES_MAX, Shared};

@@ -1,0 +1,135 @@
+//! What an earlier daemon left in the directory, and whether it may go.
+//!
+//! | found | with it |
+//! |---|---|
+//! | nothing, or a creation that never got to serve | is replaced |
+//! | headers that say free, incoming, filling, clean | is replaced |
+//! | a header that says dirty, writing, unstable, failed or condemned | refused, unless discarding was asked for |
+//! | files of others, a later format, anything that does not add up | refused, never overwritten |
+//!
+//! Replaced means new files: device I/O of a killed daemon may still be on its way into slots of the old ones (M1),
+//! and lands in pages that are nobody's. Zeroing the old files in place was rejected for that reason.
+
+use super::layout::headers_name;
+use super::memory::Mapping;
+use super::place::{Place, failed, length_of, remove_file};
+use super::superblock::{SUPERBLOCK_BYTES, Superblock};
+use super::{ArenaError, HeldData};
+use holdfast_policy::State;
+use std::fs::File;
+use std::io::Read;
+
+pub(super) const SUPERBLOCK: &str = "superblock";
+/// The superblock before it is in place, and after it is out of it: the files beside it are worth nothing.
+pub(super) const SUPERBLOCK_VOID: &str = "superblock.void";
+
+/// What is in the directory.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Existing {
+    /// Nothing of value.
+    Nothing,
+    /// An arena, and what it holds.
+    Left(HeldData),
+}
+
+/// Looks and touches nothing.
+pub(super) fn examine(place: &Place) -> Result<Existing, ArenaError> {
+    let names = names(place)?;
+    if let Some(foreign) = names.iter().find(|name| !is_ours(name)) {
+        return Err(ArenaError::Foreign { path: place.path.clone(), found: foreign.clone() });
+    }
+    if !names.iter().any(|name| name == SUPERBLOCK) {
+        return match names.first() {
+            Some(orphan) if !names.iter().any(|name| name == SUPERBLOCK_VOID) => {
+                Err(damaged(place, format!("there is {orphan:?}, but no superblock")))
+            }
+            _ => Ok(Existing::Nothing),
+        };
+    }
+    let superblock = Superblock::parse(&place.path, &read_superblock(place)?)?;
+    if !superblock.serving {
+        return Ok(Existing::Nothing);
+    }
+    for (name, bytes) in superblock.plan.files() {
+        if length_of(&place.file(&name))? != Some(bytes) {
+            return Err(damaged(place, format!("{name:?} is missing, or not {bytes} bytes long")));
+        }
+    }
+    let mut held = HeldData::default();
+    for reactor in 0..superblock.plan.reactors {
+        count_held(place, &superblock, reactor, &mut held)?;
+    }
+    Ok(Existing::Left(held))
+}
+
+/// Removes every file of an arena. The superblock is voided first and removed last, so that an end in between does not
+/// leave an arena that looks damaged.
+pub(super) fn remove(place: &Place) -> Result<(), ArenaError> {
+    let (superblock, void) = (place.file(SUPERBLOCK), place.file(SUPERBLOCK_VOID));
+    if length_of(&superblock)?.is_some() {
+        std::fs::rename(&superblock, &void).map_err(failed("void", &superblock))?;
+    }
+    for name in names(place)?.iter().filter(|name| name.starts_with("shard-")) {
+        remove_file(&place.file(name))?;
+    }
+    remove_file(&void)
+}
+
+fn count_held(
+    place: &Place,
+    superblock: &Superblock,
+    reactor: u32,
+    held: &mut HeldData,
+) -> Result<(), ArenaError> {
+    let path = place.file(&headers_name(reactor));
+    let file = File::options().read(true).write(true).open(&path).map_err(failed("open", &path))?;
+    let mapping = Mapping::of(&file, superblock.plan.header_bytes).map_err(failed("map", &path))?;
+    for (slot, header) in mapping.headers(superblock.plan.slots as usize).iter().enumerate() {
+        let (_, status) = header
+            .recover()
+            .map_err(|damage| damaged(place, format!("header {slot} of reactor {reactor}: {damage:?}")))?;
+        match status.state {
+            State::Free | State::Incoming | State::Filling | State::Clean => {}
+            State::Dirty => held.dirty += 1,
+            State::Writing => held.writing += 1,
+            State::Unstable => held.unstable += 1,
+            State::Failed | State::Condemned => held.failed += 1,
+        }
+    }
+    Ok(())
+}
+
+fn read_superblock(place: &Place) -> Result<[u8; SUPERBLOCK_BYTES], ArenaError> {
+    let path = place.file(SUPERBLOCK);
+    if length_of(&path)?.is_none_or(|bytes| bytes < SUPERBLOCK_BYTES as u64) {
+        return Err(damaged(place, "its superblock is too short".to_owned()));
+    }
+    let mut bytes = [0; SUPERBLOCK_BYTES];
+    let mut file = File::open(&path).map_err(failed("open", &path))?;
+    file.read_exact(&mut bytes).map_err(failed("read", &path))?;
+    Ok(bytes)
+}
+
+fn damaged(place: &Place, what: String) -> ArenaError {
+    ArenaError::Damaged { path: place.path.clone(), what }
+}
+
+fn names(place: &Place) -> Result<Vec<String>, ArenaError> {
+    let entries = std::fs::read_dir(&place.path).map_err(failed("list", &place.path))?;
+    let mut names = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(failed("list", &place.path))?;
+        names.push(entry.file_name().to_string_lossy().into_owned());
+    }
+    names.sort();
+    Ok(names)
+}
+
+/// `shard-N.headers`, `shard-N.slots.K` or a superblock.
+fn is_ours(name: &str) -> bool {
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let Some((number, rest)) = name.strip_prefix("shard-").and_then(|rest| rest.split_once('.')) else {
+        return name == SUPERBLOCK || name == SUPERBLOCK_VOID;
+    };
+    is_number(number) && (rest == "headers" || rest.strip_prefix("slots.").is_some_and(is_number))
+}

@@ -1,0 +1,104 @@
+//! What is on record, for those who ask; and what others than reactors put there.
+
+use super::explain::{self, Explanation, UnknownId};
+use super::facade::Ledger;
+use super::memory::{Audit, Transition};
+use super::outcome::Health;
+use super::record::{AuditRow, LostRecord, NotStableRecord, Now, OpenMark};
+use super::rows;
+use super::volume::Volume;
+use holdfast_engine::VolumeId;
+
+impl Ledger {
+    /// All that a volume lost and nothing healed, in the order of offsets.
+    pub fn lost(&self, volume: VolumeId) -> Vec<LostRecord> {
+        self.volume(volume).lost_records().collect()
+    }
+
+    /// All that a volume holds and somebody was told of, in the order of offsets.
+    pub fn not_stable(&self, volume: VolumeId) -> Vec<NotStableRecord> {
+        self.volume(volume).not_stable_records().collect()
+    }
+
+    /// The host went down, and with it all that the volume held: what was on record as held is lost. Durable with the
+    /// next commit.
+    pub fn turn_into_lost(&mut self, now: Now, volume: VolumeId) {
+        let key = self.key(volume);
+        self.memory.lose_all_held(now, key);
+    }
+
+    /// The id of the volume's set of failures as it is now: same set, same id; never 0. Durable with the next commit.
+    pub fn report(&mut self, now: Now, volume: VolumeId) -> u64 {
+        let key = self.key(volume);
+        self.memory.tell(now, key)
+    }
+
+    /// What a failure id stood for and what became of it, with at most `limit` ranges.
+    ///
+    /// # Errors
+    /// The id was never given, or so long ago that it is forgotten.
+    pub fn explain(&self, id: u64, limit: usize) -> Result<Explanation, UnknownId> {
+        explain::explain(&self.memory, id, limit, self.history_max)
+    }
+
+    /// The transitions from `number` on that are kept, oldest first; the first of them tells whether any are missing.
+    /// They are counted from 1 in every daemon's life.
+    pub fn events(&self, number: u64) -> impl Iterator<Item = &Transition> {
+        self.memory.transitions.from(number).map(|(_, transition)| transition)
+    }
+
+    /// The volume takes writes whose data lives in this arena. Durable with the next commit: before the first is
+    /// acknowledged.
+    pub fn mark_open(&mut self, volume: VolumeId, mark: OpenMark) {
+        self.set_mark(volume, Some(mark));
+    }
+
+    /// Everything the volume took is on stable media. Durable with the next commit.
+    pub fn mark_drained(&mut self, volume: VolumeId) {
+        self.set_mark(volume, None);
+    }
+
+    fn set_mark(&mut self, volume: VolumeId, mark: Option<OpenMark>) {
+        let key = self.key(volume);
+        self.memory.volumes.get_mut(&key).expect("keys are of volumes").mark = mark;
+        self.memory.touch_volume(key);
+    }
+
+    /// Where the volume's data was when it was used last, unless it was drained since.
+    pub fn open_mark(&self, volume: VolumeId) -> Option<OpenMark> {
+        self.volume(volume).mark
+    }
+
+    /// Keeps what an operator did. Texts over 1024 bytes are cut. Durable with the next commit.
+    pub fn audit(&mut self, now: Now, who: &str, verb: &str) {
+        let (who, verb) = (rows::cut(who).to_owned(), rows::cut(verb).to_owned());
+        self.memory.audit.push(Audit { at_ms: now.wall_ms, who, verb });
+        self.memory.pending = true;
+    }
+
+    /// What operators did from row `number` on, oldest first.
+    pub fn audit_rows(&self, number: u64) -> impl Iterator<Item = AuditRow> {
+        self.memory.audit.from(number).map(|(number, audit)| AuditRow {
+            number,
+            at_ms: audit.at_ms,
+            who: audit.who.clone(),
+            verb: audit.verb.clone(),
+        })
+    }
+
+    /// How the ledger is.
+    pub fn health(&self) -> Health {
+        let volumes = self.memory.volumes.values();
+        Health {
+            stuck: self.stuck.clone(),
+            replaced: self.replaced,
+            not_stable: volumes.clone().map(|volume| volume.not_stable.len()).sum(),
+            lost: volumes.map(|volume| volume.lost.len()).sum(),
+            pending: self.memory.pending || !self.told.is_empty() || !self.asked.is_empty(),
+        }
+    }
+
+    fn volume(&self, volume: VolumeId) -> &Volume {
+        &self.memory.volumes[&self.key(volume)]
+    }
+}

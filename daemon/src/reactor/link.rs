@@ -1,0 +1,173 @@
+//! What goes between a reactor and the other threads.
+
+use super::Post;
+use crossbeam::queue::ArrayQueue;
+use holdfast_engine::{Answer, CacheStats, Event, LedgerEntry, LedgerSeq, SessionId, Token, VolumeId, VolumeStats};
+use holdfast_ringbuf::daemon_side::DaemonRing;
+use std::io;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// A letter to a reactor.
+#[derive(Debug)]
+pub enum Mail {
+    /// For its engine.
+    Event(Event),
+    /// A client was let in: here is this reactor's ring.
+    Seat(Box<Seat>),
+    /// The session is over: give its seat back.
+    Leave(SessionId),
+    /// Leave the loop.
+    Stop,
+}
+
+/// A session's place at a reactor.
+#[derive(Debug)]
+pub struct Seat {
+    /// Its name in the engine; the low bits are its place in the reactor's table.
+    pub session: SessionId,
+    /// Its volume.
+    pub volume: VolumeId,
+    /// Whether writes are answered with EROFS.
+    pub read_only: bool,
+    /// The ring.
+    pub ring: DaemonRing,
+}
+
+/// How many seats a reactor has at most: the bits of a [`SessionId`] that say which.
+pub const SEATS_MAX: u32 = 1024;
+
+/// The place of a session in each reactor's table.
+pub const fn place_of(session: SessionId) -> usize {
+    (session.0 % SEATS_MAX) as usize
+}
+
+/// A letter from a reactor to the thread that keeps the sessions and answers operators.
+#[derive(Debug)]
+pub enum Word {
+    /// An answer to an operator.
+    Answer {
+        /// Whose command.
+        token: Token,
+        /// By which reactor.
+        reactor: u32,
+        /// What.
+        answer: Answer,
+    },
+    /// A session misbehaved or went away; every reactor is to let it go.
+    Over {
+        /// Which.
+        session: SessionId,
+        /// Why, if it misbehaved.
+        fault: Option<String>,
+    },
+    /// The reactor has let a session go.
+    Left(SessionId),
+}
+
+/// A letter from a reactor to the thread that keeps the ledger.
+#[derive(Clone, Copy, Debug)]
+pub struct Entry {
+    /// Which reactor.
+    pub reactor: u32,
+    /// Its number for it.
+    pub seq: LedgerSeq,
+    /// What.
+    pub entry: LedgerEntry,
+}
+
+/// What a reactor says of its own work.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ReactorStats {
+    /// Its engine's cache.
+    pub cache: CacheStats,
+    /// Turns that found something to do.
+    pub busy_turns: u64,
+    /// Turns that found nothing.
+    pub idle_turns: u64,
+    /// The longest turn in nanoseconds, since the start.
+    pub longest_turn_ns: u64,
+    /// The core it is pinned to.
+    pub core: Option<u32>,
+    /// When it published this, in nanoseconds of the daemon's clock.
+    pub at_ns: u64,
+    /// It went to sleep after this.
+    pub asleep: bool,
+}
+
+/// The newest of something that one thread writes now and then and others look at.
+#[derive(Debug)]
+struct Newest<T> {
+    /// One place: the writer replaces what is in it and never waits.
+    fresh: ArrayQueue<T>,
+    seen: Mutex<T>,
+}
+
+impl<T: Copy + Default> Newest<T> {
+    fn new() -> Newest<T> {
+        Newest { fresh: ArrayQueue::new(1), seen: Mutex::new(T::default()) }
+    }
+
+    fn put(&self, value: T) {
+        self.fresh.force_push(value);
+    }
+
+    fn get(&self) -> T {
+        let mut seen: MutexGuard<'_, T> = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(value) = self.fresh.pop() {
+            *seen = value;
+        }
+        *seen
+    }
+}
+
+/// What a reactor shows of itself.
+#[derive(Debug)]
+pub struct Board {
+    volumes: Vec<Newest<VolumeStats>>,
+    reactor: Newest<ReactorStats>,
+}
+
+impl Board {
+    fn new(volumes: usize) -> Board {
+        Board { volumes: (0..volumes).map(|_| Newest::new()).collect(), reactor: Newest::new() }
+    }
+
+    /// For the reactor: shows a volume.
+    pub(super) fn put_volume(&self, volume: usize, stats: VolumeStats) {
+        self.volumes[volume].put(stats);
+    }
+
+    /// For the reactor: shows itself.
+    pub(super) fn put_reactor(&self, stats: ReactorStats) {
+        self.reactor.put(stats);
+    }
+
+    /// What was shown last of a volume.
+    pub fn volume(&self, volume: usize) -> VolumeStats {
+        self.volumes[volume].get()
+    }
+
+    /// What was shown last of the reactor.
+    pub fn reactor(&self) -> ReactorStats {
+        self.reactor.get()
+    }
+}
+
+/// One reactor, as the other threads see it.
+#[derive(Debug)]
+pub struct Link {
+    /// Letters to it.
+    pub inbox: Post<Mail>,
+    /// What it shows.
+    pub board: Board,
+}
+
+impl Link {
+    /// A link to a reactor with so many volumes.
+    ///
+    /// # Errors
+    /// The kernel has no descriptor left.
+    pub fn new(volumes: usize) -> io::Result<Link> {
+        Ok(Link { inbox: Post::new(4096)?, board: Board::new(volumes) })
+    }
+}

@@ -1,0 +1,54 @@
+//! The one place where a request of the wire becomes an event of the engine, and an answer one of the wire.
+
+use super::link::Seat;
+use holdfast_engine::{Event, Operation, Request};
+use holdfast_policy::errno;
+use holdfast_ringbuf::request::Opcode;
+use holdfast_ringbuf::{FailureId, PeerFault};
+
+/// A request that was taken from a ring.
+pub(super) enum Taken {
+    /// For the engine.
+    Event(Event),
+    /// Answered already.
+    Answered,
+}
+
+/// Takes the next request of a seat's ring.
+pub(super) fn take(seat: &mut Seat) -> Result<Option<Taken>, PeerFault> {
+    let Some(wire) = seat.ring.pop()? else { return Ok(None) };
+    let operation = match wire.opcode {
+        Opcode::Read => Operation::Read,
+        Opcode::Write => Operation::Write { fua: wire.fua },
+        Opcode::Flush => Operation::Flush,
+        Opcode::Discard => Operation::Discard,
+        Opcode::WriteZeroes => Operation::WriteZeroes { fua: wire.fua },
+    };
+    let changes = !matches!(operation, Operation::Read | Operation::Flush);
+    if seat.read_only && changes {
+        answer(seat, wire.tag, wire.sequence, errno::EROFS, 0)?;
+        return Ok(Some(Taken::Answered));
+    }
+    Ok(Some(Taken::Event(Event::Request(Request {
+        session: seat.session,
+        tag: wire.tag,
+        sequence: wire.sequence,
+        volume: seat.volume,
+        operation,
+        offset: wire.offset,
+        length: wire.length,
+        buffer: wire.payload,
+    }))))
+}
+
+/// Answers a request; the client sees it after the ring's `flush_publish`.
+pub(super) fn answer(
+    seat: &mut Seat,
+    tag: u32,
+    sequence: u64,
+    errno: u16,
+    failure_id: u64,
+) -> Result<(), PeerFault> {
+    let failure = (failure_id != 0).then_some(FailureId(failure_id));
+    seat.ring.push_completion(tag, sequence, i32::from(errno), failure)
+}

@@ -1,0 +1,249 @@
+//! A made-up daemon: what it holds is set by the test, and it remembers what it was told.
+
+use holdfast_ctl::api::{VolumeMode, VolumeState};
+use holdfast_daemon::admin::{
+    Answers, ArenaView, Backend, BackendError, DaemonView, EventView, EventsPage, ExplanationPage, FaultView,
+    LedgerView, LossPage, Peer, ReactorView, ThinView, VolumeView,
+};
+use holdfast_engine::{
+    Answer, ByteRange, Command, Extent, Instant, LIST_PAGE, ListState, VolumeId, VolumeStats,
+};
+use std::sync::{Mutex, MutexGuard};
+use tokio::sync::mpsc;
+
+/// Reactors of the fake.
+pub(crate) const REACTORS: u32 = 3;
+/// Its stripes.
+pub(crate) const STRIPE: u64 = 1 << 20;
+/// Its lines.
+pub(crate) const LINE: u64 = 4096;
+/// Its clock's zero on the wall clock: 2026-01-02T03:04:05Z.
+pub(crate) const EPOCH_MS: u64 = 1_767_323_045_000;
+
+/// How the reactors take commands other than listings.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Mood {
+    /// They do what they are told.
+    #[default]
+    Willing,
+    /// Each retry leaves one line of each reactor refused, each drain one line behind.
+    HalfHearted,
+    /// They never answer.
+    Hanging,
+    /// They refuse.
+    Refusing,
+    /// The daemon stops meanwhile.
+    Stopping,
+}
+
+/// What the test sets and looks at.
+pub(crate) struct State {
+    pub(crate) daemon: DaemonView,
+    pub(crate) volumes: Vec<VolumeView>,
+    /// Extents of volume 0 in any state that is listed, in order; cut at stripes.
+    pub(crate) extents: Vec<Extent>,
+    pub(crate) recorded_losses: Vec<Extent>,
+    pub(crate) explanation: Option<(u64, ExplanationPage)>,
+    pub(crate) events: Vec<EventView>,
+    pub(crate) faults: Option<Vec<FaultView>>,
+    pub(crate) mood: Mood,
+    pub(crate) commands: Vec<(VolumeId, Command, Peer)>,
+    pub(crate) shutdown: Option<bool>,
+    hanging: Vec<mpsc::Sender<(u32, Answer)>>,
+}
+
+/// The made-up daemon.
+pub(crate) struct Fake {
+    state: Mutex<State>,
+}
+
+/// A volume that serves and is well.
+pub(crate) fn volume(name: &str, id: u16) -> VolumeView {
+    VolumeView {
+        name: name.to_owned(),
+        id: VolumeId(id),
+        size_bytes: 10 << 30,
+        mode: VolumeMode::WriteBack,
+        state: VolumeState::Serving,
+        why: None,
+        path: format!("/srv/{name}.img"),
+        direct: true,
+        identity: format!("ext4:{id}"),
+        policy: "space, transient: hold-until-pressure; any: evict-immediately".to_owned(),
+        stats: VolumeStats { budget: 1000, ..VolumeStats::default() },
+        thin: None,
+    }
+}
+
+impl Fake {
+    pub(crate) fn new() -> Fake {
+        let reactor = ReactorView { core: Some(2), busy_turns: 10, idle_turns: 90, ..ReactorView::default() };
+        let daemon = DaemonView {
+            started_unix_ms: EPOCH_MS,
+            uptime_ms: 3_600_000,
+            incarnation: 0xabc,
+            line_bytes: LINE as u32,
+            reactors: vec![reactor; REACTORS as usize],
+            arena: ArenaView { path: "/dev/hugepages/holdfast".to_owned(), bytes: 8 << 30, huge_pages: true },
+            ledger: LedgerView { path: "/var/lib/holdfast/ledger".to_owned(), stuck: None },
+            warnings: Vec::new(),
+        };
+        let state = State {
+            daemon,
+            volumes: vec![volume("vm1", 0), volume("vm2", 1)],
+            extents: Vec::new(),
+            recorded_losses: Vec::new(),
+            explanation: None,
+            events: Vec::new(),
+            faults: Some(Vec::new()),
+            mood: Mood::default(),
+            commands: Vec::new(),
+            shutdown: None,
+            hanging: Vec::new(),
+        };
+        Fake { state: Mutex::new(state) }
+    }
+
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("no test panics with the state in hand")
+    }
+}
+
+/// An extent that the device refused with ENOSPC, 1 s and 2 s after the epoch.
+pub(crate) fn failed(offset: u64, length: u64) -> Extent {
+    let (first, last) = (Instant(1_000_000_000), Instant(2_000_000_000));
+    let range = ByteRange { offset, length };
+    Extent { range, state: ListState::Failed, class: 2, errno: 28, attempts: 3, first, last }
+}
+
+impl State {
+    /// Lets the reactors that hang go on, and everything is done.
+    pub(crate) fn release(&mut self) {
+        for sender in self.hanging.drain(..) {
+            for reactor in 0..REACTORS {
+                sender
+                    .try_send((reactor, Answer::Retried { tried: 2, failed: 0 }))
+                    .expect("there is room for all");
+            }
+        }
+    }
+
+    fn list(&self, reactor: u32, state: ListState, from: u64) -> Answer {
+        let own =
+            |extent: &&Extent| (extent.range.offset / STRIPE) % u64::from(REACTORS) == u64::from(reactor);
+        let begin = self.extents.partition_point(|extent| extent.range.end() <= from);
+        let mut found = self.extents[begin..].iter().filter(own).filter(|extent| extent.state == state);
+        let extents: Vec<Extent> = found.by_ref().take(LIST_PAGE).copied().collect();
+        Answer::Listed { extents, next: found.next().map(|extent| extent.range.offset) }
+    }
+
+    fn obey(&mut self, reactor: u32, volume: VolumeId, command: Command) -> Answer {
+        let left = u64::from(self.mood == Mood::HalfHearted);
+        let mine = |lines: u64| lines / u64::from(REACTORS);
+        let stats = &self.volumes[usize::from(volume.0)].stats;
+        match command {
+            _ if self.mood == Mood::Refusing => Answer::Refused { errno: 95 },
+            Command::List { state, from } => self.list(reactor, state, from),
+            Command::Retry { .. } => Answer::Retried { tried: mine(stats.failed), failed: left },
+            Command::Drop { .. } => Answer::Dropped { bytes: mine(stats.failed) * LINE },
+            Command::AckLoss { .. } => Answer::Acknowledged { bytes: mine(stats.lost) * LINE },
+            Command::Drain => Answer::Drained { left },
+            Command::SetPolicy { .. } | Command::RestoreLoss { .. } => Answer::Done,
+        }
+    }
+}
+
+impl Backend for Fake {
+    fn daemon(&self) -> DaemonView {
+        self.state().daemon.clone()
+    }
+
+    fn volumes(&self) -> Vec<VolumeView> {
+        self.state().volumes.clone()
+    }
+
+    fn unix_ms(&self, at: Instant) -> u64 {
+        EPOCH_MS + at.0 / 1_000_000
+    }
+
+    fn command(&self, volume: VolumeId, command: Command, by: Peer) -> Result<Answers, BackendError> {
+        let mut state = self.state();
+        let (sender, answers) = mpsc::channel(REACTORS as usize);
+        let listing = matches!(command, Command::List { .. });
+        if !listing {
+            state.commands.push((volume, command, by));
+        }
+        match state.mood {
+            Mood::Hanging if !listing => state.hanging.push(sender),
+            Mood::Stopping => drop(sender),
+            // The last reactor answers first: the order must not matter.
+            _ => {
+                for reactor in (0..REACTORS).rev() {
+                    let answer = state.obey(reactor, volume, command);
+                    sender.try_send((reactor, answer)).expect("there is room for all");
+                }
+            }
+        }
+        Ok(answers)
+    }
+
+    fn recorded_losses(&self, _: VolumeId, from: u64, limit: usize) -> LossPage {
+        let state = self.state();
+        let mut rest = state.recorded_losses.iter().filter(|extent| extent.range.offset >= from);
+        let extents = rest.by_ref().take(limit).copied().collect();
+        LossPage { extents, next: rest.next().map(|extent| extent.range.offset) }
+    }
+
+    fn explain(&self, id: u64, from: u64, limit: usize) -> Option<ExplanationPage> {
+        let state = self.state();
+        let (_, whole) = state.explanation.as_ref().filter(|(known, _)| *known == id)?;
+        let mut rest = whole.extents.iter().filter(|extent| extent.range.offset >= from);
+        let extents = rest.by_ref().take(limit).copied().collect();
+        let next = rest.next().map(|extent| extent.range.offset);
+        Some(ExplanationPage { extents, next, ..whole.clone() })
+    }
+
+    fn events(&self, since: u64, limit: usize) -> EventsPage {
+        let state = self.state();
+        let events: Vec<EventView> =
+            state.events.iter().filter(|event| event.number > since).take(limit).cloned().collect();
+        let missed = events.first().map_or(0, |event| event.number - since - 1);
+        EventsPage { events, missed }
+    }
+
+    fn faults(&self, _: VolumeId) -> Result<Vec<FaultView>, BackendError> {
+        self.state().faults.clone().ok_or_else(not_allowed)
+    }
+
+    fn set_fault(&self, _: VolumeId, fault: FaultView, _: Peer) -> Result<(), BackendError> {
+        self.state().faults.as_mut().ok_or_else(not_allowed)?.push(fault);
+        Ok(())
+    }
+
+    fn clear_faults(&self, _: VolumeId, _: Peer) -> Result<(), BackendError> {
+        self.state().faults.as_mut().ok_or_else(not_allowed)?.clear();
+        Ok(())
+    }
+
+    fn grow_thin(&self, volume: VolumeId, add_bytes: u64, _: Peer) -> Result<ThinView, BackendError> {
+        let mut state = self.state();
+        let volume = &mut state.volumes[usize::from(volume.0)];
+        let Some(thin) = &mut volume.thin else {
+            let what = format!("Volume '{}' has no thin limit.", volume.name);
+            return Err(BackendError::Refused { what, remedy: "Make room on its device.".to_owned() });
+        };
+        thin.limit_bytes += add_bytes;
+        Ok(*thin)
+    }
+
+    fn shutdown(&self, abandon: bool, _: Peer) {
+        self.state().shutdown = Some(abandon);
+    }
+}
+
+fn not_allowed() -> BackendError {
+    BackendError::Refused {
+        what: "Fault injection is off.".to_owned(),
+        remedy: "Set 'fault_injection = true' under [debug] and restart.".to_owned(),
+    }
+}
