@@ -1,4 +1,4 @@
-//! The daemon.
+//! holdfastd as a library: see `ARCHITECTURE.md` beside this package for how the parts fit.
 #![deny(unsafe_code)]
 
 pub mod config;
