@@ -47,11 +47,17 @@ impl Engine<'_> {
             Command::Retry { range, classes } => self.retry(index, token, range, classes),
             Command::Drop { range } => {
                 let (cursor, end) = self.volumes[index].lines_in(range);
-                self.add_task(index, Task::Drop { token, cursor, end, bytes: 0, seq: LedgerSeq(0), all: false });
+                self.add_task(
+                    index,
+                    Task::Drop { token, cursor, end, bytes: 0, seq: LedgerSeq(0), all: false },
+                );
             }
             Command::Abandon => {
                 let (cursor, end) = self.volumes[index].lines_in(ByteRange::ALL);
-                self.add_task(index, Task::Drop { token, cursor, end, bytes: 0, seq: LedgerSeq(0), all: true });
+                self.add_task(
+                    index,
+                    Task::Drop { token, cursor, end, bytes: 0, seq: LedgerSeq(0), all: true },
+                );
             }
             Command::AckLoss { range } => {
                 let (cursor, end) = self.volumes[index].lines_in(range);

@@ -126,13 +126,38 @@ pub(crate) struct CondemnedSlot {
 /// An operator's command that takes more than one turn.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Task {
-    Retry { token: Token, first: u64, end: u64, classes: ClassSet },
+    Retry {
+        token: Token,
+        first: u64,
+        end: u64,
+        classes: ClassSet,
+    },
     /// Of the failed lines, or with `all` of all that are dirty.
-    Drop { token: Token, cursor: u64, end: u64, bytes: u64, seq: LedgerSeq, all: bool },
+    Drop {
+        token: Token,
+        cursor: u64,
+        end: u64,
+        bytes: u64,
+        seq: LedgerSeq,
+        all: bool,
+    },
     /// A retry is over, but for the device flush that covers the writes before `position`.
-    Confirm { token: Token, tried: u64, position: u64, doubts: u64 },
-    AckLoss { token: Token, cursor: u64, end: u64, bytes: u64, seq: LedgerSeq },
-    Drain { token: Token },
+    Confirm {
+        token: Token,
+        tried: u64,
+        position: u64,
+        doubts: u64,
+    },
+    AckLoss {
+        token: Token,
+        cursor: u64,
+        end: u64,
+        bytes: u64,
+        seq: LedgerSeq,
+    },
+    Drain {
+        token: Token,
+    },
 }
 
 /// One volume.

@@ -277,7 +277,11 @@ impl<'a> Reactor<'a> {
         let entries = self.actions.ledger.drain(..).map(|(seq, entry)| Entry { reactor: number, seq, entry });
         self.late_entries.extend(entries);
         let answers = self.actions.answers.drain(..);
-        self.late_words.extend(answers.map(|(token, answer)| Word::Answer { token, reactor: number, answer }));
+        self.late_words.extend(answers.map(|(token, answer)| Word::Answer {
+            token,
+            reactor: number,
+            answer,
+        }));
         let peers = self.actions.peers.drain(..);
         self.late_mail.extend(peers.map(|(to, message)| (to, event_of(number, message))));
         let busy = !self.late_entries.is_empty() || !self.late_words.is_empty() || !self.late_mail.is_empty();
