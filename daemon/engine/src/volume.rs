@@ -352,11 +352,16 @@ impl<'a> Volume<'a> {
             && self.failure_class().is_some()
     }
 
-    /// Everything written since the last good flush is dirty again.
-    pub(crate) fn doubt(&mut self) {
+    /// Every line written since the last good flush is dirty again.
+    pub(crate) fn doubt_written(&mut self) {
         self.redirty = true;
-        self.doubts += 1;
         self.covered_before = self.stable_before;
+    }
+
+    /// Everything that the device accepted since the last good flush, or is about to, is to be done again.
+    pub(crate) fn doubt(&mut self) {
+        self.doubt_written();
+        self.doubts += 1;
         for range in self.zeroed.iter_mut().filter(|range| !range.redo && !range.stable) {
             (range.redo, range.covered) = (true, false);
             self.epochs.moved(range.epoch, Stage::Written, Stage::Waiting);

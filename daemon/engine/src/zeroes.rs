@@ -200,7 +200,7 @@ impl Engine<'_> {
             }
         }
         if unstable {
-            self.volumes[index].doubt();
+            self.volumes[index].doubt_written();
         }
     }
 

@@ -121,10 +121,9 @@ impl Model {
             return;
         }
         let (from, to) = span(&request);
-        let now = self.clock + 1;
         for (sector, versions) in self.volume(request.volume.0).sectors.range(from..to) {
             let stable = content(*sector).1;
-            demand(Clause::C1, versions.covered(stable, now), || {
+            demand(Clause::C1, versions.reached(stable, id), || {
                 format!("{id}: {request:?} is answered; sector {sector} is {stable:x}, of {versions:x?}")
             });
         }
