@@ -195,7 +195,8 @@ impl Engine<'_> {
         let total = volume.epochs.total();
         let left = volume.counts.not_clean();
         let refused = volume.gate.is_some_and(|gate| !gate.probing && !gate.forced && !gate.proven)
-            || (volume.index.dirty.count() == volume.index.failed.count() && volume.pass.is_none());
+            || (volume.index.dirty.count() == volume.index.failed.count() && volume.pass.is_none())
+            || volume.stats.overdue > 0;
         let moving = volume.ops > 0 && volume.stats.overdue == 0;
         let unflushed =
             total.at(crate::epochs::Stage::Written) > 0 && volume.gate.is_none_or(|gate| !gate.from_flush);
