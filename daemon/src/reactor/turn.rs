@@ -146,9 +146,10 @@ impl<'a> Reactor<'a> {
             Reaped::Wake { key } => woken.push_back(key),
         });
         let busy = !self.reaped.is_empty();
+        let now = self.clock.now();
         while self.actions.has_room(&self.limits) {
             let Some((op, result)) = self.reaped.pop_front() else { break };
-            self.engine.apply(self.clock.now(), Event::Completed { op, result }, &mut self.actions);
+            self.engine.apply(now, Event::Completed { op, result }, &mut self.actions);
         }
         while let Some(key) = self.woken.pop_front() {
             self.wake(key);

@@ -193,8 +193,7 @@ impl Hub {
         let pid = by.pid.map_or_else(|| "unknown".to_owned(), |pid| pid.to_string());
         let who = format!("uid {}, gid {}, pid {pid}", by.uid, by.gid);
         tracing::info!(%who, %verb, "an operator's command");
-        let now = self.book.now();
-        self.book.ledger().audit(now, &who, verb);
+        self.book.audit(who, verb.to_owned());
     }
 }
 
