@@ -6,6 +6,7 @@ pub mod ledger;
 pub mod arena;
 pub mod device;
 pub mod kernel;
+pub mod quickstart;
 pub mod admin;
 pub mod reactor;
 pub mod start;
