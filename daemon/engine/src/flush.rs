@@ -4,9 +4,9 @@ use crate::engine::Engine;
 use crate::epochs::Stage;
 use crate::ops::Purpose;
 use crate::requests::RequestId;
-use crate::volume::{FlushStage, FlushWait};
+use crate::volume::{FlushStage, FlushWait, ZEROED_MAX};
 use crate::{Actions, FlushOnFailure, Instant, LedgerEntry, Token};
-use holdfast_policy::{Search, Want, errno};
+use holdfast_policy::{ErrorClass, Search, Want, errno};
 
 /// What can be said of the oldest waiting flush.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,7 +23,7 @@ impl Engine<'_> {
     pub(crate) fn flush(&mut self, id: RequestId) {
         let volume = &mut self.volumes[usize::from(self.requests.get(id).request.volume.0)];
         let epoch = volume.epochs.cut();
-        let pass = volume.passes_begun + 1;
+        let pass = volume.flush_passes_begun + 1;
         let stage = FlushStage::Waiting;
         volume.flushes.push_back(FlushWait { request: id, epoch, pass, probed: false, stage, errno: 0 });
     }
@@ -49,7 +49,7 @@ impl Engine<'_> {
                     self.complete(front.request, 0, 0, out);
                 }
                 Outcome::Failing { errno } => return self.refuse_flushes(now, index, errno, out),
-                Outcome::Undecided | Outcome::Success => return self.record_flushes(now, index, out),
+                Outcome::Undecided | Outcome::Success => return self.record_flushes(index, out),
             }
         }
     }
@@ -63,11 +63,12 @@ impl Engine<'_> {
         }
         let waiting = bucket.at(Stage::Waiting);
         let failed = bucket.at(Stage::Failed);
+        let stuck = self.is_stuck(now, index, overdue);
         if self.volumes[index].gate.is_some() {
             if waiting + failed + bucket.at(Stage::Written) > 0 && self.probe_for_flush(now, index) {
                 return Outcome::Undecided;
             }
-        } else if waiting > 0 || (failed > 0 && self.awaits_pass(index)) {
+        } else if !stuck && waiting > 0 || (failed > 0 && self.awaits_pass(index)) {
             return Outcome::Undecided;
         }
         let volume = &self.volumes[index];
@@ -83,6 +84,15 @@ impl Engine<'_> {
             return Outcome::Failing { errno };
         }
         if self.ledger.is_durable(volume.healed) { Outcome::Success } else { Outcome::Undecided }
+    }
+
+    /// Whether the oldest flush has waited long enough for what cannot be sent: behind writes that take longer than the
+    /// volume's timeout, or because operations that do have used up the volume's share of them.
+    fn is_stuck(&self, now: Instant, index: usize, overdue_lines: u64) -> bool {
+        let volume = &self.volumes[index];
+        let Some(front) = volume.flushes.front() else { return false };
+        let blocked = overdue_lines > 0 || (volume.stats.overdue > 0 && !self.may_submit(index));
+        blocked && now.since_ms(self.requests.get(front.request).since) >= volume.setup.io_timeout_ms
     }
 
     /// The gate is closed: whether the oldest flush has to wait for a probe, which it may cause once.
@@ -108,8 +118,10 @@ impl Engine<'_> {
     fn awaits_pass(&self, index: usize) -> bool {
         let volume = &self.volumes[index];
         let Some(front) = volume.flushes.front() else { return false };
-        let Some(class) = volume.failure_class() else { return false };
-        volume.setup.rules.for_class(class).retry.on_flush && volume.passes_done < front.pass
+        let tried = ErrorClass::ALL.into_iter().any(|class| {
+            volume.failing[class as usize] > 0 && volume.setup.rules.for_class(class).retry.on_flush
+        });
+        tried && volume.flush_passes_done < front.pass
     }
 
     /// Lines of the oldest epoch in operations that take longer than the volume's timeout.
@@ -137,9 +149,9 @@ impl Engine<'_> {
                     FlushStage::Parked { until: now.after_ms(timeout_ms) }
                 }
                 (FlushStage::Waiting, _) if at == 0 || self.is_stalling(index) => {
-                    FlushStage::Recording { cursor: 0 }
+                    FlushStage::RecordingBusy { cursor: 0 }
                 }
-                (FlushStage::Parked { until }, _) if now >= until => FlushStage::Recording { cursor: 0 },
+                (FlushStage::Parked { until }, _) if now >= until => FlushStage::RecordingBusy { cursor: 0 },
                 (stage, _) => stage,
             };
             let wait = &mut self.volumes[index].flushes[at];
@@ -147,7 +159,7 @@ impl Engine<'_> {
                 (wait.stage, wait.errno) = (stage, errno);
             }
         }
-        self.record_flushes(now, index, out);
+        self.record_flushes(index, out);
     }
 
     fn is_stalling(&self, index: usize) -> bool {
@@ -164,14 +176,15 @@ impl Engine<'_> {
     }
 
     /// Goes on with the flushes that are being recorded.
-    fn record_flushes(&mut self, now: Instant, index: usize, out: &mut Actions) {
+    fn record_flushes(&mut self, index: usize, out: &mut Actions) {
         for at in 0..self.volumes[index].flushes.len() {
             let wait = self.volumes[index].flushes[at];
             let stage = match wait.stage {
-                FlushStage::Recording { cursor } => self.record_dirty(index, wait.epoch, cursor, out),
+                FlushStage::RecordingBusy { cursor } => self.record_busy(index, cursor, out),
                 FlushStage::RecordingWritten { position } => {
-                    self.record_written(now, index, wait.epoch, position, out)
+                    self.record_written(index, wait.epoch, position, out)
                 }
+                FlushStage::Recording { cursor } => self.record_dirty(index, wait.epoch, cursor, out),
                 _ => continue,
             };
             self.volumes[index].flushes[at].stage = stage;
@@ -190,31 +203,37 @@ impl Engine<'_> {
                     cursor = self.record_run(index, run.first, epoch, out);
                 }
                 Search::Paused { from } => return FlushStage::Recording { cursor: from },
-                Search::End => return FlushStage::RecordingWritten { position: 0 },
+                Search::End => return self.ask_for_id(index, out),
             }
         }
         FlushStage::Recording { cursor }
     }
 
-    /// Records what is in flight too long or waits for a device flush that does not end; then asks for the id.
-    fn record_written(
-        &mut self,
-        now: Instant,
-        index: usize,
-        epoch: u32,
-        position: u64,
-        out: &mut Actions,
-    ) -> FlushStage {
-        if position == 0 {
-            self.record_overdue(index, out);
+    /// Records what is in flight, and the zeroes that await a device flush.
+    fn record_busy(&mut self, index: usize, mut cursor: u64, out: &mut Actions) -> FlushStage {
+        for _ in 0..self.limits.steps_a_turn {
+            if !self.ledger.has_room(ZEROED_MAX as u64 + 2) || !out.has_room(&self.limits) {
+                return FlushStage::RecordingBusy { cursor };
+            }
+            let Some(line) = self.volumes[index].index.busy.reader().next(cursor) else {
+                (0..self.volumes[index].zeroed.len()).for_each(|at| self.record_zeroed(index, at, out));
+                return FlushStage::RecordingWritten { position: 0 };
+            };
+            self.record_line(index, line, out);
+            cursor = line + 1;
         }
-        let volume = &self.volumes[index];
-        let domain = &self.domains[usize::from(volume.setup.domain.0)];
-        let hung = domain.outstanding && now.since_ms(domain.asked) >= volume.setup.io_timeout_ms;
-        let mut position = position.max(volume.written.head());
-        while hung && position < self.volumes[index].written.tail() {
+        FlushStage::RecordingBusy { cursor }
+    }
+
+    /// Records what is written and waits for a device flush.
+    fn record_written(&mut self, index: usize, epoch: u32, position: u64, out: &mut Actions) -> FlushStage {
+        let mut position = position.max(self.volumes[index].written.head());
+        for _ in 0..self.limits.steps_a_turn {
+            if position >= self.volumes[index].written.tail() {
+                return FlushStage::Recording { cursor: 0 };
+            }
             if !self.ledger.has_room(2) || !out.has_room(&self.limits) {
-                return FlushStage::RecordingWritten { position };
+                break;
             }
             let entry = self.volumes[index].written.get(position);
             if entry.epoch <= epoch {
@@ -222,6 +241,10 @@ impl Engine<'_> {
             }
             position += 1;
         }
+        FlushStage::RecordingWritten { position }
+    }
+
+    fn ask_for_id(&mut self, index: usize, out: &mut Actions) -> FlushStage {
         let token = Token(self.next_token << 8 | u64::from(self.limits.reactor & 255));
         self.next_token += 1;
         let volume = self.volumes[index].setup.id;
@@ -229,15 +252,10 @@ impl Engine<'_> {
         FlushStage::Asked { token }
     }
 
-    fn record_overdue(&mut self, index: usize, out: &mut Actions) {
-        let id = self.volumes[index].id();
-        for op in 0..self.limits.ops_max {
-            let op = u32::try_from(op).expect("few operations");
-            let Some((first, count)) = self.ops.overdue_write(op, id) else { continue };
-            for line in first..first + count {
-                self.record_line(index, line, out);
-            }
-        }
+    /// Whether a failed flush of the volume is being recorded: what leaves the dirty index now would be missed.
+    pub(crate) fn is_recording(&self, index: usize) -> bool {
+        let stages = self.volumes[index].flushes.iter().map(|wait| wait.stage);
+        stages.into_iter().any(|stage| is_recording(stage) && !matches!(stage, FlushStage::Asked { .. }))
     }
 
     /// The ledger has given a failed flush its id.
@@ -258,6 +276,9 @@ impl Engine<'_> {
 fn is_recording(stage: FlushStage) -> bool {
     matches!(
         stage,
-        FlushStage::Recording { .. } | FlushStage::RecordingWritten { .. } | FlushStage::Asked { .. }
+        FlushStage::RecordingBusy { .. }
+            | FlushStage::RecordingWritten { .. }
+            | FlushStage::Recording { .. }
+            | FlushStage::Asked { .. }
     )
 }

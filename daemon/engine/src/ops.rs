@@ -49,6 +49,8 @@ pub(crate) struct Op {
     pub(crate) overdue: bool,
     /// The volume's count of doubts when it was submitted: if it has grown since, the write may not have survived.
     pub(crate) doubts: u64,
+    /// Zeroes: it is a discard.
+    pub(crate) discard: bool,
     /// It finds out whether the device still refuses.
     pub(crate) probe: bool,
     /// A retry pass sent it.
@@ -73,6 +75,7 @@ impl Op {
             submitted: now,
             overdue: false,
             doubts: 0,
+            discard: false,
             probe: false,
             pass: false,
             thorough: false,
@@ -82,6 +85,11 @@ impl Op {
 
     pub(crate) fn covers(&self, line: u64) -> bool {
         line >= self.first && line < self.first + self.count as u64
+    }
+
+    /// Whether it is a piece of the request's zeroes.
+    pub(crate) fn is_for(&self, request: RequestId) -> bool {
+        self.purpose == Purpose::Zero && self.waiters[0].is_some_and(|waiter| waiter.request == request)
     }
 
     /// Whether the line was settled already.
@@ -130,13 +138,6 @@ impl Ops {
         let op = self.entries[id.0 as usize].take().expect("an operation completes once");
         self.free.push(id.0);
         op
-    }
-
-    /// The lines of a write of the volume that takes longer than its timeout, as first and count.
-    pub(crate) fn overdue_write(&self, index: u32, volume: u16) -> Option<(u64, u64)> {
-        let op = self.entries[index as usize].as_ref()?;
-        let late = op.overdue && op.volume == volume && op.purpose == Purpose::WriteBack;
-        late.then_some((op.first + op.position as u64, (op.count - op.position) as u64))
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (OpId, &Op)> {

@@ -128,9 +128,10 @@ impl Engine<'_> {
                 return;
             }
             let Some(id) = self.parked.pop_front() else { return };
-            if self.requests.get(id).orphan && self.requests.get(id).remaining == 0 {
+            let (orphan, remaining) = (self.requests.get(id).orphan, self.requests.get(id).remaining);
+            if orphan && remaining == 0 {
                 self.requests.remove(id);
-            } else if !self.advance_read(now, id, out) {
+            } else if orphan || !self.advance_read(now, id, out) {
                 self.parked.push_back(id);
             }
         }
@@ -301,7 +302,11 @@ impl Engine<'_> {
     fn line_filled(&mut self, volume: usize, line: u64, slot: SlotId, op: &Op, out: &mut Actions) {
         let state = &mut self.volumes[volume];
         let readable = state.geometry().existing_mask(line) & !state.losses.unreadable(line);
-        let newest = self.cache.newest(state.id(), line).expect("a line in flight keeps its entry");
+        // A newer slot that became clean meanwhile may have been evicted, or given up: the fill takes its place.
+        let newest = self.cache.newest(state.id(), line).unwrap_or_else(|| {
+            self.cache.map(slot);
+            slot
+        });
         let mut valid = readable;
         if newest == slot {
             self.cache.publish(&mut state.counts, slot, Cause::Filled, Status::new(State::Clean, readable));
@@ -355,7 +360,13 @@ impl Engine<'_> {
         let line_bytes = self.volumes[volume].line_bytes();
         for waiter in op.waiters.iter().flatten().filter(|waiter| (waiter.first..waiter.end).contains(&line))
         {
-            let request = self.requests.get(waiter.request).request;
+            let pending = self.requests.get(waiter.request);
+            // The payload of a session that is over is gone.
+            if pending.orphan {
+                self.settle_part(waiter.request, errno::EIO, out);
+                continue;
+            }
+            let request = pending.request;
             let first = self.volumes[volume].line_of(request.offset);
             let part = Part::of(&request, line_bytes, first, line);
             let errno = serve(self, request, part, out);

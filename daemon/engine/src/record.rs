@@ -31,9 +31,16 @@ impl Engine<'_> {
         })
     }
 
+    /// The facts of a line, over all of it: the ledger's mark is one bit a line, and later writes to other sectors of a
+    /// marked line must be on record, too.
+    fn line_facts(&self, index: usize, line: u64) -> Option<Extent> {
+        let extent = self.facts(index, line)?;
+        Some(Extent { range: self.volumes[index].lines(line, 1), ..extent })
+    }
+
     /// Puts one line on record as not stable, if it is not.
     pub(crate) fn record_line(&mut self, index: usize, line: u64, out: &mut Actions) {
-        if let Some(extent) = self.facts(index, line)
+        if let Some(extent) = self.line_facts(index, line)
             && self.volumes[index].index.reported.set(line)
         {
             let volume = self.volumes[index].setup.id;
@@ -41,10 +48,32 @@ impl Engine<'_> {
         }
     }
 
+    /// Puts zeroes that no device flush has covered on record.
+    pub(crate) fn record_zeroed(&mut self, index: usize, at: usize, out: &mut Actions) {
+        let volume = &mut self.volumes[index];
+        let zeroed = volume.zeroed[at];
+        let count = zeroed.end - zeroed.first;
+        if zeroed.stable || volume.index.reported.set_range(zeroed.first, count) == 0 {
+            return;
+        }
+        let gate = volume.gate;
+        let extent = Extent {
+            range: volume.lines(zeroed.first, count),
+            state: ListState::Unstable,
+            class: gate.map_or(0, |gate| gate.class as u8),
+            errno: gate.map_or(0, |gate| gate.errno),
+            attempts: 0,
+            first: Instant(0),
+            last: Instant(0),
+        };
+        let volume = volume.setup.id;
+        self.ledger.push(LedgerEntry::NotStable { volume, extent }, out);
+    }
+
     /// Puts the line and those behind it that share its facts on record in one entry, as far as they belong to `epoch`.
     /// Returns the line to go on from.
     pub(crate) fn record_run(&mut self, index: usize, line: u64, epoch: u32, out: &mut Actions) -> u64 {
-        let Some(mut extent) = self.facts(index, line).filter(|_| self.is_of_epoch(index, line, epoch))
+        let Some(mut extent) = self.line_facts(index, line).filter(|_| self.is_of_epoch(index, line, epoch))
         else {
             return line + 1;
         };
@@ -56,7 +85,9 @@ impl Engine<'_> {
             if !reader.dirty.get(next) || reader.reported.get(next) || !self.is_of_epoch(index, next, epoch) {
                 break;
             }
-            let Some(joined) = self.facts(index, next).and_then(|other| join(extent, other)) else { break };
+            let Some(joined) = self.line_facts(index, next).and_then(|other| join(extent, other)) else {
+                break;
+            };
             extent = joined;
             self.volumes[index].index.reported.set(next);
             next += 1;

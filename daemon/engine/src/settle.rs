@@ -162,6 +162,7 @@ impl Engine<'_> {
             return;
         }
         self.unreport(index, range.first, range.end, out);
+        self.notify_range(index, (range.first, range.end), range.generation, Until::Stable, out);
         let volume = &mut self.volumes[index];
         volume.epochs.remove(range.epoch, Stage::Written);
         volume.zeroed.swap_remove(at);
@@ -176,6 +177,12 @@ impl Engine<'_> {
         {
             from = line + 1;
             let volume = &mut self.volumes[index];
+            // A younger range of zeroes may still wait for its flush.
+            let zeroed =
+                |range: &crate::volume::Zeroed| !range.stable && range.first <= line && line < range.end;
+            if volume.zeroed.iter().any(zeroed) {
+                continue;
+            }
             let newest = self.cache.newest(volume.id(), line);
             if newest.is_none_or(|slot| !self.cache.header(slot).state().holds_unstable_data()) {
                 volume.index.reported.clear(line);

@@ -1,7 +1,7 @@
 //! One volume, as one reactor has it.
 
 use crate::cache::Counts;
-use crate::epochs::Epochs;
+use crate::epochs::{Epochs, Stage};
 use crate::failures::FailedList;
 use crate::losses::Losses;
 use crate::requests::RequestId;
@@ -31,6 +31,8 @@ pub(crate) struct Gate {
     pub(crate) probing: bool,
     /// An operator asked for a probe now.
     pub(crate) forced: bool,
+    /// Refused data was overwritten since the last probe.
+    pub(crate) overwritten: bool,
     /// A probe was accepted; a device flush is to show that all is well.
     pub(crate) proven: bool,
 }
@@ -65,10 +67,13 @@ pub(crate) enum FlushStage {
     Waiting,
     /// Parked until this time: the operator is given a chance.
     Parked { until: Instant },
-    /// Entries for the ledger are being pushed, from this line of the dirty index on.
-    Recording { cursor: u64 },
-    /// The same, of what is written and waits for a device flush that does not end.
+    /// Entries for the ledger are being pushed: of lines in flight, from this line on. What begins to be written from
+    /// now on is recorded then.
+    RecordingBusy { cursor: u64 },
+    /// The same, of what is written and waits for a device flush.
     RecordingWritten { position: u64 },
+    /// The same, of what is dirty, from this line of the index on.
+    Recording { cursor: u64 },
     /// The ledger was asked for the id.
     Asked { token: Token },
 }
@@ -93,6 +98,8 @@ pub(crate) struct Zeroed {
     pub(crate) first: u64,
     pub(crate) end: u64,
     pub(crate) epoch: u32,
+    /// They were discarded: a device that can do that may not be able to write zeroes.
+    pub(crate) discard: bool,
     /// The device flush that was asked for covers it.
     pub(crate) covered: bool,
     /// The device may have forgotten it: it is to be done again, and until then nobody touches the lines.
@@ -121,10 +128,38 @@ pub(crate) struct CondemnedSlot {
 /// An operator's command that takes more than one turn.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Task {
-    Retry { token: Token, first: u64, end: u64, classes: ClassSet },
-    Drop { token: Token, cursor: u64, end: u64, bytes: u64, seq: LedgerSeq },
-    AckLoss { token: Token, cursor: u64, end: u64, bytes: u64, seq: LedgerSeq },
-    Drain { token: Token },
+    Retry {
+        token: Token,
+        first: u64,
+        end: u64,
+        classes: ClassSet,
+    },
+    /// Of the failed lines, or with `all` of all that are dirty.
+    Drop {
+        token: Token,
+        cursor: u64,
+        end: u64,
+        bytes: u64,
+        seq: LedgerSeq,
+        all: bool,
+    },
+    /// A retry is over, but for the device flush that covers the writes before `position`.
+    Confirm {
+        token: Token,
+        tried: u64,
+        position: u64,
+        doubts: u64,
+    },
+    AckLoss {
+        token: Token,
+        cursor: u64,
+        end: u64,
+        bytes: u64,
+        seq: LedgerSeq,
+    },
+    Drain {
+        token: Token,
+    },
 }
 
 /// One volume.
@@ -152,8 +187,9 @@ pub(crate) struct Volume<'a> {
     pub(crate) stalled: VecDeque<RequestId>,
     pub(crate) gate: Option<Gate>,
     pub(crate) pass: Option<Pass>,
-    pub(crate) passes_begun: u64,
-    pub(crate) passes_done: u64,
+    /// Passes of kind [`PassKind::Flush`]: no other one tries all that a flush may try.
+    pub(crate) flush_passes_begun: u64,
+    pub(crate) flush_passes_done: u64,
     pub(crate) next_timer_pass: Instant,
     pub(crate) reopened: bool,
     pub(crate) failed: FailedList,
@@ -195,8 +231,8 @@ impl<'a> Volume<'a> {
             stalled: VecDeque::with_capacity(requests_max),
             gate: None,
             pass: None,
-            passes_begun: 0,
-            passes_done: 0,
+            flush_passes_begun: 0,
+            flush_passes_done: 0,
             next_timer_pass: Instant(0),
             reopened: false,
             failed: FailedList::default(),
@@ -303,11 +339,17 @@ impl<'a> Volume<'a> {
         self.failing.iter().sum()
     }
 
-    /// What the volume fails with, if it fails: the gate's class, else that of a failed line.
+    /// Whether lines have failed whose refusal speaks of the whole device.
+    pub(crate) fn holds_gating_failures(&self) -> bool {
+        ErrorClass::ALL.iter().any(|&class| class.gates() && self.failing[class as usize] > 0)
+    }
+
+    /// What the volume fails with, if it fails: the gate's class, else that of a failed line; a device that takes longer
+    /// than its timeout fails like one that says so.
     pub(crate) fn failure_class(&self) -> Option<ErrorClass> {
-        self.gate
-            .map(|gate| gate.class)
-            .or_else(|| ErrorClass::ALL.iter().copied().find(|&class| self.failing[class as usize] > 0))
+        let failing = || ErrorClass::ALL.iter().copied().find(|&class| self.failing[class as usize] > 0);
+        let hanging = || (self.stats.overdue > 0).then_some(ErrorClass::Transient);
+        self.gate.map(|gate| gate.class).or_else(failing).or_else(hanging)
     }
 
     /// Whether everything that fails is out of space and held.
@@ -317,6 +359,23 @@ impl<'a> Volume<'a> {
             && !ErrorClass::ALL.iter().any(|class| others(&class))
             && self.gate.is_none_or(|gate| gate.class == ErrorClass::Space)
             && self.failure_class().is_some()
+    }
+
+    /// Every line written since the last good flush is dirty again.
+    pub(crate) fn doubt_written(&mut self) {
+        self.redirty = true;
+        self.covered_before = self.stable_before;
+    }
+
+    /// Everything that the device accepted since the last good flush, or is about to, is to be done again.
+    pub(crate) fn doubt(&mut self) {
+        self.doubt_written();
+        self.doubts += 1;
+        for range in self.zeroed.iter_mut().filter(|range| !range.redo && !range.stable) {
+            (range.redo, range.covered) = (true, false);
+            self.epochs.moved(range.epoch, Stage::Written, Stage::Waiting);
+            self.fences += 1;
+        }
     }
 
     /// Whether a fence lies over any of the lines.

@@ -68,6 +68,9 @@ impl Engine<'_> {
         op.length = op.count;
         let count = op.count as u64;
         self.mark_writing(volume, &op);
+        if self.is_recording(volume) {
+            (op.first..op.first + count).for_each(|line| self.record_line(volume, line, out));
+        }
         let op = self.ops.insert(op);
         self.submit_write(now, op, out);
         count
@@ -219,6 +222,9 @@ impl Engine<'_> {
             && let Some(pass) = &mut volume.pass
         {
             pass.in_flight -= 1;
+            if !refused {
+                self.pass_accepted(now, usize::from(op.volume));
+            }
         }
         if op.probe {
             self.probe_ended(now, usize::from(op.volume), refused);
@@ -306,10 +312,11 @@ impl Engine<'_> {
         }
     }
 
-    /// Tells all writes that wait for the volume's device that it refuses.
+    /// Tells all writes that wait for the volume's device that it refuses, once the ledger holds what they wrote.
     pub(crate) fn fail_waits(&mut self, index: usize, errno: u16, out: &mut Actions) {
         let volume = self.volumes[index].id();
-        while let Some(request) = self.waits.of_volume(volume) {
+        while let Some((request, line)) = self.waits.of_volume(volume) {
+            self.record_line(index, line, out);
             self.settle_part(request, errno, out);
         }
     }

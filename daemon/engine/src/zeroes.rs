@@ -29,7 +29,9 @@ impl Engine<'_> {
             geometry.first_line_at_or_after(end / volume.line_bytes() * volume.line_bytes())
         };
         let pending = self.requests.get_mut(id);
-        (pending.cursor, pending.end) = (first.min(last), last);
+        // One part is the queue's own, so that nothing else can be the last.
+        (pending.cursor, pending.end, pending.remaining) = (first.min(last), last, 1);
+        pending.first_zeroed = pending.cursor;
         volume.zeroers.push_back(id);
     }
 
@@ -43,7 +45,11 @@ impl Engine<'_> {
             if !out.has_room(&self.limits) {
                 return;
             }
-            let pending = *self.requests.get(id);
+            let pending = self.requests.get_mut(id);
+            if pending.orphan && pending.errno == 0 {
+                pending.errno = errno::ECANCELED;
+            }
+            let pending = *pending;
             if pending.cursor < pending.end && pending.errno == 0 {
                 if pending.fallback {
                     self.zero_through_cache(id, index, out);
@@ -53,27 +59,37 @@ impl Engine<'_> {
             }
             let pending = *self.requests.get(id);
             let over = pending.cursor >= pending.end || pending.errno != 0;
-            if !over || pending.remaining > 0 {
+            // What was written through the cache may still be waited for; chunks must have ended.
+            let settled = pending.remaining == 1 || (pending.fallback && pending.errno == 0);
+            if !over || !settled {
                 at += 1;
                 continue;
             }
-            if pending.errno == 0 && !self.zero_ends(id, index, out) {
+            // A wait for each end, and with FUA for each range.
+            let waits = self.waits.has_room(2 + self.volumes[index].zeroed.len());
+            if pending.errno == 0 && !(waits && self.zero_ends(id, index, out)) {
                 at += 1;
                 continue;
             }
             self.volumes[index].zeroers.remove(at);
-            self.finish_zero(id, out);
+            self.finish_zero(id, index, out);
         }
     }
 
-    fn finish_zero(&mut self, id: RequestId, out: &mut Actions) {
-        let pending = self.requests.get_mut(id);
-        if pending.remaining == 0 {
-            let errno = pending.errno;
-            self.complete(id, errno, 0, out);
-        } else {
-            pending.cursor = pending.end;
+    /// The request leaves the queue; zeroes with FUA still wait for the device flush.
+    fn finish_zero(&mut self, id: RequestId, index: usize, out: &mut Actions) {
+        let pending = *self.requests.get(id);
+        self.requests.get_mut(id).cursor = pending.end;
+        if pending.errno == 0 && matches!(pending.request.operation, Operation::WriteZeroes { fua: true }) {
+            let volume = &self.volumes[index];
+            let first = pending.first_zeroed;
+            let overlaps = |range: &&Zeroed| !range.stable && range.first < pending.end && first < range.end;
+            for range in volume.zeroed.iter().filter(overlaps) {
+                self.waits.add(id, volume.id(), range.first, range.generation, Until::Stable);
+                self.requests.get_mut(id).remaining += 1;
+            }
         }
+        self.settle_part(id, 0, out);
     }
 
     fn start_chunks(&mut self, now: Instant, id: RequestId, index: usize, out: &mut Actions) {
@@ -82,7 +98,7 @@ impl Engine<'_> {
             let volume = &self.volumes[index];
             let room = volume.zeroed.len() + volume.fences as usize + 1 < ZEROED_MAX;
             if pending.cursor >= pending.end
-                || pending.remaining >= CHUNKS_MAX
+                || pending.remaining > CHUNKS_MAX
                 || !room
                 || !self.may_submit(index)
             {
@@ -121,7 +137,7 @@ impl Engine<'_> {
         let lines = usize::try_from(count).expect("a chunk is short");
         let mut op = Op::new(Purpose::Zero, volume.id(), first, lines, now);
         op.waiters[0] = waiter;
-        op.doubts = volume.doubts;
+        (op.doubts, op.discard) = (volume.doubts, discard);
         volume.index.busy.set_range(first, count);
         volume.ops += 1;
         volume.fences += 1;
@@ -133,7 +149,7 @@ impl Engine<'_> {
         out.ios.push(Io { op, volume, kind, offset, length, first_segment: 0, segments: 0 });
     }
 
-    pub(crate) fn zero_completed(&mut self, now: Instant, id: OpId, result: i32, _out: &mut Actions) {
+    pub(crate) fn zero_completed(&mut self, now: Instant, id: OpId, result: i32, out: &mut Actions) {
         let op = self.ops.remove(id);
         let index = usize::from(op.volume);
         let volume = &mut self.volumes[index];
@@ -143,11 +159,11 @@ impl Engine<'_> {
         let errno = crate::domain::errno_of(result);
         match op.waiters[0] {
             None => self.redo_completed(now, index, &op, errno),
-            Some(waiter) => self.chunk_completed(index, &op, waiter, errno),
+            Some(waiter) => self.chunk_completed(index, &op, waiter, errno, out),
         }
     }
 
-    fn chunk_completed(&mut self, index: usize, op: &Op, waiter: Waiter, errno: u16) {
+    fn chunk_completed(&mut self, index: usize, op: &Op, waiter: Waiter, errno: u16, out: &mut Actions) {
         let pending = self.requests.get_mut(waiter.request);
         pending.remaining -= 1;
         let zeroes = matches!(pending.request.operation, Operation::WriteZeroes { .. });
@@ -159,13 +175,37 @@ impl Engine<'_> {
         }
         if errno != 0 {
             pending.errno = errno;
+            if errno != errno::EOPNOTSUPP {
+                self.zeroes_refused(index, op);
+            }
             return;
         }
-        self.lines_zeroed(index, op);
+        self.lines_zeroed(index, op, out);
+        if self.is_recording(index) {
+            self.record_zeroed(index, self.volumes[index].zeroed.len() - 1, out);
+        }
+    }
+
+    /// Refused zeroes leave any mix of old and new on the device: what the cache holds as written there is in doubt, and
+    /// what it holds as the device's is read again.
+    fn zeroes_refused(&mut self, index: usize, op: &Op) {
+        let mut unstable = false;
+        for line in op.first..op.first + op.count as u64 {
+            let volume = &mut self.volumes[index];
+            let Some(slot) = self.cache.newest(volume.id(), line) else { continue };
+            match self.cache.header(slot).state() {
+                State::Clean => self.cache.evict(&mut volume.counts, slot),
+                State::Unstable => unstable = true,
+                _ => {}
+            }
+        }
+        if unstable {
+            self.volumes[index].doubt_written();
+        }
     }
 
     /// The device zeroed some lines: what the cache has of them is superseded.
-    fn lines_zeroed(&mut self, index: usize, op: &Op) {
+    fn lines_zeroed(&mut self, index: usize, op: &Op, out: &mut Actions) {
         let (first, end) = (op.first, op.first + op.count as u64);
         let mut epoch = self.volumes[index].epochs.current();
         for line in first..end {
@@ -183,6 +223,7 @@ impl Engine<'_> {
             first,
             end,
             epoch,
+            discard: op.discard,
             covered: false,
             redo: doubted,
             busy: false,
@@ -192,6 +233,22 @@ impl Engine<'_> {
             generation,
         });
         volume.written_since.get_or_insert(self.now);
+        self.notify_range(index, (first, end), generation, Until::Written, out);
+    }
+
+    /// Tells the writes that wait for lines which zeroes have superseded how far those have come.
+    pub(crate) fn notify_range(
+        &mut self,
+        index: usize,
+        lines: (u64, u64),
+        generation: u64,
+        reached: Until,
+        out: &mut Actions,
+    ) {
+        let volume = self.volumes[index].id();
+        while let Some(request) = self.waits.satisfied_in(volume, lines, generation, reached) {
+            self.settle_part(request, 0, out);
+        }
     }
 
     /// Zeroes again what the device may have forgotten.
@@ -205,7 +262,7 @@ impl Engine<'_> {
             let free = !volume.index.busy.any_in(first, count) && self.may_submit(index);
             if range.redo && !range.busy && rested && free && !volume.redirty {
                 self.volumes[index].zeroed[at].busy = true;
-                self.submit_zero(now, index, (first, count), false, None, out);
+                self.submit_zero(now, index, (first, count), range.discard, None, out);
             }
         }
     }
@@ -217,16 +274,27 @@ impl Engine<'_> {
         let range = range.expect("a redo names its range");
         range.busy = false;
         if errno != 0 {
+            if range.refused.is_none() {
+                volume.epochs.moved(range.epoch, Stage::Waiting, Stage::Failed);
+            }
             range.refused = Some(now);
             let class = class_of_errno(errno);
-            return self.close_gate(now, index, class, errno, false);
+            if class.gates() {
+                self.close_gate(now, index, class, errno, false);
+            }
+            return;
         }
-        range.refused = None;
-        if doubts == op.doubts {
+        let stage = if range.refused.take().is_some() { Stage::Failed } else { Stage::Waiting };
+        let survived = doubts == op.doubts;
+        volume.epochs.moved(range.epoch, stage, if survived { Stage::Written } else { Stage::Waiting });
+        if survived {
             range.redo = false;
-            volume.epochs.moved(range.epoch, Stage::Waiting, Stage::Written);
             volume.fences -= 1;
             volume.written_since.get_or_insert(now);
+        }
+        // The device accepts again: as good as a probe.
+        if volume.gate.is_some_and(|gate| !gate.probing) {
+            self.probe_ended(now, index, false);
         }
     }
 
@@ -234,21 +302,27 @@ impl Engine<'_> {
     fn zero_through_cache(&mut self, id: RequestId, index: usize, out: &mut Actions) {
         for _ in 0..self.limits.request_lines_max {
             let pending = *self.requests.get(id);
-            if pending.cursor >= pending.end || pending.remaining > 0 || !self.has_room_for_zero(index) {
+            let stuck = pending.remaining > 1 && self.ops.iter().any(|(_, op)| op.is_for(id));
+            if pending.cursor >= pending.end || stuck || !self.has_room_for_zero(index, 1) {
                 return;
             }
             let mask = self.volumes[index].geometry().existing_mask(pending.cursor);
             self.zero_sectors(index, pending.cursor, mask, out);
             self.requests.get_mut(id).cursor += 1;
+            if let Some(until) = self.waits_until(index, pending.request.operation) {
+                let slot = self.cache.newest(self.volumes[index].id(), pending.cursor);
+                self.wait_for_line(id, index, pending.cursor, slot.expect("it was just accepted"), until);
+            }
         }
     }
 
-    fn has_room_for_zero(&self, index: usize) -> bool {
+    fn has_room_for_zero(&self, index: usize, lines: u64) -> bool {
         let volume = &self.volumes[index];
         let room = self.cache.slots() - u64::from(self.limits.reserve_slots);
-        self.cache.free() > 0
-            && volume.counts.not_clean() < volume.setup.budget_slots
-            && self.cache.not_clean() < room
+        self.cache.free() >= lines
+            && self.waits.has_room(usize::try_from(lines).expect("few lines"))
+            && volume.counts.not_clean() + lines <= volume.setup.budget_slots
+            && self.cache.not_clean() + lines <= room
             && volume.fences == 0
     }
 
@@ -268,8 +342,7 @@ impl Engine<'_> {
         }
         let volume = &self.volumes[index];
         let blocked = ends.iter().flatten().any(|&(line, _)| self.is_fenced(volume, line, line + 1));
-        if blocked || self.cache.free() < wanted || !self.has_room_for_zero(index) || !self.waits.has_room(2)
-        {
+        if blocked || !self.has_room_for_zero(index, wanted) {
             return false;
         }
         let until = match request.operation {
