@@ -7,5 +7,6 @@ pub mod config;
 pub mod device;
 pub mod kernel;
 pub mod ledger;
+pub mod quickstart;
 pub mod reactor;
 pub mod start;
