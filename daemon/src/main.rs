@@ -1,2 +1,87 @@
-//! holdfastd.
-fn main() {}
+//! holdfastd: the write-back cache daemon.
+#![forbid(unsafe_code)]
+
+use clap::{Parser, Subcommand};
+use holdfast_daemon::{config, quickstart, start};
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// A write-back cache that does not lie when the disk refuses.
+#[derive(Parser)]
+#[command(name = "holdfastd", version, about, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Serve the volumes of a configuration until SIGTERM. Exits with 0 if all data is on stable media, else with 1.
+    Serve {
+        /// The configuration; `configs/` has examples.
+        #[arg(long, default_value = "/etc/holdfast/holdfast.toml")]
+        config: PathBuf,
+        /// Give up data that an earlier daemon left in the arena. It is gone then.
+        #[arg(long)]
+        discard_arena: bool,
+        /// At the end, give up what the devices refuse: the ledger lists it as lost.
+        #[arg(long)]
+        abandon: bool,
+    },
+    /// See it work: play a full disk under a real daemon, with what each policy does. Needs no privileges.
+    Quickstart(quickstart::Options),
+    /// Read a configuration and say what it means, without touching anything.
+    Check {
+        /// The configuration.
+        file: PathBuf,
+    },
+    /// The operator's commands: the same as `holdfastctl`.
+    #[command(disable_help_flag = true)]
+    Ctl {
+        /// What `holdfastctl` takes.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<OsString>,
+    },
+}
+
+fn main() -> ExitCode {
+    match Cli::parse().verb {
+        Verb::Serve { config, discard_arena, abandon } => {
+            serve(&config, start::Options { discard_arena, abandon })
+        }
+        Verb::Quickstart(options) => quickstart::run(&options),
+        Verb::Check { file } => check(&file),
+        Verb::Ctl { args } => holdfast_ctl::run("holdfastd ctl", args),
+    }
+}
+
+fn serve(config: &std::path::Path, options: start::Options) -> ExitCode {
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let settings = match config::load(config) {
+        Ok(settings) => settings,
+        Err(error) => return refuse(&error),
+    };
+    match start::serve(settings, options) {
+        Ok(code) => code,
+        Err(error) => refuse(&error),
+    }
+}
+
+fn check(file: &std::path::Path) -> ExitCode {
+    match config::load(file) {
+        Ok(settings) => {
+            println!("{}", config::check(&settings));
+            ExitCode::SUCCESS
+        }
+        Err(error) => refuse(&error),
+    }
+}
+
+/// Exit code 2: nothing was done.
+fn refuse(error: &dyn std::error::Error) -> ExitCode {
+    eprintln!("holdfastd: {error}");
+    ExitCode::from(2)
+}

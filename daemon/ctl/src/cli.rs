@@ -59,7 +59,7 @@ pub(crate) enum Verb {
     Stats,
     /// What happened lately.
     Events(EventsArgs),
-    /// End the daemon: it drains first, and keeps running what it cannot write unless told to abandon it.
+    /// End the daemon: it writes back what it can and exits, with an error if it still holds anything.
     Shutdown(ShutdownArgs),
     /// Print a completion script for a shell.
     Completion {

@@ -28,14 +28,14 @@ impl Invocation {
     pub fn command(&self, command: &str) -> String {
         let Some(rest) = command.strip_prefix("holdfastctl ") else { return command.to_owned() };
         match &self.socket {
-            Some(socket) => format!("{} --socket {} {rest}", self.program, quoted(socket)),
+            Some(socket) => format!("{} --socket {} {rest}", self.program, shell_word(socket)),
             None => format!("{} {rest}", self.program),
         }
     }
 }
 
-/// `text` as one word of a shell.
-fn quoted(text: &str) -> String {
+/// `text` as one word of a shell, quoted if it must be.
+pub fn shell_word(text: &str) -> String {
     let plain = |letter: char| letter.is_ascii_alphanumeric() || "-_./+:@".contains(letter);
     if !text.is_empty() && text.chars().all(plain) {
         return text.to_owned();

@@ -59,7 +59,7 @@ impl Engine<'_> {
         let header = self.cache.header(slot);
         let same = header.generation() == generation && header.state() == State::Condemned;
         if same && self.cache.is_newest(slot) {
-            return self.lose(index, slot);
+            return self.lose(index, slot, out);
         }
         // The line's place was taken by newer data, which holds what was condemned, or by zeroes.
         let volume = &self.volumes[index];
@@ -68,7 +68,7 @@ impl Engine<'_> {
         self.ledger.push(entry, out);
     }
 
-    fn lose(&mut self, index: usize, slot: SlotId) {
+    fn lose(&mut self, index: usize, slot: SlotId, out: &mut Actions) {
         let volume = &mut self.volumes[index];
         let header = self.cache.header(slot);
         let (line, status) = (header.line(), header.status());
@@ -94,6 +94,10 @@ impl Engine<'_> {
         volume.stats.given_up += 1;
         self.cache.unmap(slot);
         self.cache.pass(&mut volume.counts, slot, Cause::LossRecorded);
+        let volume = volume.id();
+        while let Some(request) = self.waits.of_line(volume, line) {
+            self.settle_part(request, holdfast_policy::errno::EIO, out);
+        }
     }
 
     /// Makes room by giving up the failures that are oldest, about as many lines as are needed. Data that the device has

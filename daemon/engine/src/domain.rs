@@ -195,7 +195,6 @@ impl Engine<'_> {
             if self.volumes[index].setup.domain == domain {
                 self.close_gate(now, index, class, errno, true);
                 self.fail_waits(index, errno, out);
-                self.fail_zero_waits(index, errno, out);
             }
         }
     }

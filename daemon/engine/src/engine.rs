@@ -207,6 +207,11 @@ impl<'a> Engine<'a> {
         }
     }
 
+    /// Whether no request can be taken in now: one more would be answered with `EAGAIN`.
+    pub fn is_full(&self) -> bool {
+        self.requests.is_full()
+    }
+
     /// What is going on in a volume; zeroes if there is none of that name.
     pub fn stats(&self, volume: VolumeId) -> VolumeStats {
         self.volumes.get(usize::from(volume.0)).map(|volume| volume.snapshot(self.now)).unwrap_or_default()
@@ -238,11 +243,11 @@ impl<'a> Engine<'a> {
             request,
             since: now,
             cursor: 0,
+            first_zeroed: 0,
             end: 0,
             remaining: 0,
             errno: 0,
             fallback: false,
-            queued: false,
             orphan: false,
         };
         let id = self.requests.insert(pending);
@@ -297,7 +302,7 @@ impl<'a> Engine<'a> {
         if pending.errno == 0 {
             pending.errno = errno;
         }
-        let done = pending.remaining == 0 && pending.cursor >= pending.end && !pending.queued;
+        let done = pending.remaining == 0 && pending.cursor >= pending.end;
         let errno = pending.errno;
         let waits_for_ledger = errno != 0 && pending.request.operation != Operation::Read;
         match (done, waits_for_ledger) {

@@ -171,7 +171,8 @@ pub enum ListState {
 /// What an operator can have done to a volume, on each reactor.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Command {
-    /// Try the failed extents again, now. Answered by [`crate::Answer::Retried`] when each has been tried.
+    /// Try the failed extents again, now. Answered by [`crate::Answer::Retried`] when each has been tried and a device
+    /// flush has made stable what was accepted, or has failed.
     Retry {
         /// Where.
         range: ByteRange,
@@ -183,6 +184,9 @@ pub enum Command {
         /// Where.
         range: ByteRange,
     },
+    /// Give up everything that is not on stable media and not in flight, tried or not: the daemon is about to end without
+    /// it. Answered by [`crate::Answer::Dropped`] once the loss is on record.
+    Abandon,
     /// Accept the loss of lost extents: they read from the device again. Answered by [`crate::Answer::Acknowledged`].
     AckLoss {
         /// Where.

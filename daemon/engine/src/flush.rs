@@ -4,7 +4,7 @@ use crate::engine::Engine;
 use crate::epochs::Stage;
 use crate::ops::Purpose;
 use crate::requests::RequestId;
-use crate::volume::{FlushStage, FlushWait, ZEROED_MAX, Zeroed};
+use crate::volume::{FlushStage, FlushWait, ZEROED_MAX};
 use crate::{Actions, FlushOnFailure, Instant, LedgerEntry, Token};
 use holdfast_policy::{ErrorClass, Search, Want, errno};
 
@@ -68,7 +68,7 @@ impl Engine<'_> {
             if waiting + failed + bucket.at(Stage::Written) > 0 && self.probe_for_flush(now, index) {
                 return Outcome::Undecided;
             }
-        } else if !stuck && waiting > self.refused_zeroes(index) || (failed > 0 && self.awaits_pass(index)) {
+        } else if !stuck && waiting > 0 || (failed > 0 && self.awaits_pass(index)) {
             return Outcome::Undecided;
         }
         let volume = &self.volumes[index];
@@ -84,14 +84,6 @@ impl Engine<'_> {
             return Outcome::Failing { errno };
         }
         if self.ledger.is_durable(volume.healed) { Outcome::Success } else { Outcome::Undecided }
-    }
-
-    /// Ranges of zeroes of the oldest epoch that were in doubt and cannot be done again.
-    fn refused_zeroes(&self, index: usize) -> u64 {
-        let volume = &self.volumes[index];
-        let base = volume.epochs.base();
-        let refused = |range: &&Zeroed| range.redo && range.refused.is_some() && range.epoch <= base;
-        volume.zeroed.iter().filter(refused).count() as u64
     }
 
     /// Whether the oldest flush has waited long enough for what cannot be sent: behind writes that take longer than the

@@ -1,9 +1,9 @@
 //! A device that refuses: one probe at a time (M12), and the walks over what failed (C8).
 
 use crate::engine::Engine;
-use crate::volume::{Gate, Pass, PassKind};
+use crate::volume::{Gate, Pass, PassKind, Task};
 use crate::writeback::Manner;
-use crate::{Actions, Answer, Instant, SlotId};
+use crate::{Actions, Instant, SlotId};
 use holdfast_policy::{ErrorClass, Search, State, Want};
 
 /// Milliseconds between two walks of the timer over the failed lines; what is due is decided line by line.
@@ -50,6 +50,18 @@ impl Engine<'_> {
             gate.proven = true;
         } else {
             self.open_gate(now, index);
+        }
+    }
+
+    /// A run of an operator's walk was accepted: that is as good as a probe.
+    pub(crate) fn pass_accepted(&mut self, now: Instant, index: usize) {
+        if let Some(gate) = &mut self.volumes[index].gate
+            && !gate.probing
+        {
+            (gate.proven, gate.forced) = (gate.from_flush, false);
+            if !gate.from_flush {
+                self.open_gate(now, index);
+            }
         }
     }
 
@@ -148,7 +160,7 @@ impl Engine<'_> {
         }
         let Some(pass) = self.volumes[index].pass else { return };
         if pass.walked && pass.in_flight == 0 {
-            self.end_pass(index, pass, out);
+            self.end_pass(index, pass);
         }
     }
 
@@ -174,14 +186,15 @@ impl Engine<'_> {
         volume.pass = Some(Pass { kind, cursor: from, walked: !failed, in_flight: 0, tried: 0 });
     }
 
-    fn end_pass(&mut self, index: usize, pass: Pass, out: &mut Actions) {
+    fn end_pass(&mut self, index: usize, pass: Pass) {
         let volume = &mut self.volumes[index];
         volume.pass = None;
         if pass.kind == PassKind::Flush {
             volume.flush_passes_done = volume.flush_passes_begun;
         }
         if let PassKind::Operator { token, .. } = pass.kind {
-            out.answers.push((token, Answer::Retried { tried: pass.tried, failed: volume.failed_lines() }));
+            let (position, doubts) = (volume.written.tail(), volume.doubts);
+            volume.tasks.push_front(Task::Confirm { token, tried: pass.tried, position, doubts });
         }
     }
 
@@ -190,7 +203,11 @@ impl Engine<'_> {
         let volume = &self.volumes[index];
         let end =
             if let PassKind::Operator { end, .. } = pass.kind { end } else { volume.index.dirty.lines() };
-        // A device that refuses again ends the walk: the gate's probes go on from here.
+        // Through a closed gate an operator's walk goes run by run: the first that the device accepts opens the gate, one
+        // that it refuses ends the walk, and the gate's probes go on from there.
+        if volume.gate.is_some() && pass.in_flight > 0 {
+            return false;
+        }
         let refused_again = volume.gate.is_some() && pass.tried > 0;
         let run = match volume.index.search(Want::Retry, pass.cursor, 64, 256) {
             Search::Found(run) if run.first < end && !refused_again => run,

@@ -47,7 +47,17 @@ impl Engine<'_> {
             Command::Retry { range, classes } => self.retry(index, token, range, classes),
             Command::Drop { range } => {
                 let (cursor, end) = self.volumes[index].lines_in(range);
-                self.add_task(index, Task::Drop { token, cursor, end, bytes: 0, seq: LedgerSeq(0) });
+                self.add_task(
+                    index,
+                    Task::Drop { token, cursor, end, bytes: 0, seq: LedgerSeq(0), all: false },
+                );
+            }
+            Command::Abandon => {
+                let (cursor, end) = self.volumes[index].lines_in(ByteRange::ALL);
+                self.add_task(
+                    index,
+                    Task::Drop { token, cursor, end, bytes: 0, seq: LedgerSeq(0), all: true },
+                );
             }
             Command::AckLoss { range } => {
                 let (cursor, _) = self.volumes[index].lines_in(range);
@@ -96,6 +106,7 @@ impl Engine<'_> {
             Task::Drop { .. } => self.advance_drop(index, task, out),
             Task::AckLoss { .. } => self.advance_ack(index, task, out),
             Task::Drain { token } => self.advance_drain(index, token, out),
+            Task::Confirm { .. } => self.advance_confirm(index, task, out),
         };
         match after {
             Some(task) => self.volumes[index].tasks[at] = task,
@@ -106,12 +117,14 @@ impl Engine<'_> {
     }
 
     fn advance_drop(&mut self, index: usize, task: Task, out: &mut Actions) -> Option<Task> {
-        let Task::Drop { token, mut cursor, end, mut bytes, mut seq } = task else { return None };
+        let Task::Drop { token, mut cursor, end, mut bytes, mut seq, all } = task else { return None };
         for _ in 0..self.limits.steps_a_turn {
-            let next = self.volumes[index].index.failed.next(cursor).filter(|&line| line < end);
+            let planes = &self.volumes[index].index;
+            let next = if all { planes.dirty.next(cursor) } else { planes.failed.next(cursor) };
+            let next = next.filter(|&line| line < end);
             let Some(line) = next else {
                 let settled = self.volumes[index].condemned.is_empty() && self.ledger.is_durable(seq);
-                let over = Task::Drop { token, cursor: end, end, bytes, seq };
+                let over = Task::Drop { token, cursor: end, end, bytes, seq, all };
                 if cursor < end || !settled {
                     return Some(over);
                 }
@@ -119,7 +132,11 @@ impl Engine<'_> {
                 return None;
             };
             let slot = self.cache.newest(self.volumes[index].id(), line);
-            let slot = slot.filter(|&slot| self.cache.header(slot).state() == State::Failed);
+            let slot = slot.filter(|&slot| match self.cache.header(slot).state() {
+                State::Failed => true,
+                State::Dirty => all,
+                _ => false,
+            });
             if let Some(slot) = slot {
                 if !out.has_room(&self.limits) || !self.condemn(index, slot, out) {
                     break;
@@ -129,7 +146,21 @@ impl Engine<'_> {
             }
             cursor = line + 1;
         }
-        Some(Task::Drop { token, cursor, end, bytes, seq })
+        Some(Task::Drop { token, cursor, end, bytes, seq, all })
+    }
+
+    /// A retry is answered once a device flush has covered what it wrote, or has failed.
+    fn advance_confirm(&mut self, index: usize, task: Task, out: &mut Actions) -> Option<Task> {
+        let Task::Confirm { token, tried, position, doubts } = task else { return None };
+        let volume = &self.volumes[index];
+        let doubted = volume.doubts != doubts;
+        if (!doubted && volume.written.head() < position) || volume.redirty {
+            return Some(task);
+        }
+        let in_doubt = if doubted { volume.index.dirty.count() } else { 0 };
+        let failed = volume.failed_lines().max(in_doubt);
+        out.answers.push((token, Answer::Retried { tried, failed }));
+        None
     }
 
     fn advance_ack(&mut self, index: usize, task: Task, out: &mut Actions) -> Option<Task> {

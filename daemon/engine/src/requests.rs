@@ -15,6 +15,8 @@ pub(crate) struct Pending {
     pub(crate) since: Instant,
     /// Read: the next line to look up. Zeroes: the next line to zero.
     pub(crate) cursor: u64,
+    /// Zeroes: the first whole line.
+    pub(crate) first_zeroed: u64,
     /// The line after the last.
     pub(crate) end: u64,
     /// Lines or pieces that it waits for.
@@ -23,8 +25,6 @@ pub(crate) struct Pending {
     pub(crate) errno: u16,
     /// Zeroes: the device cannot, so they are written through the cache.
     pub(crate) fallback: bool,
-    /// Zeroes: it has a place among the volume's zeroing requests, which answer it.
-    pub(crate) queued: bool,
     /// Its session is over: nobody waits for the answer.
     pub(crate) orphan: bool,
 }

@@ -162,9 +162,7 @@ impl Engine<'_> {
             return;
         }
         self.unreport(index, range.first, range.end, out);
-        if let Some(request) = range.waiter {
-            self.requests.get_mut(request).remaining -= 1;
-        }
+        self.notify_range(index, (range.first, range.end), range.generation, Until::Stable, out);
         let volume = &mut self.volumes[index];
         volume.epochs.remove(range.epoch, Stage::Written);
         volume.zeroed.swap_remove(at);

@@ -105,11 +105,10 @@ impl Engine<'_> {
 
     fn wants_flush(&self, now: Instant, domain: crate::DomainId) -> bool {
         let of_domain = |volume: &&crate::volume::Volume<'_>| volume.setup.domain == domain;
-        // After a flush that failed, one volume whose probe was accepted is enough: another may have no space of its own.
-        let refused = |volume: &&crate::volume::Volume<'_>| volume.gate.is_some_and(|gate| gate.from_flush);
-        let proven = |volume: &&crate::volume::Volume<'_>| volume.gate.is_some_and(|gate| gate.proven);
-        let mut volumes = self.volumes.iter().filter(of_domain);
-        if volumes.clone().any(|volume| refused(&volume)) && !volumes.any(|volume| proven(&volume)) {
+        // After a refused flush, one volume of the domain whose device accepts again is proof enough for another.
+        let mut gates = self.volumes.iter().filter(of_domain).filter_map(|volume| volume.gate);
+        let refused = gates.clone().any(|gate| gate.from_flush);
+        if refused && !gates.any(|gate| gate.proven) {
             return false;
         }
         self.volumes.iter().filter(of_domain).any(|volume| self.volume_wants_flush(now, volume))
@@ -135,8 +134,7 @@ impl Engine<'_> {
         let wanted = !volume.stalled.is_empty()
             || !self.parked.is_empty()
             || self.waits.any_of(volume.id())
-            || volume.zeroed.iter().any(|range| range.waiter.is_some())
-            || volume.tasks.iter().any(|task| matches!(task, Task::Drain { .. }));
+            || volume.tasks.iter().any(|task| matches!(task, Task::Drain { .. } | Task::Confirm { .. }));
         let zeroes_age = fresh_zeroes > 0
             && volume.written_since.is_none_or(|since| now >= since.after_ms(self.limits.flush_after_ms));
         flush || old || large || (idle && wanted) || zeroes_age

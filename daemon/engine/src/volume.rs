@@ -98,6 +98,8 @@ pub(crate) struct Zeroed {
     pub(crate) first: u64,
     pub(crate) end: u64,
     pub(crate) epoch: u32,
+    /// They were discarded: a device that can do that may not be able to write zeroes.
+    pub(crate) discard: bool,
     /// The device flush that was asked for covers it.
     pub(crate) covered: bool,
     /// The device may have forgotten it: it is to be done again, and until then nobody touches the lines.
@@ -108,10 +110,6 @@ pub(crate) struct Zeroed {
     pub(crate) refused: Option<Instant>,
     /// A device flush has covered it.
     pub(crate) stable: bool,
-    /// It was a discard, and a redo is one: the device may not know how to write zeroes.
-    pub(crate) discard: bool,
-    /// A request that is answered when the range is stable.
-    pub(crate) waiter: Option<RequestId>,
     /// How far what it heals has been told to the ledger.
     pub(crate) heal_cursor: u64,
     /// When it was issued, in generations.
@@ -130,10 +128,38 @@ pub(crate) struct CondemnedSlot {
 /// An operator's command that takes more than one turn.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Task {
-    Retry { token: Token, first: u64, end: u64, classes: ClassSet },
-    Drop { token: Token, cursor: u64, end: u64, bytes: u64, seq: LedgerSeq },
-    AckLoss { token: Token, cursor: u64, range: ByteRange, bytes: u64, seq: LedgerSeq },
-    Drain { token: Token },
+    Retry {
+        token: Token,
+        first: u64,
+        end: u64,
+        classes: ClassSet,
+    },
+    /// Of the failed lines, or with `all` of all that are dirty.
+    Drop {
+        token: Token,
+        cursor: u64,
+        end: u64,
+        bytes: u64,
+        seq: LedgerSeq,
+        all: bool,
+    },
+    /// A retry is over, but for the device flush that covers the writes before `position`.
+    Confirm {
+        token: Token,
+        tried: u64,
+        position: u64,
+        doubts: u64,
+    },
+    AckLoss {
+        token: Token,
+        cursor: u64,
+        range: ByteRange,
+        bytes: u64,
+        seq: LedgerSeq,
+    },
+    Drain {
+        token: Token,
+    },
 }
 
 /// One volume.
@@ -347,11 +373,16 @@ impl<'a> Volume<'a> {
             && self.failure_class().is_some()
     }
 
-    /// Everything written since the last good flush is dirty again.
-    pub(crate) fn doubt(&mut self) {
+    /// Every line written since the last good flush is dirty again.
+    pub(crate) fn doubt_written(&mut self) {
         self.redirty = true;
-        self.doubts += 1;
         self.covered_before = self.stable_before;
+    }
+
+    /// Everything that the device accepted since the last good flush, or is about to, is to be done again.
+    pub(crate) fn doubt(&mut self) {
+        self.doubt_written();
+        self.doubts += 1;
         for range in self.zeroed.iter_mut().filter(|range| !range.redo && !range.stable) {
             (range.redo, range.covered) = (true, false);
             self.epochs.moved(range.epoch, Stage::Written, Stage::Waiting);

@@ -63,6 +63,23 @@ impl Waits {
         .map(|wait| wait.request)
     }
 
+    /// The same for any line in `first..end`.
+    pub(crate) fn satisfied_in(
+        &mut self,
+        volume: u16,
+        (first, end): (u64, u64),
+        generation: u64,
+        reached: Until,
+    ) -> Option<RequestId> {
+        self.take(|wait| {
+            wait.volume == volume
+                && (first..end).contains(&wait.line)
+                && wait.generation <= generation
+                && wait.until <= reached
+        })
+        .map(|wait| wait.request)
+    }
+
     /// Takes out one wait of a line, whatever it waits for.
     pub(crate) fn of_line(&mut self, volume: u16, line: u64) -> Option<RequestId> {
         self.take(|wait| wait.volume == volume && wait.line == line).map(|wait| wait.request)

@@ -222,6 +222,9 @@ impl Engine<'_> {
             && let Some(pass) = &mut volume.pass
         {
             pass.in_flight -= 1;
+            if !refused {
+                self.pass_accepted(now, usize::from(op.volume));
+            }
         }
         if op.probe {
             self.probe_ended(now, usize::from(op.volume), refused);
@@ -312,6 +315,9 @@ impl Engine<'_> {
     /// Tells all writes that wait for the volume's device that it refuses, once the ledger holds what they wrote.
     pub(crate) fn fail_waits(&mut self, index: usize, errno: u16, out: &mut Actions) {
         let volume = self.volumes[index].id();
+        if self.waits.any_of(volume) {
+            (0..self.volumes[index].zeroed.len()).for_each(|at| self.record_zeroed(index, at, out));
+        }
         while let Some((request, line)) = self.waits.of_volume(volume) {
             self.record_line(index, line, out);
             self.settle_part(request, errno, out);

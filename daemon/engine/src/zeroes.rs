@@ -1,13 +1,13 @@
 //! Discard and write-zeroes: write-through, chunk by chunk (M10).
 
-use crate::engine::{Engine, HeldAnswer, Staged};
+use crate::engine::{Engine, Staged};
 use crate::epochs::Stage;
 use crate::ops::{Op, Purpose, Waiter};
 use crate::requests::RequestId;
 use crate::volume::{ZEROED_MAX, Zeroed};
 use crate::waits::Until;
 use crate::{Actions, Copy, Instant, Io, IoKind, OpId, Operation, VolumeId, sector_mask};
-use holdfast_policy::{State, errno};
+use holdfast_policy::{State, class_of_errno, errno};
 
 /// Lines of one device operation at most: 4 MiB of 4 KiB lines, so that its completion is a short turn.
 const CHUNK_LINES: u64 = 1024;
@@ -29,8 +29,9 @@ impl Engine<'_> {
             geometry.first_line_at_or_after(end / volume.line_bytes() * volume.line_bytes())
         };
         let pending = self.requests.get_mut(id);
-        (pending.cursor, pending.end) = (first.min(last), last);
-        pending.queued = true;
+        // One part is the queue's own, so that nothing else can be the last.
+        (pending.cursor, pending.end, pending.remaining) = (first.min(last), last, 1);
+        pending.first_zeroed = pending.cursor;
         volume.zeroers.push_back(id);
     }
 
@@ -44,7 +45,11 @@ impl Engine<'_> {
             if !out.has_room(&self.limits) {
                 return;
             }
-            let pending = *self.requests.get(id);
+            let pending = self.requests.get_mut(id);
+            if pending.orphan && pending.errno == 0 {
+                pending.errno = errno::ECANCELED;
+            }
+            let pending = *pending;
             if pending.cursor < pending.end && pending.errno == 0 {
                 if pending.fallback {
                     self.zero_through_cache(id, index, out);
@@ -54,31 +59,37 @@ impl Engine<'_> {
             }
             let pending = *self.requests.get(id);
             let over = pending.cursor >= pending.end || pending.errno != 0;
-            if !over || pending.remaining > 0 {
+            // What was written through the cache may still be waited for; chunks must have ended.
+            let settled = pending.remaining == 1 || (pending.fallback && pending.errno == 0);
+            if !over || !settled {
                 at += 1;
                 continue;
             }
-            if pending.errno == 0 && !self.zero_ends(id, index, out) {
+            // A wait for each end, and with FUA for each range.
+            let waits = self.waits.has_room(2 + self.volumes[index].zeroed.len());
+            if pending.errno == 0 && !(waits && self.zero_ends(id, index, out)) {
                 at += 1;
                 continue;
             }
             self.volumes[index].zeroers.remove(at);
-            self.finish_zero(id, out);
+            self.finish_zero(id, index, out);
         }
     }
 
-    /// All of the request is on its way; it is answered now, or when its last line is settled.
-    fn finish_zero(&mut self, id: RequestId, out: &mut Actions) {
-        let pending = self.requests.get_mut(id);
-        (pending.queued, pending.cursor) = (false, pending.end);
-        let errno = pending.errno;
-        match (pending.remaining, pending.request.operation) {
-            (0, Operation::WriteZeroes { .. }) if errno != 0 => {
-                self.held.push_back(HeldAnswer { seq: self.ledger.last(), request: id, errno });
+    /// The request leaves the queue; zeroes with FUA still wait for the device flush.
+    fn finish_zero(&mut self, id: RequestId, index: usize, out: &mut Actions) {
+        let pending = *self.requests.get(id);
+        self.requests.get_mut(id).cursor = pending.end;
+        if pending.errno == 0 && matches!(pending.request.operation, Operation::WriteZeroes { fua: true }) {
+            let volume = &self.volumes[index];
+            let first = pending.first_zeroed;
+            let overlaps = |range: &&Zeroed| !range.stable && range.first < pending.end && first < range.end;
+            for range in volume.zeroed.iter().filter(overlaps) {
+                self.waits.add(id, volume.id(), range.first, range.generation, Until::Stable);
+                self.requests.get_mut(id).remaining += 1;
             }
-            (0, _) => self.complete(id, errno, 0, out),
-            _ => {}
         }
+        self.settle_part(id, 0, out);
     }
 
     fn start_chunks(&mut self, now: Instant, id: RequestId, index: usize, out: &mut Actions) {
@@ -87,7 +98,7 @@ impl Engine<'_> {
             let volume = &self.volumes[index];
             let room = volume.zeroed.len() + volume.fences as usize + 1 < ZEROED_MAX;
             if pending.cursor >= pending.end
-                || pending.remaining >= CHUNKS_MAX
+                || pending.remaining > CHUNKS_MAX
                 || !room
                 || !self.may_submit(index)
             {
@@ -132,7 +143,7 @@ impl Engine<'_> {
         let lines = usize::try_from(count).expect("a chunk is short");
         let mut op = Op::new(Purpose::Zero, volume.id(), first, lines, now);
         op.waiters[0] = waiter;
-        op.doubts = volume.doubts;
+        (op.doubts, op.discard) = (volume.doubts, discard);
         volume.index.busy.set_range(first, count);
         volume.ops += 1;
         volume.fences += 1;
@@ -153,17 +164,15 @@ impl Engine<'_> {
         volume.fences -= 1;
         let errno = crate::domain::errno_of(result);
         match op.waiters[0] {
-            None => self.redo_completed(now, index, &op, errno, out),
+            None => self.redo_completed(now, index, &op, errno),
             Some(waiter) => self.chunk_completed(index, &op, waiter, errno, out),
         }
     }
 
     fn chunk_completed(&mut self, index: usize, op: &Op, waiter: Waiter, errno: u16, out: &mut Actions) {
         let pending = self.requests.get_mut(waiter.request);
-        let operation = pending.request.operation;
-        let zeroes = matches!(operation, Operation::WriteZeroes { .. });
-        let until_stable = errno == 0 && operation == Operation::WriteZeroes { fua: true };
-        pending.remaining -= u32::from(!until_stable);
+        pending.remaining -= 1;
+        let zeroes = matches!(pending.request.operation, Operation::WriteZeroes { .. });
         if errno == errno::EOPNOTSUPP && zeroes {
             // The device cannot: begin again from here, through the cache. Chunks behind that succeeded do no harm.
             pending.fallback = true;
@@ -177,8 +186,7 @@ impl Engine<'_> {
             }
             return;
         }
-        let stable_for = until_stable.then_some(waiter.request);
-        self.lines_zeroed(index, op, operation == Operation::Discard, stable_for);
+        self.lines_zeroed(index, op, out);
         if self.is_recording(index) {
             self.record_zeroed(index, self.volumes[index].zeroed.len() - 1, out);
         }
@@ -198,12 +206,12 @@ impl Engine<'_> {
             }
         }
         if unstable {
-            self.volumes[index].doubt();
+            self.volumes[index].doubt_written();
         }
     }
 
     /// The device zeroed some lines: what the cache has of them is superseded.
-    fn lines_zeroed(&mut self, index: usize, op: &Op, discard: bool, waiter: Option<RequestId>) {
+    fn lines_zeroed(&mut self, index: usize, op: &Op, out: &mut Actions) {
         let (first, end) = (op.first, op.first + op.count as u64);
         let mut epoch = self.volumes[index].epochs.current();
         for line in first..end {
@@ -221,17 +229,32 @@ impl Engine<'_> {
             first,
             end,
             epoch,
+            discard: op.discard,
             covered: false,
             redo: doubted,
             busy: false,
             refused: None,
             stable: false,
-            discard,
-            waiter,
             heal_cursor: first,
             generation,
         });
         volume.written_since.get_or_insert(self.now);
+        self.notify_range(index, (first, end), generation, Until::Written, out);
+    }
+
+    /// Tells the writes that wait for lines which zeroes have superseded how far those have come.
+    pub(crate) fn notify_range(
+        &mut self,
+        index: usize,
+        lines: (u64, u64),
+        generation: u64,
+        reached: Until,
+        out: &mut Actions,
+    ) {
+        let volume = self.volumes[index].id();
+        while let Some(request) = self.waits.satisfied_in(volume, lines, generation, reached) {
+            self.settle_part(request, 0, out);
+        }
     }
 
     /// Zeroes again what the device may have forgotten.
@@ -250,52 +273,52 @@ impl Engine<'_> {
         }
     }
 
-    fn redo_completed(&mut self, now: Instant, index: usize, op: &Op, errno: u16, out: &mut Actions) {
+    fn redo_completed(&mut self, now: Instant, index: usize, op: &Op, errno: u16) {
         let volume = &mut self.volumes[index];
         let doubts = volume.doubts;
         let range = volume.zeroed.iter_mut().find(|range| range.busy && range.first == op.first);
         let range = range.expect("a redo names its range");
         range.busy = false;
         if errno != 0 {
-            // No gate closes for it: the range has its own rest, and writes find out for themselves.
+            if range.refused.is_none() {
+                volume.epochs.moved(range.epoch, Stage::Waiting, Stage::Failed);
+            }
             range.refused = Some(now);
-            return self.fail_zero_waits(index, errno, out);
+            let class = class_of_errno(errno);
+            if class.gates() {
+                self.close_gate(now, index, class, errno, false);
+            }
+            return;
         }
-        range.refused = None;
-        if doubts == op.doubts {
+        let stage = if range.refused.take().is_some() { Stage::Failed } else { Stage::Waiting };
+        let survived = doubts == op.doubts;
+        volume.epochs.moved(range.epoch, stage, if survived { Stage::Written } else { Stage::Waiting });
+        if survived {
             range.redo = false;
-            volume.epochs.moved(range.epoch, Stage::Waiting, Stage::Written);
             volume.fences -= 1;
             volume.written_since.get_or_insert(now);
         }
-    }
-
-    /// Tells the requests that wait for zeroes to be stable that the device refuses to make them so.
-    pub(crate) fn fail_zero_waits(&mut self, index: usize, errno: u16, out: &mut Actions) {
-        for at in 0..self.volumes[index].zeroed.len() {
-            let Some(request) = self.volumes[index].zeroed[at].waiter.take() else { continue };
-            self.record_zeroed(index, at, out);
-            let pending = self.requests.get_mut(request);
-            pending.remaining -= 1;
-            pending.errno = errno;
+        // The device accepts again: as good as a probe.
+        if volume.gate.is_some_and(|gate| !gate.probing) {
+            self.probe_ended(now, index, false);
         }
     }
 
     /// Writes zeroes into the cache for the lines that the device could not zero, as room allows.
     fn zero_through_cache(&mut self, id: RequestId, index: usize, out: &mut Actions) {
-        if self.requests.get(id).remaining > 0 {
-            return;
-        }
-        let until = self.waits_until(index, self.requests.get(id).request.operation);
         for _ in 0..self.limits.request_lines_max {
             let pending = *self.requests.get(id);
-            let room = self.has_room_for_zero(index, 1) && self.waits.has_room(1);
-            if pending.cursor >= pending.end || !room {
+            let stuck = pending.remaining > 1 && self.ops.iter().any(|(_, op)| op.is_for(id));
+            if pending.cursor >= pending.end || stuck || !self.has_room_for_zero(index, 1) {
                 return;
             }
             let mask = self.volumes[index].geometry().existing_mask(pending.cursor);
-            self.zero_sectors(id, index, pending.cursor, mask, until, out);
+            self.zero_sectors(index, pending.cursor, mask, out);
             self.requests.get_mut(id).cursor += 1;
+            if let Some(until) = self.waits_until(index, pending.request.operation) {
+                let slot = self.cache.newest(self.volumes[index].id(), pending.cursor);
+                self.wait_for_line(id, index, pending.cursor, slot.expect("it was just accepted"), until);
+            }
         }
     }
 
@@ -303,26 +326,16 @@ impl Engine<'_> {
         let volume = &self.volumes[index];
         let room = self.cache.slots() - u64::from(self.limits.reserve_slots);
         self.cache.free() >= lines
+            && self.waits.has_room(usize::try_from(lines).expect("few lines"))
             && volume.counts.not_clean() + lines <= volume.setup.budget_slots
             && self.cache.not_clean() + lines <= room
             && volume.fences == 0
     }
 
-    fn zero_sectors(
-        &mut self,
-        id: RequestId,
-        index: usize,
-        line: u64,
-        mask: u32,
-        until: Option<Until>,
-        out: &mut Actions,
-    ) {
+    fn zero_sectors(&mut self, index: usize, line: u64, mask: u32, out: &mut Actions) {
         let slot = self.accept_line(index, line, mask, out);
         let (at, length) = (mask.trailing_zeros() * 512, mask.count_ones() * 512);
         out.copies.push(Copy::Zero { slot, at, length });
-        if let Some(until) = until {
-            self.wait_for_line(id, index, line, slot, until);
-        }
     }
 
     /// Writes the zeroes of the partial lines at both ends. `false` if there is no room for them yet.
@@ -335,12 +348,19 @@ impl Engine<'_> {
         }
         let volume = &self.volumes[index];
         let blocked = ends.iter().flatten().any(|&(line, _)| self.is_fenced(volume, line, line + 1));
-        if blocked || !self.has_room_for_zero(index, wanted) || !self.waits.has_room(2) {
+        if blocked || !self.has_room_for_zero(index, wanted) {
             return false;
         }
-        let until = self.waits_until(index, request.operation);
+        let until = match request.operation {
+            Operation::WriteZeroes { fua: true } => Some(Until::Stable),
+            _ => self.waits_until(index, request.operation),
+        };
         for &(line, mask) in ends.iter().flatten() {
-            self.zero_sectors(id, index, line, mask, until, out);
+            self.zero_sectors(index, line, mask, out);
+            let slot = self.cache.newest(self.volumes[index].id(), line).expect("it was just accepted");
+            if let Some(until) = until {
+                self.wait_for_line(id, index, line, slot, until);
+            }
         }
         true
     }

@@ -3,7 +3,7 @@
 use super::refusal::Refusal;
 use super::{Shared, VolumeView, view};
 use axum::body::Bytes;
-use axum::extract::{FromRequest, FromRequestParts, Query, Request};
+use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::request::Parts;
 use holdfast_ctl::api::{Fault, FaultOperation, Range};
 use holdfast_engine::{ByteRange, SECTOR_BYTES};
@@ -39,6 +39,21 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Asked<T> {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Asked<T>, Refusal> {
         let Query(query) = Query::<T>::from_request_parts(parts, state).await?;
         Ok(Asked(query))
+    }
+}
+
+/// The one word in a path that is not fixed: a volume's name, an id, a number.
+pub(super) struct Named(pub(super) String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Named {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Named, Refusal> {
+        let named = Path::<String>::from_request_parts(parts, state).await;
+        named.map(|Path(name)| Named(name)).map_err(|rejection| {
+            let message = format!("The path makes no sense: {}.", rejection.body_text());
+            Refusal::bad_request(message, "Names are UTF-8 text, percent-encoded where a path needs it.")
+        })
     }
 }
 

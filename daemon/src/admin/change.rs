@@ -1,11 +1,11 @@
 //! Verbs that change something: for root and the daemon's user.
 
-use super::ask::{self, Body};
+use super::ask::{self, Body, Named};
 use super::look::{answer, faults_of};
 use super::operation::Order;
 use super::refusal::Refusal;
 use super::{Peer, Shared};
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::{MethodRouter, post};
 use axum::{Extension, Json, Router};
@@ -41,7 +41,7 @@ fn accepted<T>(body: T) -> Accepted<T> {
 async fn retry(
     State(shared): SharedState,
     Extension(peer): Extension<Peer>,
-    Path(name): Path<String>,
+    Named(name): Named,
     Body(request): Body<RetryRequest>,
 ) -> Accepted<Started> {
     let classes = ask::classes(&request.classes)?;
@@ -51,7 +51,7 @@ async fn retry(
 async fn give_up(
     State(shared): SharedState,
     Extension(peer): Extension<Peer>,
-    Path(name): Path<String>,
+    Named(name): Named,
     Body(request): Body<DropRequest>,
 ) -> Accepted<Started> {
     if !request.yes_lose_data {
@@ -68,7 +68,7 @@ async fn give_up(
 async fn ack_loss(
     State(shared): SharedState,
     Extension(peer): Extension<Peer>,
-    Path(name): Path<String>,
+    Named(name): Named,
     Body(request): Body<AckLossRequest>,
 ) -> Accepted<Started> {
     if !request.yes {
@@ -87,7 +87,7 @@ struct Nothing {}
 async fn drain(
     State(shared): SharedState,
     Extension(peer): Extension<Peer>,
-    Path(name): Path<String>,
+    Named(name): Named,
     Body(Nothing {}): Body<Nothing>,
 ) -> Accepted<Started> {
     begin(&shared, &name, OperationVerb::Drain, None, ClassSet::ANY, peer)
@@ -115,7 +115,7 @@ fn begin(
 async fn add_fault(
     State(shared): SharedState,
     Extension(peer): Extension<Peer>,
-    Path(name): Path<String>,
+    Named(name): Named,
     Body(fault): Body<Fault>,
 ) -> Answer<Faults> {
     let volume = ask::volume(&shared, &name)?;
@@ -127,7 +127,7 @@ async fn add_fault(
 async fn clear_faults(
     State(shared): SharedState,
     Extension(peer): Extension<Peer>,
-    Path(name): Path<String>,
+    Named(name): Named,
 ) -> Answer<Faults> {
     let volume = ask::volume(&shared, &name)?;
     shared.backend.clear_faults(volume.id, peer)?;
@@ -137,7 +137,7 @@ async fn clear_faults(
 async fn grow_thin(
     State(shared): SharedState,
     Extension(peer): Extension<Peer>,
-    Path(name): Path<String>,
+    Named(name): Named,
     Body(request): Body<GrowThinRequest>,
 ) -> Answer<ThinGrown> {
     let volume = ask::volume(&shared, &name)?;

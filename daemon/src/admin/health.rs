@@ -4,7 +4,7 @@
 
 use super::{DaemonView, LedgerView, VolumeView, view};
 use holdfast_ctl::api::{Health, HealthCode, Reason, StateBytes, Time, VolumeState};
-use holdfast_ctl::size;
+use holdfast_ctl::{size, text::shell_word};
 use holdfast_policy::ErrorClass;
 use std::cmp::Reverse;
 
@@ -45,12 +45,12 @@ fn ledger_stuck(ledger: &LedgerView) -> Option<Reason> {
         volume: None,
         status: format!(
             "The ledger '{path}' cannot be written since {since}: {} ({}). {} transitions wait to be recorded; until they \
-             are, no held data is freed and no failed flush is answered. Nothing is lost.",
+             are, no held data is freed and no failed flush is answered. Nothing is lost by this.",
             errno.meaning, errno.name, stuck.waiting_entries
         ),
         action: "Make room on, or mend, the file system of the ledger; the daemon then goes on by itself. Look at it with:"
             .to_owned(),
-        commands: vec![format!("df -h {path}")],
+        commands: vec![format!("df -h {}", shell_word(path))],
     })
 }
 
@@ -62,10 +62,10 @@ fn reactor_stall(daemon: &DaemonView) -> Option<Reason> {
         health: Health::Faulted,
         volume: None,
         status: format!(
-            "Reactor {number} has not turned for {}: its part of every volume answers nobody. Its data is in the arena.",
+            "Reactor {number} has not turned for {}: its part of every volume answers nobody. Nothing is lost by this.",
             size::duration(reactor.silent_ms)
         ),
-        action: "Look at what holds its thread, and report it; a restart of the daemon keeps the data. Look with:".to_owned(),
+        action: "Look at what holds its thread, and report it. Type, as root:".to_owned(),
         commands: vec![format!("cat /proc/{}/task/*/stack", std::process::id())],
     })
 }
@@ -104,7 +104,7 @@ fn not_served(volume: &VolumeView) -> Option<Reason> {
         volume: Some(name.clone()),
         status: format!("Volume '{name}' {state}, no client can use it: {why}"),
         action: format!("Mend '{}'. See how it looks with:", volume.path),
-        commands: vec![format!("ls -l {}", volume.path), "holdfastctl events".to_owned()],
+        commands: vec![format!("ls -l {}", shell_word(&volume.path)), "holdfastctl events".to_owned()],
     })
 }
 
@@ -117,7 +117,7 @@ fn hangs(volume: &VolumeView) -> Option<Reason> {
         volume: Some(name.clone()),
         status: format!(
             "The device of volume '{name}' does not answer: {operations} in flight for longer than the volume's timeout. What \
-             was acknowledged is held in the cache; flushes that need the device fail or wait. Nothing is lost.",
+             was acknowledged is held in the cache; flushes that need the device fail or wait. Nothing is lost by this.",
         ),
         action: format!(
             "Mend '{}' or the path to it; what hangs then ends and the daemon goes on by itself. See what the kernel says:",
@@ -158,9 +158,9 @@ fn refusal(volume: &VolumeView, bytes: StateBytes) -> String {
         text += &format!(": {} ({})", errno.meaning, errno.name);
     }
     text += match bytes.failed_bytes {
-        0 => ". No data is held for it; flushes fail while it lasts.",
+        0 => ". What is not written yet stays in the cache; flushes of it fail while this lasts.",
         _ => {
-            ". The data is held in the cache and reads return it; flushes fail until it is written. Nothing is lost."
+            ". It is held in the cache, none of it is lost, and reads return it; flushes fail until it is written."
         }
     };
     match stats.next_probe_ms {

@@ -1,10 +1,10 @@
 //! Verbs that change nothing.
 
 use super::Peer;
-use super::ask::{self, Asked};
+use super::ask::{self, Asked, Named};
 use super::refusal::Refusal;
 use super::{Shared, VolumeView, health, listing, view};
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::routing::get;
 use axum::{Extension, Json, Router};
 use holdfast_ctl::api::{
@@ -71,7 +71,7 @@ struct ExtentsQuery {
 async fn extents(
     State(shared): SharedState,
     Extension(peer): Extension<Peer>,
-    Path(name): Path<String>,
+    Named(name): Named,
     Asked(query): Asked<ExtentsQuery>,
 ) -> Answer<Extents> {
     let volume = ask::volume(&shared, &name)?;
@@ -93,7 +93,7 @@ async fn extents(
     answer(Extents { volume: volume.name, state, extents, next: page.next })
 }
 
-async fn faults(State(shared): SharedState, Path(name): Path<String>) -> Answer<Faults> {
+async fn faults(State(shared): SharedState, Named(name): Named) -> Answer<Faults> {
     answer(faults_of(&shared, &ask::volume(&shared, &name)?)?)
 }
 
@@ -121,7 +121,7 @@ struct PageQuery {
 
 async fn explain(
     State(shared): SharedState,
-    Path(text): Path<String>,
+    Named(text): Named,
     Asked(query): Asked<PageQuery>,
 ) -> Answer<Explanation> {
     let limit = ask::limit(query.limit, EXTENTS_MAX)?;
@@ -170,7 +170,7 @@ async fn events(State(shared): SharedState, Asked(query): Asked<EventsQuery>) ->
     answer(Events { events: page.events.into_iter().map(view::event).collect(), next, missed: page.missed })
 }
 
-async fn operation(State(shared): SharedState, Path(text): Path<String>) -> Answer<Started> {
+async fn operation(State(shared): SharedState, Named(text): Named) -> Answer<Started> {
     let unknown = || {
         let remedy = "Operations that ended long ago, or under another daemon, are forgotten.";
         Refusal::not_found(format!("There is no operation {text}."), remedy)

@@ -5,16 +5,16 @@ use super::faults::{FaultGate, FaultVerdict};
 use super::ring::{self, Buffers};
 use super::target::Vectors;
 use super::thin::Reservation;
-use super::watch::{Tenant, Watches};
+use super::watch::Watches;
 use super::{Backing, DiskError, Fallback, Faults, Thin};
 use crate::arena::SlotAddresses;
 use holdfast_engine::{Io, IoKind, OpId, Segment, VolumeId};
 use io_uring::squeue::Entry;
-use io_uring::{IoUring, cqueue, opcode, types};
+use io_uring::{IoUring, cqueue, types};
 use rustix::io::Errno;
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -93,7 +93,7 @@ pub struct Disk {
     vectors: Vectors,
     ops: Box<[Option<Op>]>,
     volumes: Box<[Option<Attached>]>,
-    watches: Watches,
+    pub(super) watches: Watches,
     /// Entries that found the submission queue full.
     waiting: VecDeque<Entry>,
     /// Operations that ended without the device.
@@ -103,10 +103,10 @@ pub struct Disk {
 }
 
 /// What an entry's user data means, in its upper byte.
-const KIND_SHIFT: u32 = 56;
+pub(super) const KIND_SHIFT: u32 = 56;
 const KIND_OP: u64 = 0;
-const KIND_WATCH: u64 = 1;
-const KIND_IGNORED: u64 = 2;
+pub(super) const KIND_WATCH: u64 = 1;
+pub(super) const KIND_IGNORED: u64 = 2;
 
 /// Workers of the kernel for one ring: two for each volume (a flush and a deallocation, so that one that hangs leaves
 /// the others theirs) and these.
@@ -286,35 +286,6 @@ impl Disk {
         self.hung.len()
     }
 
-    /// Watches a descriptor for something to read and for its end; each change comes as [`Reaped::Wake`] with `key`,
-    /// until [`Disk::unwatch`], which must come before the descriptor is closed. Enters the kernel.
-    ///
-    /// # Errors
-    /// [`DiskError::Watches`] if there is no place left; as [`Disk::enter`].
-    ///
-    /// # Panics
-    /// If the key is watched already.
-    pub fn watch(&mut self, fd: BorrowedFd<'_>, key: u64) -> Result<(), DiskError> {
-        assert!(!self.watches.has(key), "key {key} is watched already");
-        let tenant = Tenant { key, fd: fd.as_raw_fd() };
-        let Some(name) = self.watches.take(tenant) else {
-            return Err(DiskError::Watches { watches_max: self.watches.len() });
-        };
-        self.queue(poll(tenant, name));
-        self.enter()
-    }
-
-    /// Ends a watch; does nothing if there is none. Enters the kernel.
-    ///
-    /// # Errors
-    /// As [`Disk::enter`].
-    pub fn unwatch(&mut self, key: u64) -> Result<(), DiskError> {
-        let Some(name) = self.watches.leave(key) else { return Ok(()) };
-        let entry = opcode::PollRemove::new(KIND_WATCH << KIND_SHIFT | name).build();
-        self.queue(entry.user_data(KIND_IGNORED << KIND_SHIFT));
-        self.enter()
-    }
-
     /// What a completion means to the caller; nothing if it is about a watch that is no more.
     fn completed(&mut self, entry: &cqueue::Entry) -> Option<Reaped> {
         let (kind, name) = (entry.user_data() >> KIND_SHIFT, entry.user_data() & ((1 << KIND_SHIFT) - 1));
@@ -327,16 +298,6 @@ impl Disk {
             KIND_WATCH => self.woken(name, entry),
             _ => None,
         }
-    }
-
-    fn woken(&mut self, name: u64, entry: &cqueue::Entry) -> Option<Reaped> {
-        let tenant = self.watches.tenant(name)?;
-        // The kernel ends a watch when its queue was full once: it is renewed. One that it refuses is not, as it would
-        // be refused again and again; whoever is woken finds out why from the descriptor.
-        if !cqueue::more(entry.flags()) && entry.result() >= 0 {
-            self.queue(poll(tenant, name));
-        }
-        Some(Reaped::Wake { key: tenant.key })
     }
 
     /// The paperwork of an operation that ended.
@@ -368,7 +329,7 @@ impl Disk {
         }
     }
 
-    fn queue(&mut self, entry: Entry) {
+    pub(super) fn queue(&mut self, entry: Entry) {
         if !self.waiting.is_empty() || !self.push(&entry) {
             self.waiting.push_back(entry);
         }
@@ -391,13 +352,6 @@ impl Disk {
         // which the kernel references when it takes the entry, in the same call of `watch`.
         unsafe { self.ring.submission().push(entry).is_ok() }
     }
-}
-
-fn poll(tenant: Tenant, name: u64) -> Entry {
-    let events = libc::POLLIN | libc::POLLRDHUP | libc::POLLHUP | libc::POLLERR;
-    let events = u32::from(events.cast_unsigned());
-    let entry = opcode::PollAdd::new(types::Fd(tenant.fd), events).multi(true).build();
-    entry.user_data(KIND_WATCH << KIND_SHIFT | name)
 }
 
 /// A signal, a timeout, and a kernel that is short of something are no errors: the next turn tries again.

@@ -1,5 +1,11 @@
 //! Descriptors that a sleeping reactor is woken by: sessions' sockets and its own eventfd.
 
+use super::uring::{KIND_IGNORED, KIND_SHIFT, KIND_WATCH};
+use super::{Disk, DiskError, Reaped};
+use io_uring::squeue::Entry;
+use io_uring::{cqueue, opcode, types};
+use std::os::fd::{AsRawFd, BorrowedFd};
+
 /// The places of watched descriptors. A place is used again at once, so what the kernel still says of its earlier
 /// tenant must not be taken for a word of the new one: each tenancy has its own number.
 pub(super) struct Watches {
@@ -61,6 +67,55 @@ impl Watches {
         let place = self.places.get(index)?;
         place.tenant.filter(|_| name(place.tenancy, index) == name_of)
     }
+}
+
+impl Disk {
+    /// Watches a descriptor for something to read and for its end; each change comes as [`Reaped::Wake`] with `key`,
+    /// until [`Disk::unwatch`], which must come before the descriptor is closed. Enters the kernel.
+    ///
+    /// # Errors
+    /// [`DiskError::Watches`] if there is no place left; as [`Disk::enter`].
+    ///
+    /// # Panics
+    /// If the key is watched already.
+    pub fn watch(&mut self, fd: BorrowedFd<'_>, key: u64) -> Result<(), DiskError> {
+        assert!(!self.watches.has(key), "key {key} is watched already");
+        let tenant = Tenant { key, fd: fd.as_raw_fd() };
+        let Some(name) = self.watches.take(tenant) else {
+            return Err(DiskError::Watches { watches_max: self.watches.len() });
+        };
+        self.queue(poll(tenant, name));
+        self.enter()
+    }
+
+    /// Ends a watch; does nothing if there is none. Enters the kernel.
+    ///
+    /// # Errors
+    /// As [`Disk::enter`].
+    pub fn unwatch(&mut self, key: u64) -> Result<(), DiskError> {
+        let Some(name) = self.watches.leave(key) else { return Ok(()) };
+        let entry = opcode::PollRemove::new(KIND_WATCH << KIND_SHIFT | name).build();
+        self.queue(entry.user_data(KIND_IGNORED << KIND_SHIFT));
+        self.enter()
+    }
+
+    /// What a word about a watch means; nothing if the watch is no more.
+    pub(super) fn woken(&mut self, name: u64, entry: &cqueue::Entry) -> Option<Reaped> {
+        let tenant = self.watches.tenant(name)?;
+        // The kernel ends a watch when its queue was full once: it is renewed. One that it refuses is not, as it would
+        // be refused again and again; whoever is woken finds out why from the descriptor.
+        if !cqueue::more(entry.flags()) && entry.result() >= 0 {
+            self.queue(poll(tenant, name));
+        }
+        Some(Reaped::Wake { key: tenant.key })
+    }
+}
+
+fn poll(tenant: Tenant, name: u64) -> Entry {
+    let events = libc::POLLIN | libc::POLLRDHUP | libc::POLLHUP | libc::POLLERR;
+    let events = u32::from(events.cast_unsigned());
+    let entry = opcode::PollAdd::new(types::Fd(tenant.fd), events).multi(true).build();
+    entry.user_data(KIND_WATCH << KIND_SHIFT | name)
 }
 
 fn name(tenancy: u32, index: usize) -> u64 {

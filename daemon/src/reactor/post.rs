@@ -100,6 +100,21 @@ impl<T> Post<T> {
     }
 }
 
+impl<T> Post<T> {
+    /// As [`Post::wait`], and until `other` becomes readable.
+    pub fn wait_with(&self, other: &impl AsFd, timeout: Duration) {
+        use rustix::event::{PollFd, PollFlags, Timespec, poll};
+        if self.prepare_sleep() {
+            let mut fds = [PollFd::new(&self.bell, PollFlags::IN), PollFd::new(other, PollFlags::IN)];
+            let timeout = Timespec::try_from(timeout).ok();
+            // An interrupted or failed wait only comes back early; the caller looks again.
+            let _ = poll(&mut fds, timeout.as_ref());
+            self.awake();
+        }
+        self.hush();
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::Post;

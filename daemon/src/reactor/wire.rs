@@ -3,7 +3,8 @@
 use super::link::Seat;
 use holdfast_engine::{Event, Operation, Request};
 use holdfast_policy::errno;
-use holdfast_ringbuf::{FailureId, Opcode, PeerFault};
+use holdfast_ringbuf::request::Opcode;
+use holdfast_ringbuf::{FailureId, PeerFault};
 
 /// A request that was taken from a ring.
 pub(super) enum Taken {

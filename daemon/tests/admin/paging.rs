@@ -2,12 +2,17 @@
 
 use crate::fake::{LINE, STRIPE, failed};
 use crate::world::World;
-use holdfast_engine::Extent;
+use holdfast_engine::{Extent, Instant, ListState};
 use serde::Deserialize;
 
 const MILLION: u64 = 1_000_000;
 /// 4096 extents of at most 400 bytes of JSON, and the frame around them.
 const ANSWER_BYTES_MAX: usize = 4096 * 400 + 1000;
+
+/// An extent that the device was never asked about.
+fn dirty(offset: u64, length: u64) -> Extent {
+    Extent { state: ListState::Dirty, class: 0, errno: 0, attempts: 0, ..failed(offset, length) }
+}
 
 /// What these tests read of a page; the whole type is read elsewhere, and a million of them take their time.
 #[derive(Deserialize)]
@@ -22,8 +27,8 @@ struct Place {
     length: u64,
 }
 
-fn get(world: &World, from: u64) -> Page {
-    let path = format!("/v1/volumes/vm1/extents?state=failed&from={from}");
+fn get(world: &World, state: &str, from: u64) -> Page {
+    let path = format!("/v1/volumes/vm1/extents?state={state}&from={from}");
     let answer = world.raw(format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n").as_bytes());
     assert!(answer.len() < ANSWER_BYTES_MAX, "{} bytes", answer.len());
     let (head, body) = answer.split_once("\r\n\r\n").expect("a head and a body");
@@ -36,10 +41,10 @@ fn get(world: &World, from: u64) -> Page {
 fn a_million_extents_come_once_each_and_in_order() {
     let world = World::new();
     world.state().volumes[0].size_bytes = MILLION * 2 * LINE;
-    world.state().extents = (0..MILLION).map(|number| failed(number * 2 * LINE, LINE)).collect();
+    world.state().extents = (0..MILLION).map(|number| dirty(number * 2 * LINE, LINE)).collect();
     let (mut from, mut seen, mut pages) = (0, 0, 0);
     loop {
-        let page = get(&world, from);
+        let page = get(&world, "dirty", from);
         pages += 1;
         for extent in &page.extents {
             assert_eq!((extent.offset, extent.length), (seen * 2 * LINE, LINE));
@@ -54,6 +59,20 @@ fn a_million_extents_come_once_each_and_in_order() {
     assert_eq!(pages, MILLION.div_ceil(4096), "every page but the last is full");
 }
 
+/// The largest extents there are, in the largest page: [`get`] checks its size.
+#[test]
+fn a_full_page_of_refusals_is_bounded() {
+    let world = World::new();
+    let refused = |number: u64| {
+        let (first, last) = (Instant(u64::MAX), Instant(u64::MAX));
+        Extent { attempts: u32::MAX, errno: 4095, first, last, ..failed((1 << 62) + number * 2 * LINE, LINE) }
+    };
+    world.state().extents = (0..5000).map(refused).collect();
+    let page = get(&world, "failed", 0);
+    assert_eq!(page.extents.len(), 4096);
+    assert_eq!(page.next, Some((1 << 62) + 4096 * 2 * LINE));
+}
+
 /// A million failed lines in a row are one extent to an operator, though three reactors hold them in a thousand
 /// stripes of their own.
 #[test]
@@ -61,7 +80,7 @@ fn neighbours_of_different_reactors_are_joined() {
     let world = World::new();
     let stripes = MILLION * LINE / STRIPE;
     world.state().extents = (0..stripes).map(|number| failed(number * STRIPE, STRIPE)).collect();
-    let page = get(&world, 0);
+    let page = get(&world, "failed", 0);
     assert_eq!(page.extents.len(), 1);
     assert_eq!((page.extents[0].offset, page.extents[0].length), (0, stripes * STRIPE));
     assert_eq!(page.next, None);
@@ -77,7 +96,7 @@ fn a_page_of_long_runs_is_cut_short_and_continued() {
     world.state().extents = one_stripe.map(piece).collect();
     let (mut from, mut pages, mut bytes) = (0, 0, 0);
     loop {
-        let page = get(&world, from);
+        let page = get(&world, "failed", from);
         pages += 1;
         bytes += page.extents.iter().map(|extent| extent.length).sum::<u64>();
         assert_eq!(page.extents.len(), 1);

@@ -101,6 +101,8 @@ const REQUESTS: &[(&str, &str, &str, u16, &str)] = &[
     ("GET", "/v1/volumes/vm1/extents?state=lost&limit=99999999999999999999", "", 400, "bad_request"),
     ("GET", "/v1/volumes/vm1/extents?state=lost&limit=4097", "", 400, "bad_request"),
     ("GET", "/v1/explain/%00", "", 400, "bad_request"),
+    ("GET", "/v1/volumes/%FF/fault", "", 400, "bad_request"),
+    ("POST", "/v1/volumes/%FF/retry", "", 400, "bad_request"),
     ("GET", "/v1/events?since=x", "", 400, "bad_request"),
     ("GET", "/v1/operations/x", "", 404, "not_found"),
     ("GET", "/v1/operations/-1", "", 404, "not_found"),

@@ -1,11 +1,10 @@
 //! Opening files and block devices.
 
-use crate::support::{Loop, MIB, Rig, file_spec, in_memory, is_root, on_disk, output_of, skipped};
+use crate::support::{Fuse, Loop, MIB, Rig, file_spec, in_memory, on_disk, skipped};
 use holdfast_daemon::device::{
     Backing, BackingError, BackingKind, BackingSpec, Directness, DomainKey, FileSystem, NotDirect, Proof,
 };
 use std::os::unix::fs::MetadataExt;
-use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 fn is_direct(backing: &Backing) -> bool {
@@ -157,44 +156,10 @@ fn a_block_device_is_measured_claimed_and_named() {
     assert_eq!(rig.slot(2), rig.slot(1));
 }
 
-/// nbdkit behind nbdfuse; unmounted when dropped.
-struct Fuse {
-    file: std::path::PathBuf,
-    server: Child,
-}
-
-impl Fuse {
-    fn start(directory: &std::path::Path) -> Option<Fuse> {
-        let file = directory.join("disk");
-        std::fs::write(&file, "").expect("a place to mount on");
-        let mut command = Command::new("nbdfuse");
-        command.arg(&file).args(["--command", "nbdkit", "-s", "--exit-with-parent", "memory", "1M"]);
-        let server = command.stdout(Stdio::null()).spawn().ok()?;
-        let fuse = Fuse { file, server };
-        for _ in 0..200 {
-            if std::fs::metadata(&fuse.file).is_ok_and(|metadata| metadata.len() == MIB) {
-                return Some(fuse);
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        None
-    }
-}
-
-impl Drop for Fuse {
-    fn drop(&mut self) {
-        let _ = output_of("umount", &["-l", self.file.to_str().unwrap_or_default()]);
-        let _ = self.server.wait();
-    }
-}
-
 #[test]
 fn fuse_is_direct_if_it_takes_the_flag_and_answers_a_read() {
     let disk = on_disk();
-    let Some(fuse) = is_root().then(|| Fuse::start(disk.path())).flatten() else {
-        skipped("FUSE needs root, nbdfuse and nbdkit");
-        return;
-    };
+    let Some(fuse) = Fuse::start(disk.path(), &["memory", "1M"]) else { return };
     let spec = BackingSpec { create: false, buffered_allowed: false, ..file_spec(&fuse.file) };
     let backing = Backing::open(&spec).expect("opened");
     assert!(is_direct(&backing), "{:?}", backing.directness());

@@ -7,6 +7,7 @@ mod arena;
 mod backing;
 mod disk;
 mod faults;
+mod killed;
 mod limits;
 mod support;
 mod thin;

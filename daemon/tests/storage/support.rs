@@ -5,8 +5,8 @@ use holdfast_daemon::device::{
     Backing, BackingKind, BackingSpec, Disk, DiskOptions, Fallback, Faults, Reaped,
 };
 use holdfast_engine::{Io, IoKind, OpId, Segment, SlotId, VolumeId};
-use std::path::Path;
-use std::process::{Command, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 use tempfile::TempDir;
@@ -65,7 +65,7 @@ pub(crate) struct Rig {
     pub(crate) disk: Disk,
     pub(crate) fallbacks: Vec<Fallback>,
     next_op: u32,
-    _memory: TempDir,
+    memory: Option<TempDir>,
 }
 
 pub(crate) const OPS: usize = 32;
@@ -89,13 +89,18 @@ impl Rig {
             reactor_cores: &[0],
         };
         let (disk, fallbacks) = Disk::new(&options, shard.slots.addresses()).expect("io_uring");
-        Rig { shard, disk, fallbacks, next_op: 0, _memory: memory }
+        Rig { shard, disk, fallbacks, next_op: 0, memory: Some(memory) }
     }
 
     pub(crate) fn attach(&mut self, volume: u16, backing: &Backing) -> Arc<Faults> {
         let faults = Faults::new();
         self.disk.attach(VolumeId(volume), backing, Some(Arc::clone(&faults))).expect("attached");
         faults
+    }
+
+    /// Removes the directory now; the memory stays.
+    pub(crate) fn remove_directory(&mut self) {
+        self.memory = None;
     }
 
     /// Fills a slot with one byte.
@@ -209,5 +214,45 @@ impl Drop for Loop {
     fn drop(&mut self) {
         // Busy for some 40 ms after the last operation; the kernel detaches it when it is not any more.
         let _ = output_of("losetup", &["-d", &self.path]);
+    }
+}
+
+/// nbdkit behind nbdfuse; unmounted when dropped.
+pub(crate) struct Fuse {
+    pub(crate) file: PathBuf,
+    server: Child,
+}
+
+impl Fuse {
+    /// Serves what nbdkit is told to; it must have 1 MiB. None, loudly, if there is no root, nbdfuse or nbdkit.
+    pub(crate) fn start(directory: &Path, nbdkit: &[&str]) -> Option<Fuse> {
+        let fuse = is_root().then(|| Fuse::try_start(directory, nbdkit)).flatten();
+        if fuse.is_none() {
+            skipped("FUSE needs root, nbdfuse and nbdkit");
+        }
+        fuse
+    }
+
+    fn try_start(directory: &Path, nbdkit: &[&str]) -> Option<Fuse> {
+        let file = directory.join("disk");
+        std::fs::write(&file, "").expect("a place to mount on");
+        let mut command = Command::new("nbdfuse");
+        command.arg(&file).args(["--command", "nbdkit", "-s", "--exit-with-parent"]).args(nbdkit);
+        let server = command.stdout(Stdio::null()).spawn().ok()?;
+        let fuse = Fuse { file, server };
+        for _ in 0..200 {
+            if std::fs::metadata(&fuse.file).is_ok_and(|metadata| metadata.len() == MIB) {
+                return Some(fuse);
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        None
+    }
+}
+
+impl Drop for Fuse {
+    fn drop(&mut self) {
+        let _ = output_of("umount", &["-l", self.file.to_str().unwrap_or_default()]);
+        let _ = self.server.wait();
     }
 }

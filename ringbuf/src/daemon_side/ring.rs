@@ -96,6 +96,9 @@ impl DaemonRing {
 
     /// The next request, copied out of shared memory and checked; `None` while there is none.
     ///
+    /// However fast a client submits, `limits().entries` requests are the most between two `flush_publish`: completions
+    /// that it cannot see yet it cannot have taken.
+    ///
     /// # Errors
     /// What the client has broken; the session must be closed.
     pub fn pop(&mut self) -> Result<Option<Request>, PeerFault> {

@@ -23,13 +23,30 @@ pub fn status(status: &Status, invocation: &Invocation) -> String {
     }
     out.push('\n');
     out += &state_table(&status.volumes);
-    if !daemon.warnings.is_empty() {
+    let notes = notes(status);
+    if !notes.is_empty() {
         out.push('\n');
     }
-    for warning in &daemon.warnings {
-        out += &labelled("note", &plain(warning));
-    }
-    out
+    out + &notes
+}
+
+/// What works, and should be known.
+fn notes(status: &Status) -> String {
+    let buffered = status.volumes.iter().filter(|volume| !volume.backing.direct).map(|volume| {
+        format!(
+            "Volume '{}' goes through the page cache, which forgets data whose write-back fails: good for a trial, not \
+             for data.",
+            volume.name
+        )
+    });
+    status
+        .daemon
+        .warnings
+        .iter()
+        .cloned()
+        .chain(buffered)
+        .map(|note| labelled("note", &plain(&note)))
+        .collect()
 }
 
 fn well() -> String {
@@ -39,14 +56,18 @@ fn well() -> String {
 
 fn trouble(worst: &Reason, others: &[Reason], invocation: &Invocation) -> String {
     let mut out = labelled("status", &plain(&worst.status)) + &labelled("action", &plain(&worst.action));
-    for command in &worst.commands {
-        out += &format!("{:11}{}\n", "", plain(&invocation.command(command)));
-    }
+    out += &commands(worst, invocation);
     out += &labelled("code", worst.code.name());
     for other in others {
         out += &labelled("also", &format!("{} {}", other.code, plain(&other.status)));
+        out += &commands(other, invocation);
     }
     out
+}
+
+fn commands(reason: &Reason, invocation: &Invocation) -> String {
+    let line = |command: &String| format!("{:11}{}\n", "", plain(&invocation.command(command)));
+    reason.commands.iter().map(line).collect()
 }
 
 fn state_table(volumes: &[Volume]) -> String {

@@ -55,3 +55,32 @@ fn draw(bar: &ProgressBar, operation: &Operation) {
     bar.set_length(operation.total_bytes);
     bar.set_position(operation.done_bytes);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::{OperationVerb, Time};
+
+    #[test]
+    fn the_bar_follows_the_operation() {
+        let mut operation = Operation {
+            id: 1,
+            verb: OperationVerb::Retry,
+            volume: "vm1".to_owned(),
+            range: None,
+            state: OperationState::Running,
+            total_bytes: 8192,
+            tried_bytes: 0,
+            done_bytes: 0,
+            left_bytes: 8192,
+            refused: None,
+            started: Time::from_unix_ms(0),
+            finished: None,
+        };
+        let bar = new_bar(&operation);
+        assert_eq!((bar.length(), bar.prefix().as_str()), (Some(8192), "retry vm1"));
+        operation.done_bytes = 4096;
+        draw(&bar, &operation);
+        assert_eq!(bar.position(), 4096);
+    }
+}

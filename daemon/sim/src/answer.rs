@@ -1,0 +1,76 @@
+//! What clients are told, shown to the model.
+
+use crate::client::Outcome;
+use crate::shell::{Shell, content};
+use crate::violation::{Clause, demand};
+use holdfast_engine::{Completion, Operation};
+
+impl Shell<'_> {
+    pub(crate) fn answered(&mut self, number: usize, completion: &Completion) {
+        self.trace.mix(&[u64::from(completion.tag), u64::from(completion.errno), completion.failure_id]);
+        let (asked, data) = self.clients.answered(number, completion);
+        self.trace.line(
+            self.now,
+            format_args!("r{number} answer {}: {completion:?} last {}", asked.id, data.is_some()),
+        );
+        let volume = asked.request.volume.0;
+        let shape = self.plan.volumes[usize::from(volume)].geometry;
+        let harm = self.disk(volume).harm[&volume];
+        let content = content(&self.disks, self.plan, volume);
+        let (id, errno) = (asked.id, asked.errno);
+        if asked.malformed {
+            demand(Clause::Seam, completion.errno == 22, || {
+                format!("{:?} got {}", asked.request, completion.errno)
+            });
+        } else if asked.request.operation == Operation::Flush && completion.errno != 0 {
+            let named = [5, 28].contains(&completion.errno) && completion.failure_id != 0;
+            demand(Clause::C3, named, || format!("a failed flush says {completion:?}"));
+            let space = completion.errno == 5 || harm.space > 0;
+            demand(Clause::C3, space, || format!("flush {id} says ENOSPC and there was space"));
+            let own = |sector: u64| shape.owner(sector * 512) == number as u64;
+            self.model.flush_failed(id, completion.errno, &own, &content, harm.total() > 0);
+        }
+        let Some(data) = data else { return };
+        if !asked.malformed {
+            match asked.request.operation {
+                Operation::Read => {
+                    let domain = usize::from(self.plan.volumes[usize::from(volume)].domain);
+                    let hung = self.disks[domain].hung_until(volume) >= asked.since;
+                    // Zeroes that the device forgot and then refuses to do again cannot be read meanwhile.
+                    let forgot = harm.flushes + harm.resets > 0 && harm.changes + harm.space > 0;
+                    self.model.read(id, errno, &data, harm.reads > asked.read_harm || hung || forgot);
+                }
+                Operation::Flush if errno == 0 => self.model.flushed(id, &content),
+                Operation::Flush => self.model.forget(id),
+                _ => {
+                    let refused = errno == 0 || errno == 95 || harm.total() > 0;
+                    demand(Clause::C6, refused, || {
+                        format!("{:?} got {errno}, and its disk never refused", asked.request)
+                    });
+                    self.model.changed(id, errno, &content);
+                }
+            }
+        }
+        self.coverage.event(outcome_name(asked.request.operation, errno));
+        let took_ns = self.now - asked.since;
+        let outcome = Outcome { errno, failure_id: asked.failure_id, data, request: asked.request, took_ns };
+        self.clients.outcomes.insert(id, outcome);
+    }
+}
+
+fn outcome_name(operation: Operation, errno: u16) -> &'static str {
+    match (operation, errno) {
+        (_, 22) => "malformed request",
+        (Operation::Read, 0) => "read",
+        (Operation::Read, _) => "read failed",
+        (Operation::Write { fua: false }, 0) => "write",
+        (Operation::Write { fua: true }, 0) => "write fua",
+        (Operation::Write { .. }, _) => "write failed",
+        (Operation::Flush, 0) => "flush",
+        (Operation::Flush, 28) => "flush failed with ENOSPC",
+        (Operation::Flush, _) => "flush failed with EIO",
+        (_, 0) => "zeroes",
+        (_, 95) => "zeroes not supported",
+        (_, _) => "zeroes failed",
+    }
+}

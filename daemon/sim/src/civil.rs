@@ -1,0 +1,39 @@
+//! Counts how often a disk that refuses is bothered with the same line (C8).
+
+use crate::violation::{Clause, demand};
+use std::collections::{BTreeMap, VecDeque};
+
+/// Refused attempts that a line may see within one backoff floor: a run of 64 lines is bisected in 7 steps, and one
+/// more may come before and after.
+const ATTEMPTS_MAX: usize = 9;
+
+/// When each line was refused lately.
+#[derive(Debug, Default)]
+pub struct Civil {
+    refused: BTreeMap<(u16, u64), VecDeque<u64>>,
+    /// When an operator asked for an attempt, by volume: that bypasses the backoff.
+    asked: BTreeMap<u16, Vec<u64>>,
+}
+
+impl Civil {
+    /// An operator wants the volume's failed lines tried now.
+    pub fn asked(&mut self, now: u64, volume: u16) {
+        self.asked.entry(volume).or_default().push(now);
+    }
+
+    /// The disk refused a write of these lines; the volume's backoff floor is `floor_ns`.
+    pub fn refused(&mut self, now: u64, volume: u16, lines: std::ops::RangeInclusive<u64>, floor_ns: u64) {
+        let recent = |&&time: &&u64| time + 2 * floor_ns >= now;
+        let asked = self.asked.get(&volume).map_or(0, |times| times.iter().rev().take_while(recent).count());
+        for line in lines {
+            let times = self.refused.entry((volume, line)).or_default();
+            while times.front().is_some_and(|&time| time + floor_ns <= now) {
+                times.pop_front();
+            }
+            times.push_back(now);
+            demand(Clause::C8, times.len() <= ATTEMPTS_MAX * (1 + asked), || {
+                format!("line {line} of volume {volume} was refused at {times:?} within {floor_ns} ns")
+            });
+        }
+    }
+}

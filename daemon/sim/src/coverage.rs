@@ -1,0 +1,92 @@
+//! How often a run, or many of them, went through each thing that can happen.
+
+use crate::violation::{Clause, checks};
+use holdfast_policy::State;
+use std::collections::BTreeMap;
+use std::fmt;
+
+const STATES: usize = State::ALL.len();
+
+/// Counts of edges, faults and checks.
+#[derive(Clone, Debug, Default)]
+pub struct Coverage {
+    edges: [[u64; STATES]; STATES],
+    faults: BTreeMap<&'static str, u64>,
+    events: BTreeMap<&'static str, u64>,
+    checks: [u64; Clause::ALL.len()],
+    checks_before: [u64; Clause::ALL.len()],
+}
+
+impl Coverage {
+    /// Nothing yet.
+    pub fn new() -> Coverage {
+        Coverage { checks_before: checks(), ..Coverage::default() }
+    }
+
+    /// A slot's header went from one state to another between two turns.
+    pub fn edge(&mut self, from: State, to: State) {
+        self.edges[from as usize][to as usize] += 1;
+    }
+
+    /// A fault struck.
+    pub fn fault(&mut self, name: &'static str) {
+        *self.faults.entry(name).or_default() += 1;
+    }
+
+    /// Something worth counting happened.
+    pub fn event(&mut self, name: &'static str) {
+        *self.events.entry(name).or_default() += 1;
+    }
+
+    /// How often the event of this name happened.
+    pub fn events(&self, name: &str) -> u64 {
+        self.events.get(name).copied().unwrap_or(0)
+    }
+
+    /// The run is over: takes over how often each clause was checked on this thread since [`Coverage::new`].
+    pub fn close(&mut self) {
+        let now = checks();
+        self.checks = std::array::from_fn(|at| now[at] - self.checks_before[at]);
+    }
+
+    /// Adds another run's counts.
+    pub fn add(&mut self, other: &Coverage) {
+        for (from, edges) in self.edges.iter_mut().enumerate() {
+            edges.iter_mut().enumerate().for_each(|(to, count)| *count += other.edges[from][to]);
+        }
+        other.faults.iter().for_each(|(name, count)| *self.faults.entry(name).or_default() += count);
+        other.events.iter().for_each(|(name, count)| *self.events.entry(name).or_default() += count);
+        self.checks.iter_mut().zip(other.checks).for_each(|(sum, count)| *sum += count);
+    }
+
+    /// What was never exercised, though a long series of runs must: kinds of trouble, operations, clauses.
+    pub fn gaps(&self) -> Vec<&'static str> {
+        let struck = |name: &str| {
+            self.faults.contains_key(name)
+                || name == "reset" && self.faults.contains_key("reset lost the cache")
+        };
+        let faults = crate::Kind::ALL.iter().map(|kind| kind.name()).filter(|name| !struck(name));
+        let clauses = Clause::ALL.iter().filter(|&&clause| self.checks[clause as usize] == 0);
+        faults.chain(clauses.map(|clause| clause.name())).collect()
+    }
+}
+
+impl fmt::Display for Coverage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "edges (seen between turns)")?;
+        for from in State::ALL {
+            for to in State::ALL.into_iter().filter(|&to| self.edges[from as usize][to as usize] > 0) {
+                let count = self.edges[from as usize][to as usize];
+                writeln!(f, "  {:<10} -> {:<10} {count:>10}", from.name(), to.name())?;
+            }
+        }
+        writeln!(f, "faults")?;
+        self.faults.iter().try_for_each(|(name, count)| writeln!(f, "  {name:<34} {count:>10}"))?;
+        writeln!(f, "events")?;
+        self.events.iter().try_for_each(|(name, count)| writeln!(f, "  {name:<34} {count:>10}"))?;
+        writeln!(f, "checks")?;
+        Clause::ALL.iter().try_for_each(|&clause| {
+            writeln!(f, "  {:<34} {:>10}", clause.name(), self.checks[clause as usize])
+        })
+    }
+}

@@ -1,0 +1,74 @@
+//! What will happen when: the simulated world's only clock.
+
+use holdfast_engine::Event;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
+
+/// Something that the world will do by itself.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Happening {
+    /// A device operation of a reactor ends.
+    Ends {
+        /// Whose.
+        reactor: usize,
+        /// Which.
+        op: u32,
+    },
+    /// The ledger has a reactor's entries up to this one on disk.
+    Durable {
+        /// Whose.
+        reactor: usize,
+        /// The last one.
+        up_to: u64,
+    },
+    /// An event reaches a reactor.
+    Arrives {
+        /// Which.
+        reactor: usize,
+        /// What.
+        event: Box<Event>,
+    },
+    /// A disk loses its volatile cache.
+    Reset {
+        /// Which.
+        domain: usize,
+    },
+    /// A thin pool gets more chunks.
+    Grow {
+        /// On which disk.
+        domain: usize,
+        /// How many.
+        chunks: u64,
+    },
+}
+
+/// Happenings in the order of their time; of the same time, in the order in which they were planned.
+#[derive(Debug, Default)]
+pub struct Queue {
+    order: BinaryHeap<Reverse<(u64, u64)>>,
+    waiting: BTreeMap<u64, Happening>,
+    count: u64,
+}
+
+impl Queue {
+    /// Plans something.
+    pub fn push(&mut self, time: u64, happening: Happening) {
+        self.count += 1;
+        self.order.push(Reverse((time, self.count)));
+        self.waiting.insert(self.count, happening);
+    }
+
+    /// When the next thing happens.
+    pub fn next_time(&self) -> Option<u64> {
+        self.order.peek().map(|Reverse((time, _))| *time)
+    }
+
+    /// Takes the next thing if it is due.
+    pub fn pop_due(&mut self, now: u64) -> Option<Happening> {
+        if self.next_time()? > now {
+            return None;
+        }
+        let Reverse((_, count)) = self.order.pop()?;
+        self.waiting.remove(&count)
+    }
+}

@@ -1,0 +1,101 @@
+//! Which sectors of a volume are lost, by the ledger's words.
+
+use crate::Ranges;
+use std::collections::BTreeMap;
+
+#[derive(Clone, Copy, Debug)]
+struct Loss {
+    generation: u64,
+    recorded: u64,
+    /// When the record was durable.
+    since: u64,
+}
+
+/// The losses of one volume.
+#[derive(Debug, Default)]
+pub(crate) struct Losses {
+    sectors: BTreeMap<u64, Vec<Loss>>,
+    /// Losses whose end is not yet durable: from, to, since when they were in force.
+    healing: Vec<(u64, u64, u64)>,
+}
+
+impl Losses {
+    /// The ledger is told of a loss.
+    pub(crate) fn record(&mut self, (from, to): (u64, u64), generation: u64, now: u64) {
+        let loss = Loss { generation, recorded: now, since: u64::MAX };
+        (from..to).for_each(|sector| self.sectors.entry(sector).or_default().push(loss));
+    }
+
+    /// The ledger holds the loss: it is in force.
+    pub(crate) fn enforce(&mut self, range: (u64, u64), generation: u64, now: u64) {
+        let ours = |loss: &&mut Loss| loss.generation == generation;
+        let sectors = self.sectors.range_mut(range.0..range.1);
+        sectors.flat_map(|(_, losses)| losses).filter(ours).for_each(|loss| loss.since = loss.since.min(now));
+    }
+
+    /// The loss did not happen.
+    pub(crate) fn rescind(&mut self, range: (u64, u64), generation: u64) {
+        for (_, losses) in self.sectors.range_mut(range.0..range.1) {
+            losses.retain(|loss| loss.generation != generation);
+        }
+        self.sectors.retain(|_, losses| !losses.is_empty());
+    }
+
+    /// The ledger is told that a range is lost no more. Returns its lost sectors with when they were recorded.
+    pub(crate) fn heal(&mut self, (from, to): (u64, u64)) -> Vec<(u64, u64)> {
+        let (mut healed, mut since) = (Vec::new(), u64::MAX);
+        for (&sector, losses) in self.sectors.range(from..to) {
+            since = losses.iter().map(|loss| loss.since).fold(since, u64::min);
+            healed.push((sector, losses.iter().map(|loss| loss.recorded).fold(0, u64::max)));
+        }
+        healed.iter().for_each(|(sector, _)| {
+            self.sectors.remove(sector);
+        });
+        self.healing.push((from, to, since));
+        healed
+    }
+
+    /// The ledger holds the end of a loss.
+    pub(crate) fn healed(&mut self, range: (u64, u64)) {
+        if let Some(at) = self.healing.iter().position(|&(from, to, _)| (from, to) == range) {
+            self.healing.remove(at);
+        }
+    }
+
+    /// Whether any sector is lost, or was a moment ago, in force or not.
+    pub(crate) fn touch(&self, from: u64, to: u64) -> bool {
+        self.sectors.range(from..to).next().is_some()
+            || self.healing.iter().any(|&(a, b, _)| a < to && from < b)
+    }
+
+    /// If the sector's loss was in force at `when`: when the last of its losses was recorded.
+    pub(crate) fn in_force(&self, sector: u64, when: u64) -> Option<u64> {
+        let losses = self.sectors.get(&sector)?;
+        losses
+            .iter()
+            .any(|loss| loss.since < when)
+            .then(|| losses.iter().map(|loss| loss.recorded).fold(0, u64::max))
+    }
+
+    /// A sector of `own` whose loss was in force at `when`, if there is one.
+    pub(crate) fn any_in_force(&self, own: impl Fn(u64) -> bool, when: u64) -> Option<u64> {
+        self.sectors.keys().copied().find(|&sector| own(sector) && self.in_force(sector, when).is_some())
+    }
+
+    /// Whether the end of a loss that was in force at `when` is not yet durable.
+    pub(crate) fn is_healing(&self, when: u64) -> bool {
+        self.healing.iter().any(|&(_, _, since)| since < when)
+    }
+
+    /// The lost sectors.
+    pub(crate) fn ranges(&self) -> Ranges {
+        let mut ranges = Ranges::default();
+        self.sectors.keys().for_each(|&sector| ranges.insert(sector, sector + 1));
+        ranges
+    }
+
+    /// Whether nothing is lost and no loss is just ending.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.sectors.is_empty() && self.healing.is_empty()
+    }
+}

@@ -1,0 +1,152 @@
+//! A turn of a reactor: what it is told, and what it wants done, in the documented order.
+
+use crate::happening::Happening;
+use crate::ledger::Entry;
+use crate::model::Note;
+use crate::shell::{Shell, content, key, name, name32};
+use crate::violation::{Clause, demand};
+use holdfast_engine::{Actions, Event, Instant, Io, IoKind, LedgerEntry, LedgerSeq, PeerMessage, VolumeId};
+use holdfast_policy::{ErrorClass, Policy};
+
+impl Shell<'_> {
+    pub(crate) fn turn(&mut self, number: usize) {
+        let now = Instant(self.now);
+        let reactor = &mut self.reactors[number];
+        reactor.turns += 1;
+        while let Some(event) = reactor.inbox.pop_front() {
+            reactor.engine.apply(now, event, &mut reactor.actions);
+        }
+        let mut taken = 0;
+        while taken < reactor.limits.requests_a_turn
+            && reactor.has_request()
+            && reactor.actions.has_room(&reactor.limits)
+        {
+            let request = reactor.requests.pop_front().expect("a request that was just seen");
+            reactor.engine.apply(now, Event::Request(request), &mut reactor.actions);
+            taken += 1;
+        }
+        reactor.engine.tick(now, &mut reactor.actions);
+        let mut actions = std::mem::take(&mut reactor.actions);
+        reactor.check_capacities(&actions);
+        self.perform(number, &actions);
+        actions.clear();
+        let reactor = &mut self.reactors[number];
+        reactor.actions = actions;
+        reactor.observe(self.plan, &self.disks, &mut self.coverage);
+        self.check_budgets(number);
+    }
+
+    /// The documented order: copies, commit, then ledger, peers and answers, then operations, then completions.
+    fn perform(&mut self, number: usize, actions: &Actions) {
+        for copy in &actions.copies {
+            self.trace.line(self.now, format_args!("r{number} {copy:?}"));
+            self.reactors[number].copy(copy, &mut self.clients);
+        }
+        self.reactors[number].engine.commit();
+        self.send_ledger(number, &actions.ledger);
+        actions.peers.iter().for_each(|&(to, message)| self.send_peer(number, to as usize, message));
+        for (token, answer) in &actions.answers {
+            self.trace.line(self.now, format_args!("r{number} answer {token:?} {answer:?}"));
+            let owed = self.owed.remove(&(token.0, number));
+            demand(Clause::Seam, owed.is_some(), || {
+                format!("reactor {number} answers {token:?} again: {answer:?}")
+            });
+            self.answers.insert((token.0, number), answer.clone());
+        }
+        for &io in &actions.ios {
+            self.submit(number, io, actions);
+        }
+        actions.completions.iter().for_each(|completion| self.answered(number, completion));
+    }
+
+    fn send_ledger(&mut self, number: usize, entries: &[(LedgerSeq, LedgerEntry)]) {
+        for (seq, entry) in entries {
+            self.trace.line(self.now, format_args!("r{number} ledger {seq:?} {entry:?}"));
+            let ours = Entry::of(entry);
+            let expected = self.ledger.take(number, ours);
+            demand(Clause::Seam, seq.0 == expected, || {
+                format!("entry {seq:?} should have number {expected}")
+            });
+            self.trace.mix(&[seq.0]);
+            if let Entry::Noted(noted) = ours {
+                self.check_loss(entry);
+                self.coverage.event(noted.note.name());
+                let content = content(&self.disks, self.plan, noted.volume);
+                self.model.noted(noted.volume, noted.note, noted.range, false, &content);
+            }
+        }
+        if let Some((up_to, _)) = entries.last() {
+            let time = self.ledger.durable_at(self.now, number);
+            self.queue.push(time, Happening::Durable { reactor: number, up_to: up_to.0 });
+        }
+    }
+
+    /// C4: what the policy holds for ever is given up by nobody but an operator.
+    fn check_loss(&self, entry: &LedgerEntry) {
+        let LedgerEntry::Lost { volume, extent, .. } = entry else { return };
+        let rules = &self.plan.volumes[usize::from(volume.0)].rules;
+        let class = ErrorClass::from_u8(extent.class);
+        let held = class.is_some_and(|class| matches!(rules.for_class(class).policy, Policy::HoldForever(_)));
+        let asked = self.dropped[usize::from(volume.0)];
+        demand(Clause::C4, class.is_some(), || format!("{extent:?} was given up and never refused"));
+        demand(Clause::C4, asked || !held, || {
+            format!("{extent:?} of {volume:?} was given up, its policy holds it for ever")
+        });
+    }
+
+    fn send_peer(&mut self, from: usize, to: usize, message: PeerMessage) {
+        let event = match message {
+            PeerMessage::FlushWanted { domain, number } => {
+                Event::FlushWanted { domain, from: name32(from), number }
+            }
+            PeerMessage::Flushed { domain, number, errno, verifier } => {
+                Event::Flushed { domain, number, errno, verifier }
+            }
+            PeerMessage::DeviceChanged { domain } => Event::DeviceChanged { domain },
+        };
+        self.trace.line(self.now, format_args!("r{from} -> r{to} {message:?}"));
+        let most = self.random.pick(&[1_000, 50_000, 50_000, 5_000_000]);
+        let last = self.peers.entry((from, to)).or_default();
+        *last = (*last).max(self.now + self.random.between(500, most));
+        self.queue.push(*last, Happening::Arrives { reactor: to, event: Box::new(event) });
+    }
+
+    fn submit(&mut self, number: usize, io: Io, actions: &Actions) {
+        self.trace.line(self.now, format_args!("r{number} begin {io:?}"));
+        self.trace.mix(&[u64::from(io.op.0), io.kind as u64, io.offset, io.length]);
+        let volume = &self.plan.volumes[usize::from(io.volume.0)];
+        let domain = usize::from(volume.domain);
+        if io.kind == IoKind::Flush {
+            let (alone, owner) = (!self.flushing[domain], domain % self.reactors.len() == number);
+            demand(Clause::Seam, alone && owner, || {
+                format!("{io:?} of reactor {number}: alone {alone}, owner {owner}")
+            });
+            self.flushing[domain] = true;
+        }
+        let operation = self.reactors[number].submit(io, &actions.segments, volume);
+        let ends = self.disks[domain].submit(self.now, key(number, io.op.0), operation, &mut self.coverage);
+        self.queue.push(ends, Happening::Ends { reactor: number, op: io.op.0 });
+    }
+
+    fn check_budgets(&self, number: usize) {
+        for volume in 0..self.plan.volumes.len() {
+            let stats = self.reactors[number].engine.stats(VolumeId(name(volume)));
+            demand(Clause::C6, stats.not_clean <= stats.budget, || {
+                format!("volume {volume} is over its budget: {stats:?}")
+            });
+        }
+    }
+}
+
+impl Note {
+    const fn name(self) -> &'static str {
+        match self {
+            Note::NotStable => "ledger: not stable",
+            Note::Healed => "ledger: healed",
+            Note::Lost(_) => "ledger: lost",
+            Note::Rescinded(_) => "ledger: rescinded",
+            Note::LossHealed => "ledger: loss healed",
+            Note::Acknowledged => "ledger: loss acknowledged",
+        }
+    }
+}

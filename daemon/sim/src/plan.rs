@@ -1,0 +1,95 @@
+//! Everything about a run that is fixed before it begins.
+
+use crate::medium::MediumSetup;
+use holdfast_engine::{FlushOnFailure, Geometry, Header, Limits, Mode};
+use holdfast_policy::{DirtyIndex, Rules};
+use std::sync::atomic::AtomicU64;
+
+/// One volume of a run.
+#[derive(Clone, Copy, Debug)]
+pub struct VolumePlan {
+    /// Its shape, as reactor 0 has it.
+    pub geometry: Geometry,
+    /// Its flush domain, which is also its disk.
+    pub domain: u16,
+    /// When its writes are acknowledged.
+    pub mode: Mode,
+    /// Slots of each reactor that may hold its data that is not on stable media.
+    pub budget_slots: u64,
+    /// What happens to failed data.
+    pub rules: Rules,
+    /// What happens to flushes meanwhile.
+    pub flush_on_failure: FlushOnFailure,
+    /// Flushes of one session that may be parked.
+    pub parked_flushes_max: u32,
+    /// When an operation counts as failing.
+    pub io_timeout_ms: u64,
+    /// Share of the budget from which write-back begins by itself, in parts of 1000.
+    pub write_back_from: u16,
+    /// How long dirty data may wait.
+    pub write_back_after_ms: u64,
+    /// The device.
+    pub medium: MediumSetup,
+}
+
+impl VolumePlan {
+    /// The shape as `reactor` sees it.
+    pub const fn geometry_of(&self, reactor: u32) -> Geometry {
+        Geometry { reactor, ..self.geometry }
+    }
+}
+
+/// A run's shape.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// What everything random is drawn from.
+    pub seed: u64,
+    /// How many reactors.
+    pub reactors: u32,
+    /// Bytes of a line, of every volume.
+    pub line_bytes: u32,
+    /// Slots of each reactor.
+    pub slots: usize,
+    /// Limits of reactor 0; the others have the same.
+    pub limits: Limits,
+    /// The volumes; their place is their number.
+    pub volumes: Vec<VolumePlan>,
+}
+
+impl Plan {
+    /// The limits of one reactor.
+    pub fn limits_of(&self, reactor: u32) -> Limits {
+        Limits { reactor, reactors: self.reactors, ..self.limits }
+    }
+
+    /// How many flush domains there are.
+    pub fn domains(&self) -> usize {
+        self.volumes.iter().map(|volume| usize::from(volume.domain) + 1).max().unwrap_or(0)
+    }
+}
+
+/// The memory that engines borrow: it outlives them.
+#[derive(Debug)]
+pub struct Memory {
+    /// For each reactor its headers.
+    pub headers: Vec<Vec<Header>>,
+    /// For each reactor and volume the words of its index.
+    pub indexes: Vec<Vec<Vec<AtomicU64>>>,
+}
+
+impl Memory {
+    /// Empty headers and indexes for a plan.
+    pub fn new(plan: &Plan) -> Memory {
+        let headers = |_| (0..plan.slots).map(|_| Header::default()).collect();
+        let indexes = |reactor| {
+            let lines = plan.volumes.iter().map(|volume| volume.geometry_of(reactor).local_lines());
+            lines
+                .map(|lines| (0..DirtyIndex::words_needed(lines)).map(|_| AtomicU64::new(0)).collect())
+                .collect()
+        };
+        Memory {
+            headers: (0..plan.reactors).map(headers).collect(),
+            indexes: (0..plan.reactors).map(indexes).collect(),
+        }
+    }
+}

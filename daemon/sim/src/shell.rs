@@ -1,0 +1,316 @@
+//! The simulated daemon: performs what the engines want, in the documented order, and shows the model everything.
+
+use crate::client::{Clients, Outstanding};
+use crate::disk::Disk;
+use crate::happening::{Happening, Queue};
+use crate::ledger::{Entry, Ledger};
+use crate::model::Model;
+use crate::plan::{Memory, Plan};
+use crate::reactor::Reactor;
+use crate::trace::Trace;
+use crate::violation::{Clause, demand};
+use crate::{Civil, Coverage, Random};
+use holdfast_engine::{
+    Answer, Command, DomainId, Engine, Event, Instant, IoKind, LedgerSeq, Operation, Request, SessionId,
+    Token, VolumeId, VolumeSetup,
+};
+use std::collections::BTreeMap;
+
+/// The whole simulated daemon with its disks, its ledger and its clients.
+pub struct Shell<'a> {
+    /// Nanoseconds since the run began.
+    pub now: u64,
+    /// What is fixed.
+    pub plan: &'a Plan,
+    /// The reactors.
+    pub reactors: Vec<Reactor<'a>>,
+    /// A disk for each flush domain.
+    pub disks: Vec<Disk>,
+    /// The ledger.
+    pub ledger: Ledger,
+    /// What will happen.
+    pub queue: Queue,
+    /// Who knows what is allowed.
+    pub model: Model,
+    /// The clients.
+    pub clients: Clients,
+    /// What was exercised.
+    pub coverage: Coverage,
+    /// What happened.
+    pub trace: Trace,
+    /// Operators' answers, by token and reactor, until somebody takes them.
+    pub answers: BTreeMap<(u64, usize), Answer>,
+    /// Whether operators dropped anything of a volume.
+    pub dropped: Vec<bool>,
+    pub(crate) owed: BTreeMap<(u64, usize), Command>,
+    tokens: u64,
+    civil: Civil,
+    pub(crate) peers: BTreeMap<(usize, usize), u64>,
+    pub(crate) flushing: Vec<bool>,
+    malformed: u64,
+    idle_turns: u64,
+    pub(crate) random: Random,
+}
+
+impl<'a> Shell<'a> {
+    /// A shell over empty memory and blank disks.
+    pub fn new(plan: &'a Plan, memory: &'a Memory, trace: Trace) -> Shell<'a> {
+        let mut random = Random::new(plan.seed ^ 0x7368_656c_6c00);
+        let reactors = (0..plan.reactors).map(|number| start(plan, memory, number)).collect();
+        let disks = (0..plan.domains()).map(|domain| {
+            let here = plan
+                .volumes
+                .iter()
+                .enumerate()
+                .filter(move |(_, volume)| usize::from(volume.domain) == domain);
+            Disk::new(random.split(), here.map(|(number, volume)| (name(number), volume.medium)))
+        });
+        let disks = disks.collect();
+        Shell {
+            now: 1_000_000,
+            plan,
+            reactors,
+            disks,
+            ledger: Ledger::new(plan.reactors as usize, random.split()),
+            queue: Queue::default(),
+            model: Model::default(),
+            clients: Clients::default(),
+            coverage: Coverage::new(),
+            trace,
+            answers: BTreeMap::new(),
+            dropped: vec![false; plan.volumes.len()],
+            owed: BTreeMap::new(),
+            tokens: 0,
+            civil: Civil::default(),
+            peers: BTreeMap::new(),
+            flushing: vec![false; plan.domains()],
+            malformed: 0,
+            idle_turns: 0,
+            random,
+        }
+    }
+
+    /// The disk of a volume.
+    pub fn disk(&mut self, volume: u16) -> &mut Disk {
+        &mut self.disks[usize::from(self.plan.volumes[usize::from(volume)].domain)]
+    }
+
+    /// A client asks; returns the model's name for the request. Flushes, zeroes and discards go to every reactor.
+    pub fn ask(&mut self, session: u32, operation: Operation, offset: u64, length: u64) -> u64 {
+        let volume = self.clients.sessions[&session];
+        let plan = self.plan.volumes[usize::from(volume)];
+        let tag = self.clients.next_tag();
+        let (session, volume) = (SessionId(session), VolumeId(volume));
+        let buffer = Clients::buffer(tag);
+        let request =
+            Request { session, tag, sequence: u64::from(tag), volume, operation, offset, length, buffer };
+        let block = u64::from(plan.geometry.block_bytes);
+        let malformed = operation != Operation::Flush
+            && !(offset.is_multiple_of(block)
+                && length.is_multiple_of(block)
+                && length > 0
+                && offset.saturating_add(length) <= plan.geometry.volume_bytes);
+        self.malformed += u64::from(malformed);
+        let id = if malformed { u64::MAX - self.malformed } else { self.model.submitted(&request) };
+        let data = match operation {
+            Operation::Write { .. } => (offset / 512..(offset + length).div_ceil(512))
+                .map(|sector| crate::stamp(id, sector))
+                .collect(),
+            Operation::Read => vec![u64::MAX; usize::try_from(length.div_ceil(512)).unwrap_or(0)],
+            _ => Vec::new(),
+        };
+        let single = matches!(operation, Operation::Read | Operation::Write { .. });
+        let owner = usize::try_from(plan.geometry.owner(offset)).unwrap_or(0);
+        let receivers: Vec<usize> = if single { vec![owner] } else { (0..self.reactors.len()).collect() };
+        let owing = receivers.iter().fold(0, |bits, reactor| bits | 1 << reactor);
+        let read_harm = self.disk(volume.0).harm[&volume.0].reads;
+        self.clients.asked(
+            Outstanding {
+                id,
+                request,
+                owing,
+                errno: 0,
+                failure_id: 0,
+                since: self.now,
+                read_harm,
+                malformed,
+            },
+            data,
+        );
+        receivers.into_iter().for_each(|reactor| self.reactors[reactor].requests.push_back(request));
+        self.trace.mix(&[id, offset, length]);
+        self.trace.line(self.now, format_args!("ask {id}: {request:?}"));
+        id
+    }
+
+    /// A client goes away.
+    pub fn close(&mut self, session: u32) {
+        self.clients.close(session);
+        self.model.closed(session);
+        for reactor in &mut self.reactors {
+            reactor.requests.retain(|request| request.session.0 != session);
+            reactor.inbox.push_back(Event::SessionClosed(SessionId(session)));
+        }
+        self.trace.line(self.now, format_args!("close session {session}"));
+    }
+
+    /// An operator commands, on every reactor. Returns the token.
+    pub fn command(&mut self, volume: u16, command: Command) -> u64 {
+        self.tokens += 1;
+        match command {
+            Command::Retry { .. } | Command::Drain => self.civil.asked(self.now, volume),
+            Command::Drop { .. } => self.dropped[usize::from(volume)] = true,
+            _ => {}
+        }
+        for (number, reactor) in self.reactors.iter_mut().enumerate() {
+            let (token, volume) = (Token(self.tokens), VolumeId(volume));
+            reactor.inbox.push_back(Event::Operator { token, volume, command: command.clone() });
+            self.owed.insert((self.tokens, number), command.clone());
+        }
+        self.trace.line(self.now, format_args!("operator {}: volume {volume} {command:?}", self.tokens));
+        self.tokens
+    }
+
+    /// Operators' questions without an answer.
+    pub fn owed(&self) -> impl Iterator<Item = (&(u64, usize), &Command)> {
+        self.owed.iter()
+    }
+
+    /// When something will happen; [`u64::MAX`] if nothing will.
+    pub fn next_time(&self) -> u64 {
+        let wake = |reactor: &Reactor<'_>| {
+            let busy = !reactor.inbox.is_empty() || reactor.has_request();
+            if busy { self.now } else { reactor.engine.next_wake().0 }
+        };
+        let wakes = self.reactors.iter().map(wake).chain(self.queue.next_time());
+        wakes.fold(u64::MAX, u64::min).max(self.now)
+    }
+
+    /// Lets time pass to `time`, lets everything that is due happen, and gives every reactor with something to do a turn.
+    pub fn step(&mut self, time: u64) {
+        self.idle_turns = if time > self.now { 0 } else { self.idle_turns + 1 };
+        demand(Clause::Liveness, self.idle_turns < 100_000, || {
+            "turns without end, and time stands still".into()
+        });
+        self.now = self.now.max(time);
+        while let Some(happening) = self.queue.pop_due(self.now) {
+            self.happen(happening);
+        }
+        for number in 0..self.reactors.len() {
+            let reactor = &self.reactors[number];
+            let due = reactor.engine.next_wake().0 <= self.now;
+            if due || !reactor.inbox.is_empty() || reactor.has_request() {
+                self.turn(number);
+            }
+        }
+    }
+
+    fn happen(&mut self, happening: Happening) {
+        match happening {
+            Happening::Ends { reactor, op } => self.ends(reactor, op),
+            Happening::Durable { reactor, up_to } => self.durable(reactor, up_to),
+            Happening::Arrives { reactor, event } => self.reactors[reactor].inbox.push_back(*event),
+            Happening::Reset { domain } => {
+                let reverted = self.disks[domain].reset();
+                self.coverage.fault(if reverted > 0 { "reset lost the cache" } else { "reset" });
+                let domain_id = DomainId(name(domain));
+                self.trace.line(self.now, format_args!("disk {domain} is reset, {reverted} sectors revert"));
+                let owner = domain % self.reactors.len();
+                self.reactors[owner].inbox.push_back(Event::DeviceChanged { domain: domain_id });
+            }
+            Happening::Grow { domain, chunks } => {
+                self.coverage.fault("grow");
+                self.trace.line(self.now, format_args!("disk {domain} grows by {chunks} chunks"));
+                let media = self.disks[domain].media.values_mut();
+                media.for_each(|medium| {
+                    medium.setup.chunks_max = medium.setup.chunks_max.saturating_add(chunks)
+                });
+            }
+        }
+    }
+
+    fn ends(&mut self, reactor: usize, op: u32) {
+        let volume = self.reactors[reactor].flights[&op].io.volume.0;
+        let domain = usize::from(self.plan.volumes[usize::from(volume)].domain);
+        let (io, result) =
+            self.reactors[reactor].finish(op, &mut self.disks[domain], key(reactor, op), &mut self.coverage);
+        self.trace.mix(&[reactor as u64, u64::from(op), u64::from(result.cast_unsigned())]);
+        self.trace.line(self.now, format_args!("r{reactor} end {result}: {io:?}"));
+        if io.kind == IoKind::Flush {
+            self.flushing[domain] = false;
+        }
+        if io.kind == IoKind::Write && result < 0 {
+            let line = u64::from(self.plan.line_bytes);
+            let lines = io.offset / line..=(io.offset + io.length - 1) / line;
+            let rules = self.plan.volumes[usize::from(volume)].rules;
+            let floor = rules.as_slice().iter().map(|rule| rule.retry.floor_ms()).min().unwrap_or(0);
+            self.civil.refused(self.now, volume, lines, floor * 1_000_000);
+        }
+        self.reactors[reactor].inbox.push_back(Event::Completed { op: io.op, result });
+    }
+
+    fn durable(&mut self, reactor: usize, up_to: u64) {
+        let mut reports = Vec::new();
+        while let Some((entry, failure_id)) = self.ledger.next_durable(reactor, up_to) {
+            match entry {
+                Entry::Noted(noted) => {
+                    let content = content(&self.disks, self.plan, noted.volume);
+                    self.model.noted(noted.volume, noted.note, noted.range, true, &content);
+                }
+                Entry::Report(_, token) => reports.push(Event::Reported { token, failure_id }),
+            }
+        }
+        self.trace.line(self.now, format_args!("r{reactor} ledger durable up to {up_to}"));
+        let inbox = &mut self.reactors[reactor].inbox;
+        inbox.push_back(Event::LedgerDurable { up_to: LedgerSeq(up_to) });
+        inbox.extend(reports);
+    }
+}
+
+impl Reactor<'_> {
+    /// Whether a request waits that the engine has room for.
+    pub(crate) fn has_request(&self) -> bool {
+        !self.requests.is_empty() && self.engine.cache_stats().requests < self.limits.requests_max as u64
+    }
+}
+
+fn start<'a>(plan: &Plan, memory: &'a Memory, number: u32) -> Reactor<'a> {
+    let at = number as usize;
+    let mut engine = Engine::new(plan.limits_of(number), &memory.headers[at], Instant(1_000_000));
+    for (volume, setup) in plan.volumes.iter().enumerate() {
+        engine.add_volume(VolumeSetup {
+            id: VolumeId(name(volume)),
+            geometry: setup.geometry_of(number),
+            domain: DomainId(setup.domain),
+            domain_owner: u32::from(setup.domain) % plan.reactors,
+            mode: setup.mode,
+            budget_slots: setup.budget_slots,
+            rules: setup.rules,
+            flush_on_failure: setup.flush_on_failure,
+            parked_flushes_max: setup.parked_flushes_max,
+            io_timeout_ms: setup.io_timeout_ms,
+            write_back_from: setup.write_back_from,
+            write_back_after_ms: setup.write_back_after_ms,
+            index: &memory.indexes[at][volume],
+        });
+    }
+    Reactor::new(plan, number, engine, &memory.headers[at])
+}
+
+/// What the disk has of a volume: the view of a reader, and what is stable.
+pub(crate) fn content<'d>(disks: &'d [Disk], plan: &Plan, volume: u16) -> impl Fn(u64) -> (u64, u64) + 'd {
+    let medium = &disks[usize::from(plan.volumes[usize::from(volume)].domain)].media[&volume];
+    |sector| (medium.view.get(sector), medium.stable.get(sector))
+}
+
+pub(crate) const fn key(reactor: usize, op: u32) -> u64 {
+    (reactor as u64) << 32 | op as u64
+}
+
+pub(crate) fn name(number: usize) -> u16 {
+    u16::try_from(number).expect("few volumes and domains")
+}
+
+pub(crate) fn name32(number: usize) -> u32 {
+    u32::try_from(number).expect("few reactors")
+}

@@ -1,0 +1,167 @@
+//! The values that one sector may have.
+//!
+//! A version is *superseded* for whoever began at `since` if another one took effect before `since` and was submitted
+//! after this one was answered; what overlaps in time may end up in either order.
+
+const NEVER: u64 = u64::MAX;
+
+#[derive(Clone, Copy, Debug)]
+struct Version {
+    stamp: u64,
+    submitted: u64,
+    /// When it was answered, however: it cannot happen any more.
+    answered: u64,
+    acknowledged: u64,
+    /// When it was acknowledged or seen by a read, whichever came first.
+    effective: u64,
+    /// When a read showed that another version came after it.
+    dead: u64,
+}
+
+impl Version {
+    const ZEROES: Version =
+        Version { stamp: 0, submitted: 0, answered: 0, acknowledged: 0, effective: 0, dead: NEVER };
+
+    const fn new(stamp: u64, submitted: u64) -> Version {
+        Version { stamp, submitted, answered: NEVER, acknowledged: NEVER, effective: NEVER, dead: NEVER }
+    }
+}
+
+/// All versions of a sector that somebody may still see.
+#[derive(Clone, Debug)]
+pub(crate) struct Versions(Vec<Version>);
+
+impl Versions {
+    /// A sector that was zeroes, and that the unanswered requests of these numbers want to be zeroes.
+    pub(crate) fn new(zeroing: impl Iterator<Item = u64>) -> Versions {
+        Versions(std::iter::once(Version::ZEROES).chain(zeroing.map(|id| Version::new(0, id))).collect())
+    }
+
+    /// Request `id` wants it to be `stamp`. Nobody who waits began before `oldest`.
+    pub(crate) fn submitted(&mut self, stamp: u64, id: u64, oldest: u64) {
+        if self.0.len() > 3 {
+            let all = self.clone();
+            self.0.retain(|old| !all.superseded(old, oldest, |new| new.acknowledged));
+        }
+        self.0.push(Version::new(stamp, id));
+    }
+
+    /// Request `id` was answered.
+    pub(crate) fn answered(&mut self, id: u64, now: u64, acknowledged: bool) {
+        for version in self.0.iter_mut().filter(|version| version.submitted == id) {
+            version.answered = now;
+            if acknowledged {
+                version.acknowledged = now;
+                version.effective = version.effective.min(now);
+            }
+        }
+    }
+
+    fn superseded(&self, old: &Version, since: u64, effect: impl Fn(&Version) -> u64) -> bool {
+        self.0.iter().any(|new| effect(new) < since && old.answered < new.submitted)
+    }
+
+    /// Whether a read that began at `since` and ended `now` may have seen `stamp`; if the sector's loss was recorded at
+    /// `lost`, only what was not answered by then. What was seen is in effect from now on.
+    pub(crate) fn seen(&mut self, stamp: u64, since: u64, lost: Option<u64>, now: u64) -> bool {
+        let fine = |old: &Version| {
+            let newer = lost.is_none_or(|recorded| old.answered > recorded);
+            old.stamp == stamp
+                && old.dead >= since
+                && newer
+                && !self.superseded(old, since, |new| new.effective)
+        };
+        let Some(seen) = self.0.iter().position(fine) else { return false };
+        // Zeroes look all alike, and those of a failed request may go away again with the device's cache.
+        if stamp != 0 {
+            for (at, version) in self.0.iter_mut().enumerate() {
+                if at == seen {
+                    version.effective = version.effective.min(now);
+                } else if version.answered < since {
+                    version.dead = version.dead.min(now);
+                }
+            }
+        }
+        true
+    }
+
+    /// Whether `stable` is as new as everything that was acknowledged before `since`.
+    pub(crate) fn covered(&self, stable: u64, since: u64) -> bool {
+        let fine =
+            |old: &Version| old.stamp == stable && !self.superseded(old, since, |new| new.acknowledged);
+        self.0.iter().any(fine)
+    }
+
+    /// Whether `stable` is not older than what request `id` asked for.
+    pub(crate) fn reached(&self, stable: u64, id: u64) -> bool {
+        self.0.iter().any(|version| version.stamp == stable && version.answered >= id)
+    }
+
+    /// An operator accepted the loss recorded at `recorded`: nobody knows which of the versions before it the device has.
+    pub(crate) fn forget_order(&mut self, recorded: u64, on_device: [u64; 2]) {
+        self.0.extend(on_device.map(|stamp| Version::new(stamp, 0)));
+        for old in self.0.iter_mut().filter(|old| old.submitted < recorded) {
+            *old = Version { answered: old.answered.min(recorded), ..Version::new(old.stamp, old.submitted) };
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Versions;
+
+    fn written(stamps: &[(u64, u64, Option<u64>)]) -> Versions {
+        let mut versions = Versions::new(std::iter::empty());
+        for &(stamp, submitted, answered) in stamps {
+            versions.submitted(stamp, submitted, 0);
+            if let Some(answered) = answered {
+                versions.answered(submitted, answered, true);
+            }
+        }
+        versions
+    }
+
+    #[test]
+    fn a_read_never_goes_back() {
+        let mut versions = written(&[(7, 1, Some(2)), (8, 3, Some(4)), (9, 5, None)]);
+        assert!(!versions.seen(7, 10, None, 11), "overwritten before the read began");
+        assert!(
+            versions.clone().seen(7, 3, None, 11),
+            "the read began before the overwrite was acknowledged"
+        );
+        assert!(versions.seen(8, 10, None, 11));
+        assert!(versions.seen(9, 12, None, 13), "not answered, but it may be there");
+        assert!(!versions.seen(8, 14, None, 15), "once seen, the newer one stays");
+    }
+
+    #[test]
+    fn a_flush_covers_what_was_acknowledged_before_it() {
+        let versions = written(&[(7, 1, Some(2)), (8, 3, Some(6))]);
+        assert!(versions.covered(7, 5), "8 was not acknowledged when the flush began");
+        assert!(!versions.covered(7, 7) && versions.covered(8, 7) && !versions.covered(0, 5));
+    }
+
+    #[test]
+    fn writes_that_overlap_may_end_in_either_order() {
+        let versions = written(&[(7, 1, Some(4)), (8, 2, Some(3))]);
+        assert!(versions.covered(7, 9) && versions.covered(8, 9) && !versions.covered(0, 9));
+    }
+
+    #[test]
+    fn lost_data_is_not_read_though_the_device_may_have_it() {
+        let mut versions = written(&[(7, 1, Some(2)), (8, 20, Some(21))]);
+        assert!(!versions.clone().seen(7, 9, Some(8), 10));
+        assert!(versions.seen(8, 30, Some(8), 31));
+        assert!(!versions.seen(7, 40, None, 41));
+    }
+
+    #[test]
+    fn an_acknowledged_loss_reads_as_whatever_the_device_has() {
+        let mut versions = written(&[(7, 1, Some(2)), (8, 3, Some(4))]);
+        versions.forget_order(5, [7, 7]);
+        assert!(versions.clone().seen(7, 9, None, 10) && versions.covered(7, 9));
+        versions.submitted(9, 11, 11);
+        versions.answered(11, 12, true);
+        assert!(!versions.covered(7, 13) && versions.covered(9, 13));
+    }
+}

@@ -1,0 +1,86 @@
+//! How a run says that a promise was broken, and how often each was put to the test.
+
+use std::cell::Cell;
+
+/// The promises of the design that a run can check.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Clause {
+    /// Durable flush.
+    C1,
+    /// No lie after loss.
+    C2,
+    /// Level-triggered errors.
+    C3,
+    /// A flush never harms.
+    C4,
+    /// Reads never go back.
+    C5,
+    /// Bounded harm.
+    C6,
+    /// Written is not stable.
+    C7,
+    /// Civil retries.
+    C8,
+    /// Nothing is forgotten.
+    C9,
+    /// One device operation a sector.
+    M2,
+    /// The seam between engine and shell.
+    Seam,
+    /// Everything ends in the end.
+    Liveness,
+}
+
+impl Clause {
+    /// All of them.
+    pub const ALL: [Clause; 12] = [
+        Clause::C1,
+        Clause::C2,
+        Clause::C3,
+        Clause::C4,
+        Clause::C5,
+        Clause::C6,
+        Clause::C7,
+        Clause::C8,
+        Clause::C9,
+        Clause::M2,
+        Clause::Seam,
+        Clause::Liveness,
+    ];
+
+    /// Its name in reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Clause::C1 => "C1 durable flush",
+            Clause::C2 => "C2 no lie after loss",
+            Clause::C3 => "C3 level-triggered",
+            Clause::C4 => "C4 a flush never harms",
+            Clause::C5 => "C5 reads never go back",
+            Clause::C6 => "C6 bounded harm",
+            Clause::C7 => "C7 written is not stable",
+            Clause::C8 => "C8 retry is civil",
+            Clause::C9 => "C9 nothing is forgotten",
+            Clause::M2 => "M2 one operation a sector",
+            Clause::Seam => "seam",
+            Clause::Liveness => "liveness",
+        }
+    }
+}
+
+thread_local! {
+    static CHECKS: [Cell<u64>; Clause::ALL.len()] = const { [const { Cell::new(0) }; Clause::ALL.len()] };
+}
+
+/// Counts a check of `clause` and ends the run if it does not hold.
+///
+/// # Panics
+/// If `holds` is false: a promise is broken, and whoever drives the run adds the seed and the way to repeat it.
+pub fn demand(clause: Clause, holds: bool, what: impl FnOnce() -> String) {
+    CHECKS.with(|checks| checks[clause as usize].set(checks[clause as usize].get() + 1));
+    assert!(holds, "{clause:?} is broken: {}", what());
+}
+
+/// How often each clause was checked on this thread since it began.
+pub fn checks() -> [u64; Clause::ALL.len()] {
+    CHECKS.with(|checks| std::array::from_fn(|at| checks[at].get()))
+}

@@ -1,0 +1,136 @@
+//! What clients and operators ask for in a run.
+
+use crate::{Random, Shell};
+use holdfast_engine::{ByteRange, Command, ListState, Operation};
+use holdfast_policy::ClassSet;
+
+/// The habits of a run's clients and operators.
+#[derive(Debug)]
+pub struct Workload {
+    random: Random,
+    /// Weights of reads, writes, FUA writes, flushes, zeroes, discards and nonsense.
+    weights: [u64; 7],
+    /// How often an offset is one of the few hot ones, in parts of 1000.
+    hot: u64,
+    /// Operators' commands in parts of 1000 turns.
+    operators: u64,
+    drops: bool,
+    requests_a_turn: u64,
+}
+
+impl Workload {
+    /// Draws habits.
+    pub fn new(mut random: Random) -> Workload {
+        let weights = std::array::from_fn(|at| {
+            random.pick(&[[30, 60], [40, 80], [0, 8], [2, 10], [0, 6], [0, 6], [0, 1]][at])
+        });
+        let hot = random.pick(&[100, 500, 900]);
+        let operators = random.pick(&[0, 10, 40]);
+        let drops = random.chance(300);
+        let requests_a_turn = random.pick(&[1, 3, 8]);
+        Workload { random, weights, hot, operators, drops, requests_a_turn }
+    }
+
+    /// Half of the turns bring requests.
+    pub fn turn(&mut self, shell: &mut Shell<'_>) {
+        if self.random.chance(500) && shell.clients.outstanding.len() < 400 {
+            for _ in 0..self.random.between(1, self.requests_a_turn) {
+                self.request(shell);
+            }
+        }
+        if self.random.chance(self.operators) {
+            self.command(shell);
+        }
+    }
+
+    fn request(&mut self, shell: &mut Shell<'_>) {
+        let Some((session, volume)) = shell.clients.any(&mut self.random) else { return };
+        let total: u64 = self.weights.iter().sum();
+        let mut at = self.random.below(total);
+        let kind = self.weights.iter().position(|&weight| {
+            let here = at < weight;
+            at = at.saturating_sub(weight);
+            here
+        });
+        let geometry = shell.plan.volumes[usize::from(volume)].geometry;
+        let block = u64::from(geometry.block_bytes);
+        let offset = self.offset(geometry.volume_bytes, u64::from(geometry.line_bytes), block);
+        let length = self.length(offset, &geometry, shell.plan.limits.request_lines_max as u64);
+        let fua = self.random.chance(200);
+        match kind {
+            Some(0) => shell.ask(session, Operation::Read, offset, length),
+            Some(1) => shell.ask(session, Operation::Write { fua: false }, offset, length),
+            Some(2) => shell.ask(session, Operation::Write { fua: true }, offset, length),
+            Some(3) => shell.ask(session, Operation::Flush, 0, 0),
+            Some(4 | 5) => {
+                let (offset, length) = self.wide(offset, length, geometry.volume_bytes, block);
+                let operation =
+                    if kind == Some(4) { Operation::WriteZeroes { fua } } else { Operation::Discard };
+                shell.ask(session, operation, offset, length)
+            }
+            _ => {
+                let operation = self.random.pick(&[Operation::Read, Operation::Discard]);
+                let (offset, length) = self.random.pick(&[
+                    (1, 512),
+                    (u64::MAX - 511, 512),
+                    (geometry.volume_bytes, 512),
+                    (0, 0),
+                ]);
+                shell.ask(session, operation, offset, length)
+            }
+        };
+    }
+
+    fn offset(&mut self, bytes: u64, line: u64, block: u64) -> u64 {
+        let lines = bytes.div_ceil(line);
+        let hot = self.random.chance(self.hot);
+        // A few lines spread over the volume, so that each reactor has some.
+        let line_at = if hot {
+            self.random.below(12) * lines / 12 + self.random.below(3)
+        } else {
+            self.random.below(lines)
+        };
+        let at = line_at * line
+            + if self.random.chance(400) { self.random.below(line / block) * block } else { 0 };
+        at.min(bytes - block)
+    }
+
+    fn length(&mut self, offset: u64, geometry: &holdfast_engine::Geometry, lines_max: u64) -> u64 {
+        let (line, block) = (u64::from(geometry.line_bytes), u64::from(geometry.block_bytes));
+        let wanted = match self.random.below(4) {
+            0 => self.random.between(1, 3) * block,
+            1 | 2 => line,
+            _ => self.random.between(1, 12) * line,
+        };
+        let in_lines = (lines_max - 1) * line;
+        let in_stripe = geometry.stripe_bytes - offset % geometry.stripe_bytes;
+        wanted.min(in_lines).min(in_stripe).min(geometry.volume_bytes - offset)
+    }
+
+    /// Zeroes and discards are wide now and then, up to all of the volume.
+    fn wide(&mut self, offset: u64, length: u64, bytes: u64, block: u64) -> (u64, u64) {
+        match self.random.below(12) {
+            0 => (0, bytes),
+            1 => (offset, (self.random.below(bytes - offset) / block + 1) * block),
+            _ => (offset, length),
+        }
+    }
+
+    fn command(&mut self, shell: &mut Shell<'_>) {
+        let volume = u16::try_from(self.random.below(shell.plan.volumes.len() as u64)).expect("few volumes");
+        let bytes = shell.plan.volumes[usize::from(volume)].geometry.volume_bytes;
+        let offset = self.random.below(bytes);
+        let some = ByteRange { offset, length: self.random.below(bytes) };
+        let range = if self.random.chance(500) { ByteRange::ALL } else { some };
+        let state =
+            self.random.pick(&[ListState::Dirty, ListState::Unstable, ListState::Failed, ListState::Lost]);
+        let command = match self.random.below(10) {
+            0..=2 => Command::Retry { range, classes: ClassSet::ANY },
+            3 if self.drops => Command::Drop { range },
+            4 | 5 => Command::AckLoss { range },
+            6 => Command::Drain,
+            _ => Command::List { state, from: if self.random.chance(500) { 0 } else { offset } },
+        };
+        shell.command(volume, command);
+    }
+}

@@ -1,0 +1,202 @@
+//! The steps of opening a backing: look, open, lock, look again, prove, measure.
+
+use super::direct::{Direct, prove};
+use super::identity::{self, DomainKey};
+use super::{
+    Backing, BackingError, BackingKind, BackingSpec, Directness, FileSystem, NotDirect, Patience, Proof, Thin,
+};
+use rustix::fs::{FileType, Mode, OFlags, SeekFrom, Stat};
+use rustix::io::Errno;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Opens a block device.
+pub(super) fn block_device(spec: &BackingSpec) -> Result<Backing, BackingError> {
+    let path = &spec.path;
+    if spec.thin_limit.is_some() {
+        return Err(BackingError::ThinDevice { path: path.clone() });
+    }
+    expect_kind(spec, FileType::BlockDevice)?;
+    // O_EXCL without O_CREAT: nobody mounts it or builds on it while we have it, and we do not get what is so used.
+    let flags = access(spec) | OFlags::DIRECT | OFlags::EXCL;
+    let fd = open_patiently(path, flags)?;
+    let stat = claim(path, &fd, FileType::BlockDevice)?;
+    let size = rustix::fs::seek(&fd, SeekFrom::End(0)).map_err(failed(path, "find its size"))?;
+    let block_bytes = rustix::fs::ioctl_blksszget(&fd).map_err(failed(path, "find its logical block"))?;
+    check_size(spec, size, block_bytes)?;
+    Ok(Backing {
+        path: path.clone(),
+        kind: BackingKind::Block,
+        size,
+        block_bytes,
+        directness: Directness::Direct(Proof::BlockDevice),
+        identity: identity::of_block_device(&stat),
+        domain: identity::domain_of_block_device(&stat),
+        write_cache: identity::write_cache(stat.st_rdev),
+        thin: None,
+        fd,
+    })
+}
+
+/// Opens a regular file, creating it if that was asked for.
+pub(super) fn file(spec: &BackingSpec) -> Result<Backing, BackingError> {
+    let path = &spec.path;
+    if path.exists() {
+        expect_kind(spec, FileType::RegularFile)?;
+    } else if spec.create && spec.size.is_none() {
+        return Err(BackingError::NoSize { path: path.clone() });
+    }
+    let (fd, stat, direct) = open_directly(spec)?;
+    let size = if stat.st_size == 0 { give_size(spec, &fd)? } else { length(&stat) };
+    let (directness, block_bytes) = match direct {
+        Ok(direct) => (Directness::Direct(direct.proof), direct.block_bytes),
+        Err(why) => (Directness::Buffered(why), 512),
+    };
+    check_size(spec, size, block_bytes)?;
+    let thin = spec.thin_limit.map(|limit| Thin::of_file(fd.as_fd(), size, limit)).transpose();
+    let thin = thin.map_err(failed(path, "find what it has allocated"))?.map(Arc::new);
+    Ok(Backing {
+        path: path.clone(),
+        kind: BackingKind::File,
+        size,
+        block_bytes,
+        directness,
+        identity: identity::of_file(fd.as_fd(), &stat, file_system(path, &fd)?),
+        domain: DomainKey::File { device: stat.st_dev, inode: stat.st_ino },
+        write_cache: identity::write_cache(stat.st_dev),
+        thin,
+        fd,
+    })
+}
+
+/// Opened, locked, and with its proof, or the reason why it is buffered and allowed to be.
+fn open_directly(spec: &BackingSpec) -> Result<(OwnedFd, Stat, Result<Direct, NotDirect>), BackingError> {
+    let path = &spec.path;
+    let create = if spec.create { OFlags::CREATE } else { OFlags::empty() };
+    let why = match rustix::fs::open(path, access(spec) | create | OFlags::DIRECT, mode()) {
+        Ok(fd) => {
+            let stat = claim(path, &fd, FileType::RegularFile)?;
+            match prove(fd.as_fd(), file_system(path, &fd)?, length(&stat)) {
+                Ok(direct) => return Ok((fd, stat, Ok(direct))),
+                Err(why) => why,
+            }
+        }
+        Err(Errno::INVAL) => NotDirect::Refused(file_system_at(path)?),
+        Err(error) => return Err(failed(path, "open it")(error)),
+    };
+    if !spec.buffered_allowed {
+        return Err(BackingError::NotDirect { path: path.clone(), why });
+    }
+    let fd = rustix::fs::open(path, access(spec) | create, mode()).map_err(failed(path, "open it"))?;
+    let stat = claim(path, &fd, FileType::RegularFile)?;
+    Ok((fd, stat, Err(why)))
+}
+
+fn access(spec: &BackingSpec) -> OFlags {
+    let access = if spec.read_only { OFlags::RDONLY } else { OFlags::RDWR };
+    access | OFlags::CLOEXEC
+}
+
+fn mode() -> Mode {
+    Mode::RUSR | Mode::WUSR
+}
+
+/// Looks before it opens: opening a tape or a FIFO may have effects, or block.
+fn expect_kind(spec: &BackingSpec, wanted: FileType) -> Result<(), BackingError> {
+    let stat = rustix::fs::stat(&spec.path).map_err(failed(&spec.path, "look at it"))?;
+    check_kind(&spec.path, &stat, wanted)
+}
+
+fn check_kind(path: &Path, stat: &Stat, wanted: FileType) -> Result<(), BackingError> {
+    let found = FileType::from_raw_mode(stat.st_mode);
+    if found == wanted {
+        return Ok(());
+    }
+    Err(BackingError::Kind { path: path.to_owned(), found: kind_name(found), wanted: kind_name(wanted) })
+}
+
+fn kind_name(kind: FileType) -> &'static str {
+    match kind {
+        FileType::BlockDevice => "a block device",
+        FileType::RegularFile => "a regular file",
+        FileType::Directory => "a directory",
+        FileType::CharacterDevice => "a character device",
+        _ => "neither file nor block device",
+    }
+}
+
+/// A killed daemon's exclusive claim goes as late as its lock does.
+fn open_patiently(path: &Path, flags: OFlags) -> Result<OwnedFd, BackingError> {
+    let patience = Patience::start();
+    loop {
+        match rustix::fs::open(path, flags, Mode::empty()) {
+            Err(Errno::BUSY) if patience.wait() => {}
+            Err(Errno::BUSY) => return Err(BackingError::Busy { path: path.to_owned() }),
+            opened => return opened.map_err(failed(path, "open it")),
+        }
+    }
+}
+
+/// Locks the description. What was opened may by now be another thing than what was looked at.
+fn claim(path: &Path, fd: &OwnedFd, wanted: FileType) -> Result<Stat, BackingError> {
+    let started = std::time::Instant::now();
+    if !Patience::start().lock(fd).map_err(failed(path, "lock it"))? {
+        let waited_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        return Err(BackingError::Locked {
+            path: path.to_owned(),
+            holder: super::lock_holder(fd),
+            waited_ms,
+        });
+    }
+    let stat = rustix::fs::fstat(fd).map_err(failed(path, "look at it"))?;
+    check_kind(path, &stat, wanted)?;
+    Ok(stat)
+}
+
+/// An empty file gets its size, if it may: it was just created, here or by a daemon that ended before this.
+fn give_size(spec: &BackingSpec, fd: &OwnedFd) -> Result<u64, BackingError> {
+    let path = &spec.path;
+    let size = spec.size.filter(|_| spec.create && !spec.read_only);
+    let size = size.ok_or_else(|| BackingError::NoSize { path: path.clone() })?;
+    rustix::fs::ftruncate(fd, size).map_err(failed(path, "give it its size"))?;
+    rustix::fs::fsync(fd).map_err(failed(path, "sync it"))?;
+    // The file's name is data, too: a volume that was flushed must be found after a power loss.
+    let parent = std::path::absolute(path).ok().and_then(|path| path.parent().map(Path::to_owned));
+    let parent = parent.unwrap_or_else(|| PathBuf::from("/"));
+    let synced = std::fs::File::open(parent).and_then(|directory| directory.sync_all());
+    synced.map_err(failed(path, "sync its directory"))?;
+    Ok(size)
+}
+
+fn check_size(spec: &BackingSpec, size: u64, block_bytes: u32) -> Result<(), BackingError> {
+    let path = spec.path.clone();
+    if let Some(wanted_bytes) = spec.size.filter(|wanted| *wanted != size) {
+        return Err(BackingError::Size { path, found_bytes: size, wanted_bytes });
+    }
+    if !(512..=4096).contains(&block_bytes) || !block_bytes.is_power_of_two() {
+        return Err(BackingError::Block { path, block_bytes });
+    }
+    if size == 0 || !size.is_multiple_of(u64::from(block_bytes)) {
+        return Err(BackingError::Ragged { path, bytes: size, block_bytes });
+    }
+    Ok(())
+}
+
+fn length(stat: &Stat) -> u64 {
+    u64::try_from(stat.st_size).expect("a file has no negative size")
+}
+
+fn file_system(path: &Path, fd: &OwnedFd) -> Result<FileSystem, BackingError> {
+    rustix::fs::fstatfs(fd).map(|found| FileSystem::of(&found)).map_err(failed(path, "find its file system"))
+}
+
+fn file_system_at(path: &Path) -> Result<FileSystem, BackingError> {
+    // O_CREAT made the file before O_DIRECT was refused.
+    rustix::fs::statfs(path).map(|found| FileSystem::of(&found)).map_err(failed(path, "find its file system"))
+}
+
+fn failed<E: Into<std::io::Error>>(path: &Path, doing: &'static str) -> impl FnOnce(E) -> BackingError {
+    let path = path.to_owned();
+    move |error| BackingError::Io { path, doing, source: error.into() }
+}

@@ -1,0 +1,44 @@
+//! Moves the bytes that the engine names: between slots, and between slots and clients.
+#![allow(
+    unsafe_code,
+    reason = "slots and client memory are behind raw pointers, because device and clients share them"
+)]
+
+use super::sessions::Sessions;
+use crate::arena::Slots;
+use holdfast_engine::{Copy, SessionId};
+
+/// Performs one copy. Says which session's memory is gone, if one is: what a write of it leaves in the slot is zeroes,
+/// which nobody was told are there.
+pub(super) fn perform(copy: &Copy, slots: &mut Slots, sessions: &mut Sessions) -> Option<SessionId> {
+    match *copy {
+        Copy::In { session, buffer, slot, at, length } => {
+            let address = slots.address(slot, at, length);
+            // A session that left since it asked gets no answer: its slot is published all the same, with zeroes.
+            let Some(taken) = sessions.get(session) else {
+                slots.zero(slot, at, length);
+                return None;
+            };
+            // SAFETY: `address` checks that the bytes lie in one slot of the mapped arena, which no session maps; the
+            // engine names a slot for a copy only while no device operation uses it, and this thread is the only one
+            // that copies into its shard.
+            let copied = unsafe { taken.seat.ring.copy_from_payload_raw(buffer, address, length as usize) };
+            copied.err().map(|_| session)
+        }
+        Copy::Out { session, buffer, slot, at, length } => {
+            let address = slots.address(slot, at, length);
+            let taken = sessions.get(session)?;
+            // SAFETY: as above, reading: the engine lets nothing write to a slot whose sectors it says are valid.
+            let copied = unsafe { taken.seat.ring.copy_to_payload_raw(buffer, address, length as usize) };
+            copied.err().map(|_| session)
+        }
+        Copy::Merge { from, to, mask } => {
+            slots.copy_between(from, to, mask);
+            None
+        }
+        Copy::Zero { slot, at, length } => {
+            slots.zero(slot, at, length);
+            None
+        }
+    }
+}

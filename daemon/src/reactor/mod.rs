@@ -1,0 +1,15 @@
+//! A reactor: one thread that owns its shard of the cache and polls for work.
+
+mod clock;
+mod copy;
+mod idle;
+mod link;
+mod post;
+mod sessions;
+mod turn;
+mod wire;
+
+pub use clock::Clock;
+pub use link::{Board, Entry, Link, Mail, ReactorStats, SEATS_MAX, Seat, Word, place_of};
+pub use post::Post;
+pub use turn::{Outlets, Reactor};

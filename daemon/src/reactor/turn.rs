@@ -1,0 +1,393 @@
+//! The loop of a reactor: answers first, then letters, then requests; then the tick; then the effects, in their order.
+
+use super::clock::Clock;
+use super::idle::{Idler, Rest};
+use super::link::{Entry, Link, Mail, ReactorStats, Seat, Word};
+use super::post::Post;
+use super::sessions::Sessions;
+use super::{copy, wire};
+use crate::arena::Slots;
+use crate::config::Idle;
+use crate::device::{Disk, DiskError, Reaped};
+use holdfast_engine::{Actions, Engine, Event, Limits, OpId, PeerMessage, SessionId, VolumeId};
+use holdfast_ringbuf::PeerFault;
+use holdfast_ringbuf::daemon_side::WakeState;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Requests of one session that a turn takes at most, so that a deep queue does not become everybody's wait.
+const REQUESTS_A_SESSION: usize = 32;
+/// Nanoseconds between two looks at the board by others: what `status` may lag.
+const PUBLISH_NS: u64 = 2_000_000;
+/// The watch of the inbox's bell; sessions are watched by their place.
+const BELL_KEY: u64 = u64::MAX;
+
+/// Where a reactor's words go.
+#[derive(Clone)]
+pub struct Outlets {
+    /// To the ledger.
+    pub ledger: Arc<Post<Entry>>,
+    /// To the thread that keeps the sessions and answers operators.
+    pub words: Arc<Post<Word>>,
+    /// All reactors, this one among them.
+    pub links: Arc<[Link]>,
+}
+
+/// One reactor with all it owns.
+pub struct Reactor<'a> {
+    number: u32,
+    limits: Limits,
+    engine: Engine<'a>,
+    actions: Actions,
+    disk: Disk,
+    slots: Slots,
+    sessions: Sessions,
+    outlets: Outlets,
+    clock: Clock,
+    idler: Idler,
+    stats: ReactorStats,
+    volumes: usize,
+    /// Completions and wake-ups that did not fit their turn.
+    reaped: VecDeque<(OpId, i32)>,
+    woken: VecDeque<u64>,
+    /// Letters that found the box full. The engine bounds what it has out; this only bridges a slow reader.
+    late_entries: VecDeque<Entry>,
+    late_words: VecDeque<Word>,
+    late_mail: VecDeque<(u32, Event)>,
+    ending: Vec<(SessionId, Option<PeerFault>)>,
+    first_session: usize,
+    stopped: bool,
+}
+
+impl<'a> Reactor<'a> {
+    /// Puts a reactor together; the engine has its volumes, the disk its files.
+    ///
+    /// # Errors
+    /// The inbox's bell cannot be watched.
+    #[allow(clippy::too_many_arguments, reason = "the parts of a reactor, each made elsewhere")]
+    pub fn new(
+        limits: Limits,
+        engine: Engine<'a>,
+        mut disk: Disk,
+        slots: Slots,
+        outlets: Outlets,
+        clock: Clock,
+        idle: Idle,
+        core: Option<u32>,
+        volumes: usize,
+    ) -> Result<Reactor<'a>, DiskError> {
+        let number = limits.reactor;
+        disk.watch(outlets.links[number as usize].inbox.bell(), BELL_KEY)?;
+        Ok(Reactor {
+            number,
+            actions: Actions::with_capacity(&limits),
+            engine,
+            disk,
+            slots,
+            sessions: Sessions::new(),
+            outlets,
+            clock,
+            idler: Idler::new(idle),
+            stats: ReactorStats { core, ..ReactorStats::default() },
+            volumes,
+            reaped: VecDeque::with_capacity(2 * limits.ops_max),
+            woken: VecDeque::with_capacity(1024),
+            late_entries: VecDeque::with_capacity(limits.ledger_entries_max),
+            late_words: VecDeque::with_capacity(256),
+            late_mail: VecDeque::with_capacity(256),
+            ending: Vec::with_capacity(64),
+            first_session: 0,
+            stopped: false,
+            limits,
+        })
+    }
+
+    /// Polls until it is told to stop.
+    ///
+    /// # Errors
+    /// The ring to the kernel is of no more use.
+    pub fn run(&mut self) -> Result<(), DiskError> {
+        while !self.stopped {
+            let began = self.clock.now();
+            if self.turn()? {
+                let took = self.clock.now().since_ns(began);
+                self.stats.longest_turn_ns = self.stats.longest_turn_ns.max(took);
+                self.stats.busy_turns += 1;
+                self.idler.busy();
+            } else {
+                self.stats.idle_turns += 1;
+                self.rest()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// One turn; whether there was anything to do.
+    fn turn(&mut self) -> Result<bool, DiskError> {
+        let now = self.clock.now();
+        let mut busy = self.take_answers();
+        busy |= self.take_mail();
+        busy |= self.take_requests();
+        self.engine.tick(now, &mut self.actions);
+        busy |= self.perform();
+        self.end_sessions();
+        self.disk.enter()?;
+        if now.since_ns(holdfast_engine::Instant(self.stats.at_ns)) >= PUBLISH_NS {
+            self.publish(false);
+        }
+        Ok(busy)
+    }
+
+    fn take_answers(&mut self) -> bool {
+        let (reaped, woken) = (&mut self.reaped, &mut self.woken);
+        self.disk.reap(|found| match found {
+            Reaped::Completed { op, result } => reaped.push_back((op, result)),
+            Reaped::Wake { key } => woken.push_back(key),
+        });
+        let busy = !self.reaped.is_empty();
+        let now = self.clock.now();
+        while self.actions.has_room(&self.limits) {
+            let Some((op, result)) = self.reaped.pop_front() else { break };
+            self.engine.apply(now, Event::Completed { op, result }, &mut self.actions);
+        }
+        while let Some(key) = self.woken.pop_front() {
+            self.wake(key);
+        }
+        busy
+    }
+
+    /// Something happened at a descriptor that is watched.
+    fn wake(&mut self, key: u64) {
+        if key == BELL_KEY {
+            self.outlets.links[self.number as usize].inbox.hush();
+            return;
+        }
+        let Ok(session) = u32::try_from(key) else { return };
+        let Some(taken) = self.sessions.get(SessionId(session)) else { return };
+        if taken.seat.ring.drain_wake() == WakeState::HungUp {
+            self.ending.push((SessionId(session), None));
+        }
+    }
+
+    fn take_mail(&mut self) -> bool {
+        let mut busy = false;
+        let now = self.clock.now();
+        while self.actions.has_room(&self.limits) {
+            let Some(mail) = self.outlets.links[self.number as usize].inbox.pop() else { break };
+            busy = true;
+            match mail {
+                Mail::Event(event) => self.engine.apply(now, event, &mut self.actions),
+                Mail::Seat(seat) => self.admit(seat),
+                Mail::Leave(session) => self.ending.push((session, None)),
+                Mail::Stop => self.stopped = true,
+            }
+        }
+        busy
+    }
+
+    fn admit(&mut self, seat: Box<Seat>) {
+        let session = seat.session;
+        let watched = self.disk.watch(seat.ring.wake_fd(), u64::from(session.0));
+        self.sessions.insert(seat);
+        if watched.is_err() {
+            self.ending.push((session, None));
+        }
+    }
+
+    /// Takes requests from every session in turn, a bounded number from each.
+    fn take_requests(&mut self) -> bool {
+        let mut busy = false;
+        let count = self.sessions.len();
+        let mut left = self.limits.requests_a_turn;
+        self.first_session = if self.first_session + 1 < count { self.first_session + 1 } else { 0 };
+        let now = self.clock.now();
+        for step in 0..count {
+            let index = if self.first_session + step < count {
+                self.first_session + step
+            } else {
+                self.first_session + step - count
+            };
+            let taken = self.sessions.at(index);
+            for _ in 0..REQUESTS_A_SESSION.min(left) {
+                if !self.actions.has_room(&self.limits) || self.engine.is_full() {
+                    return busy;
+                }
+                match wire::take(&mut taken.seat) {
+                    Ok(None) => break,
+                    Ok(Some(found)) => {
+                        (busy, taken.touched) = (true, true);
+                        left -= 1;
+                        if let wire::Taken::Event(event) = found {
+                            self.engine.apply(now, event, &mut self.actions);
+                        }
+                    }
+                    Err(fault) => {
+                        self.ending.push((taken.seat.session, Some(fault)));
+                        break;
+                    }
+                }
+            }
+        }
+        busy
+    }
+
+    /// Performs what the engine wants, in the order it asks for. Whether there was anything.
+    fn perform(&mut self) -> bool {
+        let busy = self.copy();
+        self.engine.commit();
+        let busy = busy | self.send();
+        for io in &self.actions.ios {
+            let first = io.first_segment as usize;
+            self.disk.submit(io, &self.actions.segments[first..first + io.segments as usize]);
+        }
+        let busy = busy | !self.actions.ios.is_empty() | !self.actions.completions.is_empty();
+        for completion in &self.actions.completions {
+            let Some(taken) = self.sessions.get(completion.session) else { continue };
+            let (tag, sequence) = (completion.tag, completion.sequence);
+            let answered =
+                wire::answer(&mut taken.seat, tag, sequence, completion.errno, completion.failure_id);
+            taken.touched = true;
+            if let Err(fault) = answered {
+                self.ending.push((completion.session, Some(fault)));
+            }
+        }
+        for index in 0..self.sessions.len() {
+            let taken = self.sessions.at(index);
+            if taken.touched {
+                taken.touched = false;
+                taken.seat.ring.flush_publish();
+            }
+        }
+        self.actions.clear();
+        busy
+    }
+
+    fn copy(&mut self) -> bool {
+        for copy in &self.actions.copies {
+            if let Some(session) = copy::perform(copy, &mut self.slots, &mut self.sessions) {
+                self.ending.push((session, Some(PeerFault::MemoryLost)));
+            }
+        }
+        !self.actions.copies.is_empty()
+    }
+
+    /// Sends letters: those that were late first.
+    fn send(&mut self) -> bool {
+        let number = self.number;
+        let entries = self.actions.ledger.drain(..).map(|(seq, entry)| Entry { reactor: number, seq, entry });
+        self.late_entries.extend(entries);
+        let answers = self.actions.answers.drain(..);
+        self.late_words.extend(answers.map(|(token, answer)| Word::Answer {
+            token,
+            reactor: number,
+            answer,
+        }));
+        let peers = self.actions.peers.drain(..);
+        self.late_mail.extend(peers.map(|(to, message)| (to, event_of(number, message))));
+        let busy = !self.late_entries.is_empty() || !self.late_words.is_empty() || !self.late_mail.is_empty();
+        while let Some(entry) = self.late_entries.pop_front() {
+            if let Err(back) = self.outlets.ledger.push(entry) {
+                self.late_entries.push_front(back);
+                break;
+            }
+        }
+        while let Some(word) = self.late_words.pop_front() {
+            if let Err(back) = self.outlets.words.push(word) {
+                self.late_words.push_front(back);
+                break;
+            }
+        }
+        while let Some((to, event)) = self.late_mail.pop_front() {
+            if let Err(Mail::Event(back)) = self.outlets.links[to as usize].inbox.push(Mail::Event(event)) {
+                self.late_mail.push_front((to, back));
+                break;
+            }
+        }
+        busy
+    }
+
+    /// Lets go of sessions that are over. The engine's requests of theirs are not answered to anybody.
+    fn end_sessions(&mut self) {
+        while let Some((session, fault)) = self.ending.pop() {
+            if self.sessions.get(session).is_none() {
+                continue;
+            }
+            // Nothing is to be unwatched if the watch was refused; and a ring that fails says so at the next enter.
+            let _ = self.disk.unwatch(u64::from(session.0));
+            self.sessions.remove(session);
+            self.engine.apply(self.clock.now(), Event::SessionClosed(session), &mut self.actions);
+            let fault = fault.map(|fault| fault.to_string());
+            self.late_words.push_back(Word::Over { session, fault });
+            self.late_words.push_back(Word::Left(session));
+        }
+    }
+
+    fn publish(&mut self, asleep: bool) {
+        self.stats.at_ns = self.clock.now().0;
+        self.stats.asleep = asleep;
+        self.stats.cache = self.engine.cache_stats();
+        let board = &self.outlets.links[self.number as usize].board;
+        for volume in 0..self.volumes {
+            let id = VolumeId(u16::try_from(volume).expect("few volumes"));
+            board.put_volume(volume, self.engine.stats(id));
+        }
+        board.put_reactor(self.stats);
+    }
+
+    /// After an idle turn: spins, yields or sleeps.
+    fn rest(&mut self) -> Result<(), DiskError> {
+        let now = self.clock.now();
+        match self.idler.rest(now, self.engine.next_wake()) {
+            Rest::Spin => std::hint::spin_loop(),
+            Rest::Yield => std::thread::yield_now(),
+            Rest::Sleep(timeout) => self.sleep(timeout)?,
+        }
+        Ok(())
+    }
+
+    fn sleep(&mut self, timeout: Duration) -> Result<(), DiskError> {
+        let late = !self.late_entries.is_empty() || !self.late_words.is_empty() || !self.late_mail.is_empty();
+        let waiting = late || !self.reaped.is_empty() || !self.ending.is_empty();
+        if waiting || !self.outlets.links[self.number as usize].inbox.prepare_sleep() {
+            return Ok(());
+        }
+        let mut may_sleep = true;
+        let mut armed = 0;
+        for index in 0..self.sessions.len() {
+            let taken = self.sessions.at(index);
+            armed = index + 1;
+            match taken.seat.ring.prepare_sleep() {
+                Ok(true) => {}
+                Ok(false) => may_sleep = false,
+                Err(fault) => {
+                    self.ending.push((taken.seat.session, Some(fault)));
+                    may_sleep = false;
+                }
+            }
+            if !may_sleep {
+                break;
+            }
+        }
+        if may_sleep {
+            self.publish(true);
+            self.disk.sleep(Some(timeout))?;
+        }
+        for index in 0..armed {
+            self.sessions.at(index).seat.ring.awake();
+        }
+        self.outlets.links[self.number as usize].inbox.awake();
+        Ok(())
+    }
+}
+
+/// What another reactor says, as the event that the engine there gets.
+fn event_of(from: u32, message: PeerMessage) -> Event {
+    match message {
+        PeerMessage::FlushWanted { domain, number } => Event::FlushWanted { domain, from, number },
+        PeerMessage::Flushed { domain, number, errno, verifier } => {
+            Event::Flushed { domain, number, errno, verifier }
+        }
+        PeerMessage::DeviceChanged { domain } => Event::DeviceChanged { domain },
+    }
+}

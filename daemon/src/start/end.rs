@@ -1,0 +1,137 @@
+//! The daemon's end: signals, the drain, and the threads in reverse order of their start.
+
+use super::error::StartError;
+use super::hub::{End, Hub};
+use super::scribe::Book;
+use crate::reactor::Mail;
+use holdfast_engine::{Answer, Command};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// How often the main thread looks whether the daemon is to end.
+const LOOK: Duration = Duration::from_millis(50);
+/// How long one reactor may take to say that it can write no more: the timeouts of its device come first.
+const DRAIN_MAX: Duration = Duration::from_secs(600);
+
+/// SIGTERM and SIGINT, as a flag.
+pub(super) struct Signals(Arc<AtomicBool>);
+
+impl Signals {
+    pub(super) fn install() -> Result<Signals, StartError> {
+        let flag = Arc::new(AtomicBool::new(false));
+        for signal in [SIGTERM, SIGINT] {
+            signal_hook::flag::register(signal, Arc::clone(&flag))
+                .map_err(|source| StartError::Resource { what: "no signal handler", source })?;
+        }
+        Ok(Signals(flag))
+    }
+
+    fn take(&self) -> bool {
+        self.0.swap(false, Ordering::AcqRel)
+    }
+}
+
+/// Waits until the daemon is to end, and drains it. Returns the lines that are not on stable media and stay in the
+/// arena; what was given up is not among them.
+pub(super) fn wait(hub: &Hub, signals: &Signals, abandon: bool) -> u64 {
+    loop {
+        if signals.take() {
+            hub.request_end(if abandon { End::Abandon } else { End::Drain });
+        }
+        let end = hub.end();
+        if end == End::None {
+            std::thread::sleep(LOOK);
+            continue;
+        }
+        hub.set_stopping(true);
+        let mut left = drain(hub);
+        if left > 0 && end == End::Abandon {
+            give_up(hub);
+            left = drain(hub);
+        }
+        if left > 0 {
+            tracing::error!(
+                lines = left,
+                "not all data could be written: it stays in the arena '{}' and the ledger; 'holdfastctl drain \
+                 --abandon' or 'serve --abandon' gives it up",
+                hub.settings.arena.path.display()
+            );
+        }
+        return left;
+    }
+}
+
+/// Writes back what can be written, on all volumes at once. Returns the lines left.
+fn drain(hub: &Hub) -> u64 {
+    ask_all(hub, &Command::Drain, |answer| if let Answer::Drained { left } = answer { left } else { 0 })
+}
+
+/// Gives up what the devices refuse: everything that the drain before it left.
+fn give_up(hub: &Hub) {
+    let bytes = ask_all(hub, &Command::Abandon, |answer| match answer {
+        Answer::Dropped { bytes } => bytes,
+        _ => 0,
+    });
+    tracing::warn!(bytes, "gave up what could not be written; the ledger lists it as lost");
+}
+
+fn ask_all(hub: &Hub, command: &Command, count: impl Fn(Answer) -> u64) -> u64 {
+    let asked: Vec<_> = hub.volumes.iter().filter_map(|volume| hub.ask(volume.id, command).ok()).collect();
+    let deadline = Instant::now() + DRAIN_MAX;
+    let mut total = 0;
+    for mut answers in asked {
+        let mut left = hub.links.len();
+        while left > 0 && Instant::now() < deadline {
+            match answers.try_recv() {
+                Ok((_, answer)) => {
+                    total += count(answer);
+                    left -= 1;
+                }
+                Err(tokio::sync::mpsc::error::TryRecvError::Empty) => {
+                    std::thread::sleep(Duration::from_millis(5))
+                }
+                Err(tokio::sync::mpsc::error::TryRecvError::Disconnected) => break,
+            }
+        }
+        // A reactor that has not answered holds something that it cannot even try.
+        total += u64::try_from(left).expect("few reactors");
+    }
+    total
+}
+
+/// The threads to end.
+pub(super) struct Stop<'a> {
+    pub(super) hub: &'a Hub,
+    pub(super) stop: &'a AtomicBool,
+    pub(super) keeper: JoinHandle<()>,
+    pub(super) reactors: Vec<JoinHandle<()>>,
+    pub(super) book: &'a Book,
+    pub(super) scribe: JoinHandle<()>,
+}
+
+impl Stop<'_> {
+    /// Ends them. `left` lines are still not stable: their volumes keep the mark of that in the ledger.
+    pub(super) fn run(self, left: u64) {
+        for link in self.hub.links.iter() {
+            self.hub.post(link, Mail::Stop);
+        }
+        for reactor in self.reactors {
+            // A reactor that panics aborts the process; there is nothing to report here.
+            let _ = reactor.join();
+        }
+        self.stop.store(true, Ordering::Release);
+        self.hub.words.ring();
+        let _ = self.keeper.join();
+        if left == 0 {
+            let mut ledger = self.book.ledger();
+            for volume in &self.hub.volumes {
+                ledger.mark_drained(volume.id);
+            }
+        }
+        self.book.stop();
+        let _ = self.scribe.join();
+    }
+}

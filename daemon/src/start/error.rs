@@ -1,0 +1,115 @@
+//! Why the daemon does not start.
+
+use crate::arena::ArenaError;
+use crate::device::{BackingError, DiskError};
+use crate::ledger::{LedgerError, RegisterError};
+use std::io;
+use std::path::PathBuf;
+
+/// Why the daemon does not start. Nothing is served then.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The kernel lacks what cannot be done without.
+    #[error("this kernel cannot run Holdfast: {what}: {found}. {remedy}")]
+    Kernel {
+        /// What was looked at.
+        what: &'static str,
+        /// What was found.
+        found: String,
+        /// The way out.
+        remedy: String,
+    },
+    /// The directory of the ledger cannot be made.
+    #[error(
+        "the state directory '{path}' cannot be made: {source}; make it, or set another 'daemon.state_dir'"
+    )]
+    StateDir {
+        /// Where.
+        path: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// The ledger.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// A volume's backing.
+    #[error("volume '{volume}': {source}")]
+    Backing {
+        /// Which.
+        volume: String,
+        /// Why.
+        source: BackingError,
+    },
+    /// A volume that is not what is on record.
+    #[error("volume '{volume}': {source}")]
+    Register {
+        /// Which.
+        volume: String,
+        /// Why.
+        source: RegisterError,
+    },
+    /// The ledger cannot make durable that held data of an earlier boot is lost.
+    #[error(
+        "volume '{volume}': data that the device had refused was in memory when the host went down, and the ledger \
+         cannot record that it is lost: {text}; give the ledger's file system room, then start again"
+    )]
+    LossNotRecorded {
+        /// Which.
+        volume: String,
+        /// What the ledger's disk said.
+        text: String,
+    },
+    /// A device's blocks are larger than a line.
+    #[error(
+        "volume '{volume}': its device writes blocks of {block_bytes} bytes, more than a line: set 'arena.line' to {block_bytes}"
+    )]
+    Block {
+        /// Which.
+        volume: String,
+        /// What the device wants.
+        block_bytes: u32,
+    },
+    /// The cache's memory.
+    #[error(transparent)]
+    Arena(#[from] ArenaError),
+    /// The arena turned out smaller than the settings count on.
+    #[error(
+        "the arena has {slots} slots for each reactor, but the settings need {needed}: its pages are too large for \
+         its size; set a larger 'arena.size'"
+    )]
+    ArenaSlots {
+        /// What there is.
+        slots: u32,
+        /// What is needed.
+        needed: u64,
+    },
+    /// A reactor's ring to the kernel.
+    #[error("reactor {reactor}: {source}")]
+    Disk {
+        /// Which.
+        reactor: u32,
+        /// Why.
+        source: DiskError,
+    },
+    /// The clients' socket.
+    #[error(
+        "the socket '{path}' cannot be made: {source}; its directory must exist and be writable to the daemon"
+    )]
+    Door {
+        /// Where.
+        path: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// The operators' socket.
+    #[error(transparent)]
+    Admin(#[from] crate::admin::BindError),
+    /// The kernel has no threads, descriptors or memory left.
+    #[error("{what}: {source}")]
+    Resource {
+        /// For what.
+        what: &'static str,
+        /// What the kernel said.
+        source: io::Error,
+    },
+}

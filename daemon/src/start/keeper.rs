@@ -1,0 +1,267 @@
+//! The thread that lets clients in and out.
+
+use super::hub::Hub;
+use crate::reactor::{Mail, SEATS_MAX, Seat, Word, place_of};
+use holdfast_engine::SessionId;
+use holdfast_ringbuf::VolumeInfo;
+use holdfast_ringbuf::daemon_side::{Door, Hello, Offer, Pending, Refusal, Session};
+use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// How long a client may take for its part of the handshake.
+const HANDSHAKE: Duration = Duration::from_secs(5);
+/// Handshakes at a time: each has a thread, and a silent client keeps its for [`HANDSHAKE`].
+const HANDSHAKES_MAX: usize = 32;
+/// How often the sockets of live sessions are looked at; the reactors usually notice first.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// A session that the reactors have.
+struct Live {
+    socket: OwnedFd,
+    /// Reactors that have not let it go yet.
+    left: u32,
+    leaving: bool,
+}
+
+/// A client whose handshake is over.
+struct Admitted {
+    session: Session,
+    id: SessionId,
+    volume: usize,
+}
+
+/// Lets clients in and out.
+pub(super) struct Keeper {
+    hub: Arc<Hub>,
+    door: Door,
+    live: BTreeMap<SessionId, Live>,
+    /// Which places of the reactors' tables are taken, by a session or by a handshake.
+    places: Vec<bool>,
+    next: u32,
+    handshakes: Arc<AtomicUsize>,
+    admitted: (Sender<Result<Admitted, SessionId>>, Receiver<Result<Admitted, SessionId>>),
+}
+
+impl Keeper {
+    pub(super) fn start(hub: Arc<Hub>, door: Door, stop: Arc<AtomicBool>) -> std::io::Result<JoinHandle<()>> {
+        let mut keeper = Keeper {
+            hub,
+            door,
+            live: BTreeMap::new(),
+            places: vec![false; SEATS_MAX as usize],
+            next: 0,
+            handshakes: Arc::new(AtomicUsize::new(0)),
+            admitted: channel(),
+        };
+        std::thread::Builder::new().name("holdfast-door".to_owned()).spawn(move || keeper.keep(&stop))
+    }
+
+    fn keep(&mut self, stop: &AtomicBool) {
+        let mut looked = Instant::now();
+        while !stop.load(Ordering::Acquire) {
+            while let Some(word) = self.hub.words.pop() {
+                self.hear(word);
+            }
+            while let Ok(admitted) = self.admitted.1.try_recv() {
+                match admitted {
+                    Ok(admitted) => self.seat(admitted),
+                    Err(id) => self.places[place_of(id)] = false,
+                }
+            }
+            self.accept();
+            if self.hub.stopping() {
+                self.dismiss_all();
+            }
+            if looked.elapsed() >= LOOK {
+                looked = Instant::now();
+                self.look();
+            }
+            self.hub.words.wait_with(&self.door, Duration::from_millis(20));
+        }
+    }
+
+    fn hear(&mut self, word: Word) {
+        match word {
+            Word::Answer { token, reactor, answer } => self.hub.answered(token, reactor, answer),
+            Word::Over { session, fault } => {
+                if let Some(fault) = fault {
+                    tracing::warn!(session = session.0, %fault, "a client misbehaved: its session is closed");
+                }
+                self.dismiss(session);
+            }
+            Word::Left(session) => {
+                let Some(live) = self.live.get_mut(&session) else { return };
+                live.left -= 1;
+                if live.left == 0 {
+                    self.live.remove(&session);
+                    self.places[place_of(session)] = false;
+                }
+            }
+        }
+    }
+
+    /// Has every reactor let a session go; closing its socket tells the client.
+    fn dismiss(&mut self, session: SessionId) {
+        let Some(live) = self.live.get_mut(&session).filter(|live| !live.leaving) else { return };
+        live.leaving = true;
+        let _ = rustix::net::shutdown(&live.socket, rustix::net::Shutdown::Both);
+        for link in self.hub.links.iter() {
+            self.hub.post(link, Mail::Leave(session));
+        }
+    }
+
+    /// The daemon is stopping: what clients have been answered is drained, and nothing new comes.
+    fn dismiss_all(&mut self) {
+        let sessions: Vec<SessionId> = self.live.keys().copied().collect();
+        for session in sessions {
+            self.dismiss(session);
+        }
+    }
+
+    fn look(&mut self) {
+        let gone: Vec<SessionId> = self
+            .live
+            .iter()
+            .filter(|(_, live)| !live.leaving && hung_up(&live.socket))
+            .map(|(&session, _)| session)
+            .collect();
+        for session in gone {
+            self.dismiss(session);
+        }
+    }
+
+    fn accept(&mut self) {
+        while self.handshakes.load(Ordering::Relaxed) < HANDSHAKES_MAX {
+            match self.door.accept() {
+                Ok(Some(pending)) => self.greet(pending),
+                Ok(None) => return,
+                Err(error) => {
+                    tracing::warn!(%error, "a client could not be accepted");
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Gives a client a thread for its handshake, and a place.
+    fn greet(&mut self, pending: Pending) {
+        let taken = self.places.iter().filter(|&&taken| taken).count();
+        let max = self.hub.settings.limits.sessions_max as usize;
+        let place = self.places.iter().position(|&taken| !taken).filter(|_| taken < max);
+        let Some(place) = place else {
+            let text = format!("{max} sessions are open: close one, or raise 'limits.sessions_max'");
+            let _ = pending.refuse(&Refusal { errno: errno(rustix::io::Errno::AGAIN), text });
+            return;
+        };
+        self.places[place] = true;
+        self.next = self.next.wrapping_add(1) % (u32::MAX / SEATS_MAX);
+        let id = SessionId(self.next * SEATS_MAX + u32::try_from(place).expect("few places"));
+        let (hub, sender) = (Arc::clone(&self.hub), self.admitted.0.clone());
+        let handshakes = Arc::clone(&self.handshakes);
+        handshakes.fetch_add(1, Ordering::Relaxed);
+        let spawned = std::thread::Builder::new().name("holdfast-hello".to_owned()).spawn(move || {
+            let outcome = shake_hands(&hub, pending, id);
+            handshakes.fetch_sub(1, Ordering::Relaxed);
+            // The keeper is gone only when the daemon is.
+            let _ = sender.send(outcome.ok_or(id));
+            hub.words.ring();
+        });
+        if spawned.is_err() {
+            self.handshakes.fetch_sub(1, Ordering::Relaxed);
+            self.places[place] = false;
+        }
+    }
+
+    fn seat(&mut self, admitted: Admitted) {
+        let Admitted { session, id, volume } = admitted;
+        let (volume, read_only) = (self.hub.volumes[volume].id, self.hub.volumes[volume].settings.read_only);
+        let left = u32::try_from(session.rings.len()).expect("few rings");
+        self.live.insert(id, Live { socket: session.socket, left, leaving: false });
+        for (link, ring) in self.hub.links.iter().zip(session.rings) {
+            let seat = Seat { session: id, volume, read_only, ring };
+            self.hub.post(link, Mail::Seat(Box::new(seat)));
+        }
+    }
+}
+
+/// One handshake; `None` if the client was refused or gave up.
+fn shake_hands(hub: &Hub, mut pending: Pending, id: SessionId) -> Option<Admitted> {
+    let (uid, gid) = (pending.uid(), pending.gid());
+    let hello = pending.read_hello(HANDSHAKE).ok()?;
+    let volume = match choose(hub, &hello, uid, gid) {
+        Ok(volume) => volume,
+        Err(refusal) => {
+            let _ = pending.refuse(&refusal);
+            return None;
+        }
+    };
+    let offer = offer(hub, &hello, volume, id);
+    match pending.offer(&offer, HANDSHAKE) {
+        Ok(session) => Some(Admitted { session, id, volume }),
+        Err(error) => {
+            tracing::warn!(volume = hello.volume, %error, "a client's handshake failed");
+            None
+        }
+    }
+}
+
+fn choose(hub: &Hub, hello: &Hello, uid: u32, gid: u32) -> Result<usize, Refusal> {
+    let found = hub.volumes.iter().position(|volume| volume.settings.name == hello.volume);
+    let Some(index) = found else {
+        let text = format!("there is no volume '{}'; 'holdfastctl volumes' lists them", hello.volume);
+        return Err(Refusal { errno: errno(rustix::io::Errno::NOENT), text });
+    };
+    let own = rustix::process::geteuid().as_raw();
+    if !hub.volumes[index].settings.clients.admit(uid, gid, own) {
+        let text = format!(
+            "uid {uid}, gid {gid} may not open volume '{}': name one of them in its 'clients'",
+            hello.volume
+        );
+        return Err(Refusal { errno: errno(rustix::io::Errno::ACCESS), text });
+    }
+    if hub.stopping() {
+        let text = "the daemon is stopping; connect again when it is back".to_owned();
+        return Err(Refusal { errno: errno(rustix::io::Errno::AGAIN), text });
+    }
+    Ok(index)
+}
+
+fn offer(hub: &Hub, hello: &Hello, volume: usize, id: SessionId) -> Offer {
+    let limits = &hub.settings.limits;
+    let (entries, payload) = Offer::sized_for(hello, limits.queue_depth_max, limits.session_bytes_max);
+    let payload = payload.max(u64::from(limits.request_bytes_max));
+    let volume = &hub.volumes[volume];
+    Offer {
+        session: u64::from(id.0) + 1,
+        incarnation: hub.incarnation,
+        volume: VolumeInfo {
+            bytes: volume.bytes,
+            block_bytes: volume.block_bytes,
+            line_bytes: hub.settings.arena.line_bytes,
+            stripe_bytes: hub.settings.arena.stripe_bytes,
+            read_only: volume.settings.read_only,
+        },
+        reactors: hub.settings.daemon.reactors,
+        ring_entries: entries,
+        payload_bytes: payload,
+        request_bytes_max: limits.request_bytes_max,
+    }
+}
+
+fn errno(errno: rustix::io::Errno) -> i32 {
+    errno.raw_os_error()
+}
+
+/// Whether the other end of a socket is closed.
+fn hung_up(socket: &OwnedFd) -> bool {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let mut fds = [PollFd::new(socket, PollFlags::RDHUP)];
+    let none = Timespec { tv_sec: 0, tv_nsec: 0 };
+    let found = poll(&mut fds, Some(&none)).unwrap_or(0);
+    found > 0 && fds[0].revents().intersects(PollFlags::HUP | PollFlags::RDHUP | PollFlags::ERR)
+}

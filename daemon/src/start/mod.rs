@@ -1,0 +1,205 @@
+//! The daemon's start and end: each step of the start is undone by the end in reverse.
+//!
+//! ```text
+//! kernel -> ledger -> backings (locks) -> arena -> reactors -> ledger's thread -> door -> admin
+//! ```
+
+mod end;
+mod error;
+mod hub;
+mod keeper;
+mod reactors;
+mod scribe;
+mod views;
+mod volumes;
+
+pub use error::StartError;
+
+use crate::admin;
+use crate::arena::{Arena, ArenaLayout};
+use crate::config::Settings;
+use crate::kernel::{self, Weight};
+use crate::ledger::{CommitOutcome, Ledger, LostRecord, Now};
+use crate::reactor::{Clock, Link, Outlets, Post};
+use holdfast_ringbuf::daemon_side::Door;
+use hub::{ArenaFacts, Hub, Parts, Served};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+/// What the command line adds to the settings.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options {
+    /// Give up what an earlier daemon left in the arena.
+    pub discard_arena: bool,
+    /// On SIGTERM give up what cannot be written, instead of staying.
+    pub abandon: bool,
+}
+
+/// Serves until it is told to stop. The exit code says whether everything is on stable media.
+///
+/// # Errors
+/// [`StartError`]; nothing was served then.
+pub fn serve(settings: Settings, options: Options) -> Result<ExitCode, StartError> {
+    let signals = end::Signals::install()?;
+    let mut warnings = look_at_kernel()?;
+    let clock = Clock::start();
+    let mut ledger = open_ledger(&settings, clock)?;
+    let volumes = volumes::open(&settings)?;
+    let mut arena = make_arena(&settings, options, &mut warnings)?;
+    let losses = register(&mut ledger, &volumes, clock, &arena)?;
+    let resource = |what| move |source| StartError::Resource { what, source };
+    let links = (0..settings.daemon.reactors).map(|_| Link::new(volumes.len()));
+    let links: Arc<[Link]> = links.collect::<Result<_, _>>().map_err(resource("no mailbox"))?;
+    let entries = Arc::new(Post::new(64 << 10).map_err(resource("no mailbox"))?);
+    let words = Arc::new(Post::new(16 << 10).map_err(resource("no mailbox"))?);
+    let outlets =
+        Outlets { ledger: Arc::clone(&entries), words: Arc::clone(&words), links: Arc::clone(&links) };
+    let door = Door::bind(&settings.daemon.socket, settings.daemon.socket_mode)
+        .map_err(|source| StartError::Door { path: settings.daemon.socket.clone(), source })?;
+    let listener = admin::bind(&settings.daemon.admin_socket, None)?;
+    let seed = random_word();
+    let shards = arena.take_shards();
+    let plan = reactors::Plan {
+        settings: &settings,
+        volumes: &volumes,
+        losses: &losses,
+        outlets: &outlets,
+        clock,
+        seed,
+    };
+    let (threads, fallbacks) = reactors::start(&plan, shards)?;
+    warnings.extend(fallbacks);
+    warnings.extend(crate::config::warnings(&settings));
+    for warning in &warnings {
+        tracing::warn!("{warning}");
+    }
+    let book = scribe::Book::new(ledger, entries, clock);
+    let scribe = book.start(Arc::clone(&links)).map_err(resource("no thread for the ledger"))?;
+    let hub = Hub::new(Parts {
+        volumes: volumes.iter().map(Served::new).collect(),
+        links,
+        words,
+        book: book.clone(),
+        clock,
+        incarnation: random_word() | 1,
+        arena: ArenaFacts { bytes: arena.bytes(), huge: arena.is_huge() },
+        warnings,
+        settings,
+    });
+    let stop = Arc::new(AtomicBool::new(false));
+    let keeper = keeper::Keeper::start(Arc::clone(&hub), door, Arc::clone(&stop));
+    let keeper = keeper.map_err(resource("no thread for the door"))?;
+    let backend: Arc<dyn admin::Backend> = Arc::clone(&hub) as _;
+    let server = admin::serve(listener, backend, admin::Options::default());
+    let server = server.map_err(resource("no thread for operators"))?;
+    tracing::info!(socket = %hub.settings.daemon.socket.display(), "serving");
+    let left = end::wait(&hub, &signals, options.abandon);
+    server.stop();
+    end::Stop { hub: &hub, stop: &stop, keeper, reactors: threads, book: &book, scribe }.run(left);
+    if left == 0 {
+        arena.remove()?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    Ok(ExitCode::from(1))
+}
+
+/// What the kernel cannot do, as warnings; or as an error, if nothing works without it.
+fn look_at_kernel() -> Result<Vec<String>, StartError> {
+    let mut warnings = Vec::new();
+    for finding in kernel::probe() {
+        match finding.weight {
+            Weight::Fine => {}
+            Weight::Slower => warnings.push(format!(
+                "{}: {}: {}; {}",
+                finding.what, finding.found, finding.consequence, finding.remedy
+            )),
+            Weight::Fatal => {
+                let (what, found, remedy) = (finding.what, finding.found, finding.remedy);
+                return Err(StartError::Kernel { what, found, remedy });
+            }
+        }
+    }
+    holdfast_ringbuf::fault_guard::install()
+        .map_err(|source| StartError::Resource { what: "no handler for SIGBUS", source })?;
+    Ok(warnings)
+}
+
+fn open_ledger(settings: &Settings, clock: Clock) -> Result<Ledger, StartError> {
+    let path = &settings.daemon.state_dir;
+    std::fs::create_dir_all(path).map_err(|source| StartError::StateDir { path: path.clone(), source })?;
+    Ok(Ledger::open(path, now(clock))?)
+}
+
+fn now(clock: Clock) -> Now {
+    let instant = clock.now();
+    Now { instant, wall_ms: clock.unix_ms(instant) }
+}
+
+fn make_arena(
+    settings: &Settings,
+    options: Options,
+    warnings: &mut Vec<String>,
+) -> Result<Arena, StartError> {
+    let layout = ArenaLayout {
+        path: settings.arena.path.clone(),
+        size_bytes: settings.arena.size_bytes,
+        reactors: settings.daemon.reactors,
+        line_bytes: settings.arena.line_bytes,
+        stripe_bytes: settings.arena.stripe_bytes,
+        prefault: true,
+        lock_memory: true,
+        discard_existing: options.discard_arena,
+    };
+    let mut told = std::time::Instant::now();
+    let mut progress = |done: u64, all: u64| {
+        if told.elapsed() >= std::time::Duration::from_secs(2) {
+            told = std::time::Instant::now();
+            tracing::info!("allocating the arena: {done} of {all} bytes");
+        }
+    };
+    let arena = Arena::create(&layout, &mut progress)?;
+    warnings.extend(arena.warnings().iter().map(ToString::to_string));
+    let (slots, needed) = (arena.slots_a_shard(), settings.slots_a_reactor());
+    if u64::from(slots) < needed {
+        return Err(StartError::ArenaSlots { slots, needed });
+    }
+    Ok(arena)
+}
+
+/// Makes the volumes known to the ledger, and returns what is lost of each. The arena is new: what the ledger has as
+/// held in memory is in memory no more, and becomes lost before anybody can read or flush (C11).
+fn register(
+    ledger: &mut Ledger,
+    volumes: &[volumes::Volume],
+    clock: Clock,
+    arena: &Arena,
+) -> Result<Vec<Vec<LostRecord>>, StartError> {
+    let mut held = None;
+    for volume in volumes {
+        let name = &volume.settings.name;
+        let identity = &volume.backing.identity().name;
+        ledger
+            .register_volume(volume.id, name, identity, volume.backing.size())
+            .map_err(|source| StartError::Register { volume: name.clone(), source })?;
+        if !ledger.not_stable(volume.id).is_empty() {
+            ledger.turn_into_lost(now(clock), volume.id);
+            held = Some(name.clone());
+        }
+        let boot = u128::from_ne_bytes(arena.boot_id());
+        ledger.mark_open(volume.id, crate::ledger::OpenMark { boot, arena: u128::from(arena.id()) });
+    }
+    match (ledger.commit_all(now(clock)), held) {
+        (CommitOutcome::Stuck(stuck), Some(volume)) => {
+            return Err(StartError::LossNotRecorded { volume, text: stuck.text });
+        }
+        (CommitOutcome::Stuck(_) | CommitOutcome::Durable { .. }, _) => {}
+    }
+    Ok(volumes.iter().map(|volume| ledger.lost(volume.id)).collect())
+}
+
+/// A number that nobody can guess: seeds the map against clients who choose their addresses.
+fn random_word() -> u64 {
+    use std::hash::{BuildHasher, Hasher};
+    std::collections::hash_map::RandomState::new().build_hasher().finish()
+}

@@ -1,0 +1,192 @@
+//! Starts the reactors' threads.
+
+use super::error::StartError;
+use super::volumes::Volume;
+use crate::arena::{self, Shard};
+use crate::config::Settings;
+use crate::device::{Backing, Disk, DiskOptions, Faults};
+use crate::ledger::LostRecord;
+use crate::reactor::{Clock, Outlets, Reactor, SEATS_MAX};
+use holdfast_engine::{Actions, Command, Engine, Event, RUN_LINES_MAX, Token, VolumeId, VolumeSetup};
+use holdfast_policy::DirtyIndex;
+use std::sync::{Arc, mpsc};
+use std::thread::JoinHandle;
+
+/// What every reactor is made from.
+pub(super) struct Plan<'a> {
+    pub(super) settings: &'a Settings,
+    pub(super) volumes: &'a [Volume],
+    pub(super) losses: &'a [Vec<LostRecord>],
+    pub(super) outlets: &'a Outlets,
+    pub(super) clock: Clock,
+    pub(super) seed: u64,
+}
+
+/// A reactor's thread.
+pub(super) type Running = JoinHandle<()>;
+
+/// Starts all reactors and waits until each is ready. Returns their threads and what works less well than it might.
+pub(super) fn start(plan: &Plan<'_>, shards: Vec<Shard>) -> Result<(Vec<Running>, Vec<String>), StartError> {
+    let mut threads = Vec::new();
+    let mut fallbacks = Vec::new();
+    for shard in shards {
+        let reactor = shard.reactor;
+        let (ready, is_ready) = mpsc::channel();
+        let part = Part::new(plan, shard)?;
+        let thread = std::thread::Builder::new()
+            .name(format!("holdfast-{reactor}"))
+            .spawn(move || part.run(&ready))
+            .map_err(|source| StartError::Resource { what: "no thread for a reactor", source })?;
+        let started = is_ready.recv().expect("the thread says whether it is ready");
+        for fallback in started? {
+            if !fallbacks.contains(&fallback) {
+                fallbacks.push(fallback);
+            }
+        }
+        threads.push(thread);
+    }
+    Ok((threads, fallbacks))
+}
+
+/// What goes to a reactor's thread.
+struct Part {
+    settings: Settings,
+    shard: Shard,
+    setups: Vec<VolumeSetup<'static>>,
+    files: Vec<(VolumeId, Arc<Backing>, Option<Arc<Faults>>)>,
+    losses: Vec<Vec<LostRecord>>,
+    outlets: Outlets,
+    clock: Clock,
+    seed: u64,
+}
+
+impl Part {
+    fn new(plan: &Plan<'_>, shard: Shard) -> Result<Part, StartError> {
+        let mut setups = Vec::new();
+        let mut files = Vec::new();
+        for volume in plan.volumes {
+            let geometry = volume.geometry(plan.settings, shard.reactor);
+            let words = DirtyIndex::words_needed(geometry.local_lines());
+            let index = arena::zeroed_words(words)
+                .map_err(|source| StartError::Resource { what: "no memory for a dirty index", source })?;
+            let settings = &volume.settings;
+            setups.push(VolumeSetup {
+                id: volume.id,
+                geometry,
+                domain: volume.domain,
+                domain_owner: volume.domain_owner,
+                mode: settings.mode,
+                budget_slots: plan.settings.budget_slots(settings),
+                rules: settings.rules,
+                flush_on_failure: settings.flush_on_failure,
+                parked_flushes_max: settings.parked_flushes_max,
+                io_timeout_ms: settings.io_timeout_ms,
+                write_back_from: settings.write_back_from,
+                write_back_after_ms: settings.write_back_after_ms,
+                index,
+            });
+            files.push((volume.id, Arc::clone(&volume.backing), volume.faults.clone()));
+        }
+        Ok(Part {
+            settings: plan.settings.clone(),
+            shard,
+            setups,
+            files,
+            losses: plan.losses.to_vec(),
+            outlets: plan.outlets.clone(),
+            clock: plan.clock,
+            seed: plan.seed,
+        })
+    }
+
+    /// The thread: pins itself, makes what must be made here, says whether that worked, and polls.
+    fn run(self, ready: &mpsc::Sender<Result<Vec<String>, StartError>>) {
+        let number = self.shard.reactor;
+        let mut notes = Vec::new();
+        let core = self.pin(&mut notes);
+        match self.build(core, notes) {
+            Ok((mut reactor, notes)) => {
+                // The starter waits for this word; if it is gone, so is the daemon.
+                let _ = ready.send(Ok(notes));
+                if let Err(error) = reactor.run() {
+                    // A shard that nobody serves is worse than a daemon that ends: its memory outlives it.
+                    eprintln!("holdfastd: reactor {number} cannot go on: {error}");
+                    std::process::abort();
+                }
+            }
+            Err(error) => {
+                let _ = ready.send(Err(error));
+            }
+        }
+    }
+
+    fn pin(&self, notes: &mut Vec<String>) -> Option<u32> {
+        let number = self.shard.reactor;
+        let core = *self.settings.daemon.cores.get(number as usize)?;
+        let pinned = core_affinity::set_for_current(core_affinity::CoreId { id: core as usize });
+        if !pinned {
+            notes.push(format!(
+                "reactor {number} could not be pinned to core {core}: the core is offline or this process may not \
+                 use it (see 'taskset -p'); it runs unpinned"
+            ));
+        }
+        pinned.then_some(core)
+    }
+
+    fn build(
+        self,
+        core: Option<u32>,
+        mut notes: Vec<String>,
+    ) -> Result<(Reactor<'static>, Vec<String>), StartError> {
+        let reactor = self.shard.reactor;
+        let failed = |source| StartError::Disk { reactor, source };
+        let limits = self.settings.limits(reactor, self.seed);
+        let cores: Vec<usize> = self.settings.daemon.cores.iter().map(|&core| core as usize).collect();
+        let options = DiskOptions {
+            ops_max: limits.ops_max,
+            segments_max: RUN_LINES_MAX,
+            volumes_max: self.setups.len(),
+            watches_max: SEATS_MAX as usize + 1,
+            reactor_cores: &cores,
+        };
+        let (mut disk, fallbacks) = Disk::new(&options, self.shard.slots.addresses()).map_err(failed)?;
+        notes.extend(fallbacks.iter().map(ToString::to_string));
+        for (volume, backing, faults) in &self.files {
+            disk.attach(*volume, backing, faults.clone()).map_err(failed)?;
+        }
+        let mut engine = Engine::new(limits, self.shard.headers, self.clock.now());
+        let volumes = self.setups.len();
+        for setup in self.setups {
+            engine.add_volume(setup);
+        }
+        restore_losses(&mut engine, &self.losses, self.clock, &limits);
+        let idle = self.settings.daemon.idle;
+        let (slots, outlets, clock) = (self.shard.slots, self.outlets, self.clock);
+        let reactor = Reactor::new(limits, engine, disk, slots, outlets, clock, idle, core, volumes);
+        Ok((reactor.map_err(failed)?, notes))
+    }
+}
+
+/// Puts the ledger's losses back where reads and flushes see them.
+fn restore_losses(
+    engine: &mut Engine<'static>,
+    losses: &[Vec<LostRecord>],
+    clock: Clock,
+    limits: &holdfast_engine::Limits,
+) {
+    let mut actions = Actions::with_capacity(limits);
+    for (volume, records) in losses.iter().enumerate() {
+        let volume = VolumeId(u16::try_from(volume).expect("at most 256 volumes"));
+        for record in records {
+            let command = Command::RestoreLoss {
+                range: record.range,
+                class: record.failure.class,
+                errno: record.failure.errno,
+                first: clock.instant(record.failure.first_ms),
+            };
+            let event = Event::Operator { token: Token(0), volume, command };
+            engine.apply(clock.now(), event, &mut actions);
+            actions.clear();
+        }
+    }
+}

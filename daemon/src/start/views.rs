@@ -1,0 +1,222 @@
+//! What operators see, made from what the reactors publish and the ledger holds.
+
+use super::hub::Hub;
+use crate::admin::{
+    ArenaView, DaemonView, EventView, EventsPage, ExplanationPage, FaultView, LedgerView, LossPage,
+    ReactorView, StuckView, ThinView, VolumeView,
+};
+use crate::device::FaultSpec;
+use crate::ledger::{Ending, ExplainedRange, Failure, Kind, Transition};
+use holdfast_ctl::api::{FaultOperation, VolumeMode, VolumeState};
+use holdfast_engine::{ByteRange, Extent, ListState, Mode, VolumeId, VolumeStats};
+use holdfast_policy::{ErrorClass, FailurePolicy, errno};
+
+pub(super) fn daemon(hub: &Hub) -> DaemonView {
+    let now = hub.clock.now();
+    let health = hub.book.health();
+    let waiting_entries = hub.book.waiting();
+    let stuck = health.stuck.map(|stuck| StuckView {
+        errno: u16::try_from(stuck.errno).unwrap_or(errno::EIO),
+        since_unix_ms: stuck.since_ms,
+        waiting_entries,
+    });
+    DaemonView {
+        started_unix_ms: hub.clock.started_unix_ms(),
+        uptime_ms: hub.clock.unix_ms(now) - hub.clock.started_unix_ms(),
+        incarnation: hub.incarnation,
+        line_bytes: hub.settings.arena.line_bytes,
+        reactors: hub.links.iter().map(|link| reactor(link, now.0)).collect(),
+        arena: ArenaView {
+            path: hub.settings.arena.path.display().to_string(),
+            bytes: hub.arena.bytes,
+            huge_pages: hub.arena.huge,
+        },
+        ledger: LedgerView { path: hub.settings.daemon.state_dir.display().to_string(), stuck },
+        warnings: hub.warnings.clone(),
+    }
+}
+
+fn reactor(link: &crate::reactor::Link, now_ns: u64) -> ReactorView {
+    let stats = link.board.reactor();
+    let silent_ms = if stats.asleep { 0 } else { now_ns.saturating_sub(stats.at_ns) / 1_000_000 };
+    ReactorView {
+        core: stats.core,
+        cache: stats.cache,
+        busy_turns: stats.busy_turns,
+        idle_turns: stats.idle_turns,
+        longest_turn_ns: stats.longest_turn_ns,
+        silent_ms,
+    }
+}
+
+pub(super) fn volume(hub: &Hub, index: usize) -> VolumeView {
+    let served = &hub.volumes[index];
+    let stats = hub.links.iter().map(|link| link.board.volume(index)).reduce(add).unwrap_or_default();
+    VolumeView {
+        name: served.settings.name.clone(),
+        id: served.id,
+        size_bytes: served.bytes,
+        mode: match served.settings.mode {
+            Mode::WriteBack => VolumeMode::WriteBack,
+            Mode::WriteThrough => VolumeMode::WriteThrough,
+        },
+        state: if hub.stopping() { VolumeState::Draining } else { VolumeState::Serving },
+        why: hub.stopping().then(|| "the daemon is stopping".to_owned()),
+        path: served.settings.backing.path().display().to_string(),
+        direct: served.direct,
+        identity: served.identity.clone(),
+        policy: policy(hub, index),
+        stats,
+        thin: served
+            .thin
+            .as_ref()
+            .map(|thin| ThinView { limit_bytes: thin.limit(), allocated_bytes: thin.used() }),
+    }
+}
+
+fn policy(hub: &Hub, index: usize) -> String {
+    let rules = hub.volumes[index].settings.rules;
+    let rule = |rule: &holdfast_policy::Rule| {
+        let classes: Vec<_> = rule.classes.iter().map(ErrorClass::name).collect();
+        format!("{}: {}", classes.join(", "), rule.policy.name())
+    };
+    rules.as_slice().iter().map(rule).collect::<Vec<_>>().join("; ")
+}
+
+/// Sums what two reactors say of a volume. Of two closed gates the one whose probe comes first is told.
+fn add(one: VolumeStats, other: VolumeStats) -> VolumeStats {
+    let other_first = match (one.gate_class, other.gate_class) {
+        (0, _) => true,
+        (_, 0) => false,
+        _ => other.next_probe_ms < one.next_probe_ms,
+    };
+    let gate = if other_first { other } else { one };
+    VolumeStats {
+        dirty: one.dirty + other.dirty,
+        writing: one.writing + other.writing,
+        unstable: one.unstable + other.unstable,
+        failed: one.failed + other.failed,
+        lost: one.lost + other.lost,
+        reported: one.reported + other.reported,
+        not_clean: one.not_clean + other.not_clean,
+        budget: one.budget + other.budget,
+        stalled_writes: one.stalled_writes + other.stalled_writes,
+        waiting_flushes: one.waiting_flushes + other.waiting_flushes,
+        parked_flushes: one.parked_flushes + other.parked_flushes,
+        gate_class: gate.gate_class,
+        gate_errno: gate.gate_errno,
+        next_probe_ms: gate.next_probe_ms,
+        overdue: one.overdue + other.overdue,
+        read_hits: one.read_hits + other.read_hits,
+        read_misses: one.read_misses + other.read_misses,
+        writes: one.writes + other.writes,
+        flushes_ok: one.flushes_ok + other.flushes_ok,
+        flushes_failed: one.flushes_failed + other.flushes_failed,
+        device_writes: one.device_writes + other.device_writes,
+        device_write_bytes: one.device_write_bytes + other.device_write_bytes,
+        device_writes_refused: one.device_writes_refused + other.device_writes_refused,
+        device_reads: one.device_reads + other.device_reads,
+        device_reads_refused: one.device_reads_refused + other.device_reads_refused,
+        device_flushes: one.device_flushes + other.device_flushes,
+        device_flushes_failed: one.device_flushes_failed + other.device_flushes_failed,
+        given_up: one.given_up + other.given_up,
+    }
+}
+
+pub(super) fn fault(spec: &FaultSpec) -> FaultView {
+    FaultView {
+        operation: match spec.operation {
+            crate::device::FaultOperation::Read => FaultOperation::Read,
+            crate::device::FaultOperation::Flush => FaultOperation::Flush,
+            crate::device::FaultOperation::Write | crate::device::FaultOperation::Any => {
+                FaultOperation::Write
+            }
+        },
+        errno: spec.errno,
+        range: spec.range.unwrap_or(ByteRange::ALL),
+        sequence: spec.sequence.to_string(),
+    }
+}
+
+fn extent(hub: &Hub, range: ByteRange, state: ListState, failure: &Failure) -> Extent {
+    Extent {
+        range,
+        state,
+        class: failure.class,
+        errno: failure.errno,
+        attempts: failure.attempts,
+        first: hub.clock.instant(failure.first_ms),
+        last: hub.clock.instant(failure.last_ms),
+    }
+}
+
+pub(super) fn losses(hub: &Hub, volume: VolumeId, from: u64, limit: usize) -> LossPage {
+    let records = hub.book.ledger().lost(volume);
+    let mut records = records.into_iter().filter(|record| record.range.offset >= from);
+    let extents: Vec<_> = records
+        .by_ref()
+        .take(limit)
+        .map(|record| extent(hub, record.range, ListState::Lost, &record.failure))
+        .collect();
+    LossPage { extents, next: records.next().map(|record| record.range.offset) }
+}
+
+pub(super) fn explain(hub: &Hub, id: u64, from: u64, limit: usize) -> Option<ExplanationPage> {
+    let explanation = hub.book.ledger().explain(id, usize::MAX).ok()?;
+    let lost = explanation.ranges.iter().any(|range| range.kind == Kind::Lost);
+    let only_space = explanation.ranges.iter().all(|range| range.failure.class == ErrorClass::Space as u8);
+    let errno = if only_space && !lost { errno::ENOSPC } else { errno::EIO };
+    let mut ranges = explanation.ranges.iter().filter(|range| range.range.offset >= from);
+    let view = |range: &ExplainedRange| {
+        let state = match range.kind {
+            Kind::NotStable => ListState::Failed,
+            Kind::Lost => ListState::Lost,
+        };
+        extent(hub, range.range, state, &range.failure)
+    };
+    let extents: Vec<_> = ranges.by_ref().take(limit).map(view).collect();
+    let next = ranges.next().map(|range| range.range.offset);
+    Some(ExplanationPage {
+        volume: explanation.volume.clone(),
+        errno,
+        reported_unix_ms: explanation.at_ms,
+        unresolved: explanation.bytes.not_stable + explanation.bytes.lost > 0,
+        extents,
+        next,
+    })
+}
+
+pub(super) fn events(hub: &Hub, since: u64, limit: usize) -> EventsPage {
+    let ledger = hub.book.ledger();
+    let events: Vec<_> = ledger.events(since + 1).take(limit).map(event).collect();
+    let missed = events.first().map_or(0, |first| first.number - since - 1);
+    EventsPage { events, missed }
+}
+
+fn event(transition: &Transition) -> EventView {
+    let ByteRange { offset, length } = transition.range;
+    let name = errno::name(transition.failure.errno).unwrap_or("an error");
+    let (kind, what) = match (transition.kind, transition.ending) {
+        (Kind::NotStable, None) => ("not_stable", format!("not on stable media ({name})")),
+        (Kind::Lost, None) => ("lost", format!("given up ({name})")),
+        (_, Some(ending)) => (kind_of(ending), ending.text().to_owned()),
+    };
+    EventView {
+        number: transition.number,
+        unix_ms: transition.at_ms,
+        kind,
+        volume: Some(transition.volume.clone()),
+        message: format!("{length} bytes at {offset}: {what}"),
+    }
+}
+
+const fn kind_of(ending: Ending) -> &'static str {
+    match ending {
+        Ending::Healed => "healed",
+        Ending::GivenUp => "given_up",
+        Ending::Rescinded => "rescinded",
+        Ending::LossHealed => "loss_healed",
+        Ending::Acknowledged => "loss_acknowledged",
+        Ending::Changed => "changed",
+    }
+}

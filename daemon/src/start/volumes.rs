@@ -1,0 +1,84 @@
+//! Opens what stores the volumes, and divides them into flush domains.
+
+use super::error::StartError;
+use crate::config::{self, Settings, VolumeSettings};
+use crate::device::{Backing, BackingKind, BackingSpec, DomainKey, Faults};
+use holdfast_engine::{DomainId, Geometry, VolumeId};
+use std::sync::Arc;
+
+/// A volume that is open.
+pub(super) struct Volume {
+    pub(super) id: VolumeId,
+    pub(super) settings: VolumeSettings,
+    pub(super) backing: Arc<Backing>,
+    pub(super) faults: Option<Arc<Faults>>,
+    pub(super) domain: DomainId,
+    pub(super) domain_owner: u32,
+}
+
+impl Volume {
+    /// The volume's shape, as one reactor has it.
+    pub(super) fn geometry(&self, settings: &Settings, reactor: u32) -> Geometry {
+        Geometry {
+            volume_bytes: self.backing.size(),
+            block_bytes: self.backing.block_bytes(),
+            line_bytes: settings.arena.line_bytes,
+            stripe_bytes: settings.arena.stripe_bytes,
+            reactors: settings.daemon.reactors,
+            reactor,
+        }
+    }
+}
+
+/// Opens all volumes, in the order of the configuration.
+pub(super) fn open(settings: &Settings) -> Result<Vec<Volume>, StartError> {
+    let mut domains: Vec<DomainKey> = Vec::new();
+    let mut volumes = Vec::new();
+    for (index, volume) in settings.volumes.iter().enumerate() {
+        let backing = Backing::open(&spec(volume))
+            .map_err(|source| StartError::Backing { volume: volume.name.clone(), source })?;
+        if backing.block_bytes() > settings.arena.line_bytes {
+            let (volume, block_bytes) = (volume.name.clone(), backing.block_bytes());
+            return Err(StartError::Block { volume, block_bytes });
+        }
+        let key = backing.domain_key();
+        let domain = domains.iter().position(|&known| known == key).unwrap_or_else(|| {
+            domains.push(key);
+            domains.len() - 1
+        });
+        let domain = u16::try_from(domain).expect("at most 256 volumes");
+        volumes.push(Volume {
+            id: VolumeId(u16::try_from(index).expect("at most 256 volumes")),
+            settings: volume.clone(),
+            backing: Arc::new(backing),
+            faults: settings.debug.fault_injection.then(Faults::new),
+            domain: DomainId(domain),
+            domain_owner: u32::from(domain) % settings.daemon.reactors,
+        });
+    }
+    Ok(volumes)
+}
+
+fn spec(volume: &VolumeSettings) -> BackingSpec {
+    let read_only = volume.read_only;
+    match &volume.backing {
+        config::Backing::Block { path } => BackingSpec {
+            kind: BackingKind::Block,
+            path: path.clone(),
+            size: None,
+            create: false,
+            buffered_allowed: false,
+            thin_limit: None,
+            read_only,
+        },
+        config::Backing::File { path, size_bytes, create, thin_limit_bytes, buffered } => BackingSpec {
+            kind: BackingKind::File,
+            path: path.clone(),
+            size: *size_bytes,
+            create: *create,
+            buffered_allowed: *buffered,
+            thin_limit: *thin_limit_bytes,
+            read_only,
+        },
+    }
+}
