@@ -23,8 +23,7 @@ fn main() {
     let number: u64 = arguments.get(2).expect(usage).parse().expect(usage);
     let limits = Limits { reserve_slots: 64, ops_max: 64, ..Limits::small(0, 1) };
     let headers: Vec<Header> = (0..2 * LINES).map(|_| Header::default()).collect();
-    let words: Vec<AtomicU64> =
-        (0..DirtyIndex::words_needed(LINES)).map(|_| AtomicU64::new(0)).collect();
+    let words: Vec<AtomicU64> = (0..DirtyIndex::words_needed(LINES)).map(|_| AtomicU64::new(0)).collect();
     let mut engine = Engine::new(limits, &headers, Instant(0));
     engine.add_volume(setup(&words));
     let mut out = Actions::with_capacity(&limits);

@@ -272,6 +272,14 @@ impl<'a> Volume<'a> {
         (local_stripe << (self.stripe_shift - self.line_shift)) + (within >> self.line_shift)
     }
 
+    /// The local lines of a range within one stripe of this reactor, as `first..end`. For a range that crosses into
+    /// another stripe, `end - first` is still the number of lines that it touches.
+    pub(crate) fn lines_of(&self, offset: u64, length: u64) -> (u64, u64) {
+        let first = self.line_of(offset);
+        let count = ((offset + length - 1) >> self.line_shift) - (offset >> self.line_shift) + 1;
+        (first, first + count)
+    }
+
     /// Whether this reactor owns the stripe of a byte.
     pub(crate) fn owns(&self, offset: u64) -> bool {
         let geometry = &self.setup.geometry;
