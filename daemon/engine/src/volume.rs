@@ -11,8 +11,8 @@ use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use holdfast_policy::{ClassSet, DirtyIndex, ErrorClass};
 
-/// Lines between two device flushes at most: 256 MiB of 4 KiB lines. Beyond, write-back pauses for a flush.
-const WRITTEN_MAX: usize = 1 << 16;
+/// Lines between two device flushes at most: 128 MiB of 4 KiB lines. Beyond, write-back pauses for a flush.
+const WRITTEN_MAX: usize = 1 << 15;
 /// Zeroed ranges between two device flushes at most.
 pub(crate) const ZEROED_MAX: usize = 64;
 /// Retries that operators may have waiting.
