@@ -148,7 +148,9 @@ impl Engine<'_> {
         let Task::Confirm { token, tried, position, doubts } = task else { return None };
         let volume = &self.volumes[index];
         let doubted = volume.doubts != doubts;
-        if (!doubted && volume.written.head() < position) || volume.redirty {
+        // Refused zeroes can take writes back without a doubt about the device: then there are fewer positions.
+        let settled = volume.written.head() >= position.min(volume.written.tail());
+        if (!doubted && !settled) || volume.redirty {
             return Some(task);
         }
         let in_doubt = if doubted { volume.index.dirty.count() } else { 0 };
