@@ -6,7 +6,7 @@ use crate::failures::Failures;
 use crate::ops::Ops;
 use crate::outbox::Outbox;
 use crate::requests::{Pending, RequestId, Requests};
-use crate::volume::{Volume, ZEROED_MAX};
+use crate::volume::Volume;
 use crate::waits::Waits;
 use crate::{
     Actions, CacheStats, Completion, Event, Header, Instant, LedgerSeq, Limits, Operation, Request, SlotId, Status,
@@ -83,7 +83,7 @@ impl<'a> Engine<'a> {
             domains: Vec::new(),
             ops: Ops::new(limits.ops_max),
             requests: Requests::new(limits.requests_max),
-            waits: Waits::new(limits.requests_max + 4 * limits.request_lines_max + 2 * ZEROED_MAX),
+            waits: Waits::new(limits.waits_max()),
             failures: Failures::new(headers.len()),
             ledger: Outbox::new(limits.ledger_entries_max),
             staged: Vec::with_capacity(2 * limits.copies_max()),
@@ -118,7 +118,7 @@ impl<'a> Engine<'a> {
             Event::Reported { token, failure_id } => self.reported(token, failure_id, out),
             Event::SessionClosed(session) => self.requests.orphan(session),
             Event::Flushed { domain, number, errno, verifier } => {
-                self.flushed(now, domain, number, errno, verifier)
+                self.flushed(now, domain, number, errno, verifier, out)
             }
             Event::FlushWanted { domain, from, number } => self.flush_wanted(now, domain, from, number, out),
             Event::DeviceChanged { domain } => self.device_changed(domain, out),
@@ -131,6 +131,8 @@ impl<'a> Engine<'a> {
     pub fn tick(&mut self, now: Instant, out: &mut Actions) {
         self.now = now;
         self.evict();
+        // What failed again may have been on record already: no word of the ledger follows then.
+        self.release_held(out);
         self.retry_parked(now, out);
         self.turn = self.turn.wrapping_add(1);
         for step in 0..self.volumes.len() {
@@ -213,7 +215,7 @@ impl<'a> Engine<'a> {
             && self
                 .volumes
                 .iter()
-                .all(|volume| volume.gate.is_none() && volume.tasks.is_empty() && volume.fences == 0);
+                .all(|volume| volume.gate.is_none() && volume.tasks.is_empty() && volume.zeroed.is_empty());
         let background = self.volumes.iter().any(|volume| volume.redirty);
         match (quiet, background) {
             (_, true) => self.now,
@@ -268,7 +270,7 @@ impl<'a> Engine<'a> {
         let id = self.requests.insert(pending);
         match request.operation {
             Operation::Read => self.read(now, id, out),
-            Operation::Write { .. } => self.write(now, id, out),
+            Operation::Write { .. } => self.write(id, out),
             Operation::Flush => self.flush(id),
             Operation::Discard | Operation::WriteZeroes { .. } => self.zero(id),
         }
@@ -318,7 +320,7 @@ impl<'a> Engine<'a> {
             pending.errno = errno;
         }
         let (done, errno) = (pending.remaining == 0 && pending.cursor >= pending.end, pending.errno);
-        let waits_for_ledger = errno != 0 && matches!(pending.request.operation, Operation::Write { .. });
+        let waits_for_ledger = errno != 0 && pending.request.operation != Operation::Read;
         match (done, waits_for_ledger) {
             (false, _) => {}
             (true, false) => self.complete(id, errno, 0, out),

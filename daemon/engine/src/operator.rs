@@ -47,11 +47,17 @@ impl Engine<'_> {
             Command::Retry { range, classes } => self.retry(index, token, range, classes),
             Command::Drop { range } => {
                 let (cursor, end) = self.volumes[index].lines_in(range);
-                self.add_task(index, Task::Drop { token, cursor, end, bytes: 0, seq: LedgerSeq(0), all: false });
+                self.add_task(
+                    index,
+                    Task::Drop { token, cursor, end, bytes: 0, seq: LedgerSeq(0), all: false },
+                );
             }
             Command::Abandon => {
                 let (cursor, end) = self.volumes[index].lines_in(ByteRange::ALL);
-                self.add_task(index, Task::Drop { token, cursor, end, bytes: 0, seq: LedgerSeq(0), all: true });
+                self.add_task(
+                    index,
+                    Task::Drop { token, cursor, end, bytes: 0, seq: LedgerSeq(0), all: true },
+                );
             }
             Command::AckLoss { range } => {
                 let (cursor, end) = self.volumes[index].lines_in(range);
@@ -191,7 +197,8 @@ impl Engine<'_> {
         let total = volume.epochs.total();
         let left = volume.counts.not_clean();
         let refused = volume.gate.is_some_and(|gate| !gate.probing && !gate.forced && !gate.proven)
-            || (volume.index.dirty.count() == volume.index.failed.count() && volume.pass.is_none());
+            || (volume.index.dirty.count() == volume.index.failed.count() && volume.pass.is_none())
+            || volume.stats.overdue > 0;
         let moving = volume.ops > 0 && volume.stats.overdue == 0;
         let unflushed =
             total.at(crate::epochs::Stage::Written) > 0 && volume.gate.is_none_or(|gate| !gate.from_flush);

@@ -84,7 +84,9 @@ impl Engine<'_> {
             if !reader.dirty.get(next) || reader.reported.get(next) || !self.is_of_epoch(index, next, epoch) {
                 break;
             }
-            let Some(joined) = self.line_facts(index, next).and_then(|other| join(extent, other)) else { break };
+            let Some(joined) = self.line_facts(index, next).and_then(|other| join(extent, other)) else {
+                break;
+            };
             extent = joined;
             self.volumes[index].index.reported.set(next);
             next += 1;

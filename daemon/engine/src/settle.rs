@@ -178,7 +178,8 @@ impl Engine<'_> {
             from = line + 1;
             let volume = &mut self.volumes[index];
             // A younger range of zeroes may still wait for its flush.
-            let zeroed = |range: &crate::volume::Zeroed| !range.stable && range.first <= line && line < range.end;
+            let zeroed =
+                |range: &crate::volume::Zeroed| !range.stable && range.first <= line && line < range.end;
             if volume.zeroed.iter().any(zeroed) {
                 continue;
             }

@@ -31,6 +31,8 @@ pub(crate) struct Gate {
     pub(crate) probing: bool,
     /// An operator asked for a probe now.
     pub(crate) forced: bool,
+    /// Refused data was overwritten since the last probe.
+    pub(crate) overwritten: bool,
     /// A probe was accepted; a device flush is to show that all is well.
     pub(crate) proven: bool,
 }
@@ -126,13 +128,38 @@ pub(crate) struct CondemnedSlot {
 /// An operator's command that takes more than one turn.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Task {
-    Retry { token: Token, first: u64, end: u64, classes: ClassSet },
+    Retry {
+        token: Token,
+        first: u64,
+        end: u64,
+        classes: ClassSet,
+    },
     /// Of the failed lines, or with `all` of all that are dirty.
-    Drop { token: Token, cursor: u64, end: u64, bytes: u64, seq: LedgerSeq, all: bool },
+    Drop {
+        token: Token,
+        cursor: u64,
+        end: u64,
+        bytes: u64,
+        seq: LedgerSeq,
+        all: bool,
+    },
     /// A retry is over, but for the device flush that covers the writes before `position`.
-    Confirm { token: Token, tried: u64, position: u64, doubts: u64 },
-    AckLoss { token: Token, cursor: u64, end: u64, bytes: u64, seq: LedgerSeq },
-    Drain { token: Token },
+    Confirm {
+        token: Token,
+        tried: u64,
+        position: u64,
+        doubts: u64,
+    },
+    AckLoss {
+        token: Token,
+        cursor: u64,
+        end: u64,
+        bytes: u64,
+        seq: LedgerSeq,
+    },
+    Drain {
+        token: Token,
+    },
 }
 
 /// One volume.
@@ -160,8 +187,9 @@ pub(crate) struct Volume<'a> {
     pub(crate) stalled: VecDeque<RequestId>,
     pub(crate) gate: Option<Gate>,
     pub(crate) pass: Option<Pass>,
-    pub(crate) passes_begun: u64,
-    pub(crate) passes_done: u64,
+    /// Passes of kind [`PassKind::Flush`]: no other one tries all that a flush may try.
+    pub(crate) flush_passes_begun: u64,
+    pub(crate) flush_passes_done: u64,
     pub(crate) next_timer_pass: Instant,
     pub(crate) reopened: bool,
     pub(crate) failed: FailedList,
@@ -203,8 +231,8 @@ impl<'a> Volume<'a> {
             stalled: VecDeque::with_capacity(requests_max),
             gate: None,
             pass: None,
-            passes_begun: 0,
-            passes_done: 0,
+            flush_passes_begun: 0,
+            flush_passes_done: 0,
             next_timer_pass: Instant(0),
             reopened: false,
             failed: FailedList::default(),
@@ -311,11 +339,17 @@ impl<'a> Volume<'a> {
         self.failing.iter().sum()
     }
 
-    /// What the volume fails with, if it fails: the gate's class, else that of a failed line.
+    /// Whether lines have failed whose refusal speaks of the whole device.
+    pub(crate) fn holds_gating_failures(&self) -> bool {
+        ErrorClass::ALL.iter().any(|&class| class.gates() && self.failing[class as usize] > 0)
+    }
+
+    /// What the volume fails with, if it fails: the gate's class, else that of a failed line; a device that takes longer
+    /// than its timeout fails like one that says so.
     pub(crate) fn failure_class(&self) -> Option<ErrorClass> {
-        self.gate
-            .map(|gate| gate.class)
-            .or_else(|| ErrorClass::ALL.iter().copied().find(|&class| self.failing[class as usize] > 0))
+        let failing = || ErrorClass::ALL.iter().copied().find(|&class| self.failing[class as usize] > 0);
+        let hanging = || (self.stats.overdue > 0).then_some(ErrorClass::Transient);
+        self.gate.map(|gate| gate.class).or_else(failing).or_else(hanging)
     }
 
     /// Whether everything that fails is out of space and held.

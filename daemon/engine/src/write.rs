@@ -14,6 +14,8 @@ use holdfast_policy::{Cause, FailurePolicy, Pressure, PressureVerdict, State, er
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Admission {
     Granted,
+    /// It replaces lines that are held already, and so needs no room that others wait for.
+    Overwrite,
     /// Something in its way goes away by itself: a zeroing range, a slot of this turn.
     Blocked,
     /// The budget or the cache is full of data that is not clean.
@@ -21,7 +23,7 @@ enum Admission {
 }
 
 impl Engine<'_> {
-    pub(crate) fn write(&mut self, now: Instant, id: RequestId, out: &mut Actions) {
+    pub(crate) fn write(&mut self, id: RequestId, out: &mut Actions) {
         let request = self.requests.get(id).request;
         let volume = &mut self.volumes[usize::from(request.volume.0)];
         let first = volume.line_of(request.offset);
@@ -30,15 +32,17 @@ impl Engine<'_> {
         let pending = self.requests.get_mut(id);
         (pending.cursor, pending.end) = (first, end);
         let waits_in_line = !volume.stalled.is_empty() && volume.gate.is_none();
-        if waits_in_line || self.admission(now, id) != Admission::Granted {
-            self.volumes[usize::from(request.volume.0)].stalled.push_back(id);
-            return;
+        match self.admission(id, waits_in_line) {
+            Admission::Granted | Admission::Overwrite => self.accept(id, out),
+            Admission::Blocked | Admission::Full => {
+                self.volumes[usize::from(request.volume.0)].stalled.push_back(id)
+            }
         }
-        self.accept(id, out);
     }
 
-    /// Whether all slots that the write needs are there; it gets all or none (M11).
-    fn admission(&self, now: Instant, id: RequestId) -> Admission {
+    /// Whether all slots that the write needs are there; it gets all or none (M11). With `behind_others`, what room there
+    /// is belongs to writes that came before it.
+    fn admission(&self, id: RequestId, behind_others: bool) -> Admission {
         let pending = self.requests.get(id);
         let volume = &self.volumes[usize::from(pending.request.volume.0)];
         let lines = pending.end - pending.cursor;
@@ -49,7 +53,7 @@ impl Engine<'_> {
         if self.cache.free() < lines || !self.waits.has_room(waits) {
             return Admission::Blocked;
         }
-        if self.fits(volume, lines, now) {
+        if !behind_others && self.fits(volume, lines) {
             return Admission::Granted;
         }
         // Overwrites of lines that are not clean always proceed: they give back what they take.
@@ -60,12 +64,15 @@ impl Engine<'_> {
                 state.holds_unstable_data() && state != State::Writing
             })
         });
-        let clean = clean.count() as u64;
-        if clean == 0 || self.fits(volume, clean, now) { Admission::Granted } else { Admission::Full }
+        match clean.count() as u64 {
+            0 => Admission::Overwrite,
+            clean if !behind_others && self.fits(volume, clean) => Admission::Granted,
+            _ => Admission::Full,
+        }
     }
 
     /// Whether the volume's budget and the cache's reserve allow `lines` more that are not clean, and the policy does.
-    fn fits(&self, volume: &Volume<'_>, lines: u64, now: Instant) -> bool {
+    fn fits(&self, volume: &Volume<'_>, lines: u64) -> bool {
         let not_clean = volume.counts.not_clean() + lines;
         let room = self.cache.slots() - u64::from(self.limits.reserve_slots);
         if not_clean > volume.setup.budget_slots || self.cache.not_clean() + lines > room {
@@ -75,7 +82,6 @@ impl Engine<'_> {
             None => true,
             Some(class) => {
                 let pressure = Pressure { not_clean, budget: volume.setup.budget_slots, stalled_ms: None };
-                let _ = now;
                 volume.setup.rules.for_class(class).policy.on_pressure(pressure) == PressureVerdict::Admit
             }
         }
@@ -189,6 +195,9 @@ impl Engine<'_> {
                 let stage = stage_of(old);
                 volume.epochs.remove(epoch, stage);
                 if old.attempts > 0 {
+                    if let Some(gate) = &mut volume.gate {
+                        gate.overwritten = true;
+                    }
                     self.failures.replace(&mut volume.failed, before, slot);
                     (status.class, status.attempts, status.errno) = (old.class, old.attempts, old.errno);
                 }
@@ -201,27 +210,33 @@ impl Engine<'_> {
 
     /// Admits stalled writes, oldest first, and lets the policy judge when none can be.
     pub(crate) fn retry_stalled(&mut self, now: Instant, index: usize, out: &mut Actions) {
-        let mut blocked = 0;
+        let mut passed = 0;
+        let mut full = false;
         for _ in 0..self.volumes[index].stalled.len().min(self.limits.requests_a_turn) {
-            let Some(&id) = self.volumes[index].stalled.get(blocked) else { break };
+            let Some(&id) = self.volumes[index].stalled.get(passed) else { break };
             if !out.has_room(&self.limits) {
                 return;
             }
             let pending = *self.requests.get(id);
             if pending.orphan {
-                self.volumes[index].stalled.remove(blocked);
+                self.volumes[index].stalled.remove(passed);
                 self.requests.remove(id);
                 continue;
             }
-            match self.admission(now, id) {
-                Admission::Granted => {
-                    self.volumes[index].stalled.remove(blocked);
+            match self.admission(id, full) {
+                Admission::Granted | Admission::Overwrite => {
+                    self.volumes[index].stalled.remove(passed);
                     self.accept(id, out);
                 }
-                Admission::Blocked => blocked += 1,
+                Admission::Blocked => passed += 1,
                 Admission::Full => {
-                    self.judge_pressure(now, index, id, out);
-                    break;
+                    let waiting = self.volumes[index].stalled.len();
+                    if !full {
+                        self.judge_pressure(now, index, id, out);
+                    }
+                    full = true;
+                    // A write that was refused has left the line.
+                    passed += usize::from(self.volumes[index].stalled.len() == waiting);
                 }
             }
         }

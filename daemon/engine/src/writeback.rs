@@ -312,10 +312,11 @@ impl Engine<'_> {
         }
     }
 
-    /// Tells all writes that wait for the volume's device that it refuses.
+    /// Tells all writes that wait for the volume's device that it refuses, once the ledger holds what they wrote.
     pub(crate) fn fail_waits(&mut self, index: usize, errno: u16, out: &mut Actions) {
         let volume = self.volumes[index].id();
-        while let Some(request) = self.waits.of_volume(volume) {
+        while let Some((request, line)) = self.waits.of_volume(volume) {
+            self.record_line(index, line, out);
             self.settle_part(request, errno, out);
         }
     }

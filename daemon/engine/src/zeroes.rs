@@ -83,8 +83,7 @@ impl Engine<'_> {
         if pending.errno == 0 && matches!(pending.request.operation, Operation::WriteZeroes { fua: true }) {
             let volume = &self.volumes[index];
             let first = pending.first_zeroed;
-            let overlaps =
-                |range: &&Zeroed| !range.stable && range.first < pending.end && first < range.end;
+            let overlaps = |range: &&Zeroed| !range.stable && range.first < pending.end && first < range.end;
             for range in volume.zeroed.iter().filter(overlaps) {
                 self.waits.add(id, volume.id(), range.first, range.generation, Until::Stable);
                 self.requests.get_mut(id).remaining += 1;
@@ -347,8 +346,7 @@ impl Engine<'_> {
         }
         let volume = &self.volumes[index];
         let blocked = ends.iter().flatten().any(|&(line, _)| self.is_fenced(volume, line, line + 1));
-        if blocked || !self.has_room_for_zero(index, wanted)
-        {
+        if blocked || !self.has_room_for_zero(index, wanted) {
             return false;
         }
         let until = match request.operation {

@@ -113,7 +113,10 @@ impl Model {
     pub fn changed(&mut self, id: u64, errno: u16, content: Content<'_>) {
         let request = self.take(id);
         self.settle(id, &request, errno == 0);
-        let fua = matches!(request.operation, Operation::Write { fua: true } | Operation::WriteZeroes { fua: true });
+        let fua = matches!(
+            request.operation,
+            Operation::Write { fua: true } | Operation::WriteZeroes { fua: true }
+        );
         if !fua || errno != 0 {
             return;
         }

@@ -146,9 +146,10 @@ impl<'a> Reactor<'a> {
             Reaped::Wake { key } => woken.push_back(key),
         });
         let busy = !self.reaped.is_empty();
+        let now = self.clock.now();
         while self.actions.has_room(&self.limits) {
             let Some((op, result)) = self.reaped.pop_front() else { break };
-            self.engine.apply(self.clock.now(), Event::Completed { op, result }, &mut self.actions);
+            self.engine.apply(now, Event::Completed { op, result }, &mut self.actions);
         }
         while let Some(key) = self.woken.pop_front() {
             self.wake(key);
@@ -277,7 +278,11 @@ impl<'a> Reactor<'a> {
         let entries = self.actions.ledger.drain(..).map(|(seq, entry)| Entry { reactor: number, seq, entry });
         self.late_entries.extend(entries);
         let answers = self.actions.answers.drain(..);
-        self.late_words.extend(answers.map(|(token, answer)| Word::Answer { token, reactor: number, answer }));
+        self.late_words.extend(answers.map(|(token, answer)| Word::Answer {
+            token,
+            reactor: number,
+            answer,
+        }));
         let peers = self.actions.peers.drain(..);
         self.late_mail.extend(peers.map(|(to, message)| (to, event_of(number, message))));
         let busy = !self.late_entries.is_empty() || !self.late_words.is_empty() || !self.late_mail.is_empty();

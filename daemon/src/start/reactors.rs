@@ -7,9 +7,7 @@ use crate::config::Settings;
 use crate::device::{Backing, Disk, DiskOptions, Faults};
 use crate::ledger::LostRecord;
 use crate::reactor::{Clock, Outlets, Reactor, SEATS_MAX};
-use holdfast_engine::{
-    Actions, Command, Engine, Event, RUN_LINES_MAX, Token, VolumeId, VolumeSetup,
-};
+use holdfast_engine::{Actions, Command, Engine, Event, RUN_LINES_MAX, Token, VolumeId, VolumeSetup};
 use holdfast_policy::DirtyIndex;
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
