@@ -60,8 +60,8 @@ impl Engine<'_> {
                 );
             }
             Command::AckLoss { range } => {
-                let (cursor, end) = self.volumes[index].lines_in(range);
-                self.add_task(index, Task::AckLoss { token, cursor, end, bytes: 0, seq: LedgerSeq(0) });
+                let (cursor, _) = self.volumes[index].lines_in(range);
+                self.add_task(index, Task::AckLoss { token, cursor, range, bytes: 0, seq: LedgerSeq(0) });
             }
             Command::List { state, from } => {
                 let answer = self.list(index, state, from);
@@ -166,29 +166,28 @@ impl Engine<'_> {
     }
 
     fn advance_ack(&mut self, index: usize, task: Task, out: &mut Actions) -> Option<Task> {
-        let Task::AckLoss { token, mut cursor, end, mut bytes, mut seq } = task else { return None };
+        let Task::AckLoss { token, mut cursor, range, mut bytes, mut seq } = task else { return None };
+        let (_, end) = self.volumes[index].lines_in(range);
         for _ in 0..self.limits.steps_a_turn {
             if !out.has_room(&self.limits) || !self.ledger.has_room(32) {
                 break;
             }
             let Some((line, loss)) = self.volumes[index].losses.next(cursor, end) else {
                 if cursor < end || !self.ledger.is_durable(seq) {
-                    return Some(Task::AckLoss { token, cursor: end, end, bytes, seq });
+                    return Some(Task::AckLoss { token, cursor: end, range, bytes, seq });
                 }
                 out.answers.push((token, Answer::Acknowledged { bytes }));
                 return None;
             };
-            self.acknowledge(index, line, loss, out);
-            bytes += u64::from(loss.mask.count_ones()) * 512;
+            let volume = &mut self.volumes[index];
+            let mask = volume.mask_within(line, range) & loss.mask;
+            let healed = volume.losses.heal(line, mask, u64::MAX);
+            self.push_loss_healed(index, line, healed, true, out);
+            bytes += u64::from(healed.count_ones()) * 512;
             seq = self.ledger.last();
             cursor = line + 1;
         }
-        Some(Task::AckLoss { token, cursor, end, bytes, seq })
-    }
-
-    fn acknowledge(&mut self, index: usize, line: u64, loss: Loss, out: &mut Actions) {
-        let healed = self.volumes[index].losses.heal(line, loss.mask, u64::MAX);
-        self.push_loss_healed(index, line, healed, true, out);
+        Some(Task::AckLoss { token, cursor, range, bytes, seq })
     }
 
     /// A drain is over when everything is stable, or what is left has been tried and refused.
@@ -214,12 +213,7 @@ impl Engine<'_> {
         let (begin, end) = self.volumes[index].lines_in(range);
         for line in begin..end {
             let volume = &mut self.volumes[index];
-            let base = volume.geometry().offset_of(line);
-            let from = range.offset.max(base);
-            let to = range.end().min(base + volume.line_bytes());
-            let sector = u32::try_from((from - base) / 512).expect("a line is short");
-            let count = u32::try_from((to - from).div_ceil(512)).expect("a line is short");
-            let mask = crate::sector_mask(sector, count) & volume.geometry().existing_mask(line);
+            let mask = volume.mask_within(line, range) & volume.geometry().existing_mask(line);
             let loss =
                 Loss { mask, superseded: 0, generation: 0, class, errno, attempts: 0, first, last: first };
             volume.losses.add(line, loss);
