@@ -180,7 +180,11 @@ impl Engine<'_> {
         }
         if state.fences > 0 && state.redo_overlaps(line, line + 1) {
             let used = newest.map(|slot| self.cache.header(slot).state());
-            return if matches!(used, Some(State::Filling | State::Writing)) { Look::Busy } else { Look::Zeroed };
+            return if matches!(used, Some(State::Filling | State::Writing)) {
+                Look::Busy
+            } else {
+                Look::Zeroed
+            };
         }
         if state.index.busy.reader().get(line) { Look::Busy } else { Look::Miss }
     }
