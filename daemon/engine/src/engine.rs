@@ -10,7 +10,7 @@ use crate::volume::Volume;
 use crate::waits::Waits;
 use crate::{
     Actions, CacheStats, Completion, Event, Header, Instant, LedgerSeq, Limits, Operation, Request, SlotId,
-    VolumeId, VolumeSetup, VolumeStats,
+    Status, VolumeId, VolumeSetup, VolumeStats,
 };
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -23,6 +23,8 @@ pub(crate) enum Staged {
     Publish(SlotId),
     /// The slot took over more sectors, if it still is what it was.
     Widen { slot: SlotId, generation: u64, mask: u32 },
+    /// A slot that is zeroed instead of filled, with the sectors that it then holds.
+    Filled { slot: SlotId, generation: u64, mask: u32 },
     /// The slot is superseded, if it still is what it was.
     Free { slot: SlotId, generation: u64 },
 }
@@ -119,7 +121,7 @@ impl<'a> Engine<'a> {
                 self.flushed(now, domain, number, errno, verifier, out)
             }
             Event::FlushWanted { domain, from, number } => self.flush_wanted(now, domain, from, number, out),
-            Event::DeviceChanged { domain } => self.device_changed(domain),
+            Event::DeviceChanged { domain } => self.device_changed(domain, out),
             Event::Operator { token, volume, command } => self.operator(now, token, volume, command, out),
         }
     }
@@ -165,6 +167,7 @@ impl<'a> Engine<'a> {
                         self.cache.widen(slot, mask);
                     }
                 }
+                Staged::Filled { slot, generation, mask } => self.publish_filled(slot, generation, mask),
                 Staged::Free { slot, generation } => {
                     let header = self.cache.header(slot);
                     if header.generation() == generation && header.state() != State::Free {
@@ -175,6 +178,20 @@ impl<'a> Engine<'a> {
             }
         }
         self.staged = staged;
+    }
+
+    fn publish_filled(&mut self, slot: SlotId, generation: u64, mask: u32) {
+        let header = self.cache.header(slot);
+        if header.generation() != generation || header.state() != State::Filling {
+            return;
+        }
+        let newest = self.cache.is_newest(slot);
+        let counts = &mut self.volumes[usize::from(header.volume())].counts;
+        if newest {
+            self.cache.publish(counts, slot, Cause::Filled, Status::new(State::Clean, mask));
+        } else {
+            self.cache.pass(counts, slot, Cause::Superseded);
+        }
     }
 
     fn publish(&mut self, slot: SlotId) {

@@ -154,7 +154,9 @@ impl Engine<'_> {
         let Task::Confirm { token, tried, position, doubts } = task else { return None };
         let volume = &self.volumes[index];
         let doubted = volume.doubts != doubts;
-        if (!doubted && volume.written.head() < position) || volume.redirty {
+        // Refused zeroes can take writes back without a doubt about the device: then there are fewer positions.
+        let settled = volume.written.head() >= position.min(volume.written.tail());
+        if (!doubted && !settled) || volume.redirty {
             return Some(task);
         }
         let in_doubt = if doubted { volume.index.dirty.count() } else { 0 };
@@ -218,12 +220,40 @@ impl Engine<'_> {
         }
     }
 
+    /// A page of lost extents, one for each group of neighbouring sectors of a line.
+    fn list_lost(&self, index: usize, from: u64) -> Answer {
+        let volume = &self.volumes[index];
+        let (mut line, end) = volume.lines_in(ByteRange { offset: from, length: u64::MAX });
+        let mut extents: Vec<Extent> = Vec::with_capacity(LIST_PAGE);
+        while let Some((found, loss)) = volume.losses.next(line, end) {
+            // A line has at most 16 groups, so that a page always has room for the first.
+            if extents.len() + 16 > LIST_PAGE {
+                return Answer::Listed { extents, next: Some(volume.geometry().offset_of(found)) };
+            }
+            let mut mask = loss.mask;
+            while mask != 0 {
+                let (first, count) = crate::settle::group(mask);
+                let extent = self.lost_extent(index, found, Loss { mask, ..loss });
+                mask &= !crate::sector_mask(first, count);
+                match extents.last().and_then(|&last| join(last, extent)) {
+                    Some(joined) => *extents.last_mut().expect("it was joined with one") = joined,
+                    None => extents.push(extent),
+                }
+            }
+            line = found + 1;
+        }
+        Answer::Listed { extents, next: None }
+    }
+
     /// A page of extents, neighbours that share their facts as one.
     fn list(&self, index: usize, state: ListState, from: u64) -> Answer {
+        if state == ListState::Lost {
+            return self.list_lost(index, from);
+        }
         let (mut line, end) = self.volumes[index].lines_in(ByteRange { offset: from, length: u64::MAX });
         let mut extents: Vec<Extent> = Vec::with_capacity(LIST_PAGE);
         for _ in 0..self.limits.steps_a_turn.max(LIST_PAGE) {
-            let Some((found, extent)) = self.next_listed(index, state, line, end) else {
+            let Some((found, extent)) = self.next_listed(index, state, line) else {
                 return Answer::Listed { extents, next: None };
             };
             if let Some(extent) = extent {
@@ -244,20 +274,11 @@ impl Engine<'_> {
     }
 
     /// The next line in a state, with its extent if it is still in that state.
-    fn next_listed(
-        &self,
-        index: usize,
-        state: ListState,
-        line: u64,
-        end: u64,
-    ) -> Option<(u64, Option<Extent>)> {
+    fn next_listed(&self, index: usize, state: ListState, line: u64) -> Option<(u64, Option<Extent>)> {
         let volume = &self.volumes[index];
         let of_state = |line| self.facts(index, line).filter(|extent| extent.state == state);
         match state {
-            ListState::Lost => {
-                let (line, loss) = volume.losses.next(line, end)?;
-                Some((line, Some(self.lost_extent(index, line, loss))))
-            }
+            ListState::Lost => unreachable!("lost lines have a list of their own"),
             ListState::Failed => volume.index.failed.next(line).map(|line| (line, of_state(line))),
             ListState::Dirty => volume.index.dirty.next(line).map(|line| (line, of_state(line))),
             ListState::Unstable => {

@@ -281,7 +281,7 @@ impl Engine<'_> {
         };
         match volume.setup.rules.for_class(class).policy.on_pressure(pressure) {
             PressureVerdict::Admit | PressureVerdict::Stall => {}
-            PressureVerdict::GiveUpOldest => self.give_up_oldest(now, index, lines, out),
+            PressureVerdict::GiveUpOldest => self.give_up_oldest(now, index, lines, pressure, out),
             PressureVerdict::RefuseWrites => {
                 let position = self.volumes[index].stalled.iter().position(|&other| other == id);
                 self.volumes[index].stalled.remove(position.expect("it was found there"));

@@ -199,11 +199,15 @@ impl Engine<'_> {
         for line in op.first..op.first + op.count as u64 {
             let volume = &mut self.volumes[index];
             let Some(slot) = self.cache.newest(volume.id(), line) else { continue };
-            match self.cache.header(slot).state() {
-                State::Clean => self.cache.evict(&mut volume.counts, slot),
-                State::Unstable => unstable = true,
-                _ => {}
+            let header = self.cache.header(slot);
+            if header.state() == State::Clean {
+                self.cache.evict(&mut volume.counts, slot);
+                continue;
             }
+            // What it holds besides what it is going to write is the device's, too.
+            let status = header.status();
+            header.publish(crate::Status { valid: status.valid & header.dirty(), ..status });
+            unstable |= status.state == State::Unstable;
         }
         if unstable {
             self.volumes[index].doubt_written();
