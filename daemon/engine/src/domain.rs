@@ -181,11 +181,15 @@ impl Engine<'_> {
         }
     }
 
-    /// The device was reopened, reset or replaced.
-    pub(crate) fn device_changed(&mut self, domain: DomainId) {
+    /// The device was reopened, reset or replaced. The owner counts it and tells the others; they may have heard of it
+    /// before, so that only the owner's count moves and their next flush shows a difference.
+    pub(crate) fn device_changed(&mut self, domain: DomainId, out: &mut Actions) {
         let state = &mut self.domains[usize::from(domain.0)];
-        // Only the owner counts: a number that two of them make up alike could hide a flush that failed in between.
-        state.verifier += u64::from(state.owner == self.limits.reactor);
+        if state.owner == self.limits.reactor {
+            state.verifier += 1;
+            let others = (0..self.limits.reactors).filter(|&other| other != self.limits.reactor);
+            out.peers.extend(others.map(|other| (other, PeerMessage::DeviceChanged { domain })));
+        }
         self.doubt(domain);
     }
 

@@ -2,7 +2,6 @@
 
 use crate::engine::Engine;
 use crate::{Actions, ByteRange, Extent, Instant, LedgerEntry, ListState};
-use holdfast_policy::State;
 
 /// The most lines that one ledger entry of [`Engine::record_run`] covers.
 const RUN_MAX: u64 = 1024;
@@ -99,9 +98,7 @@ impl Engine<'_> {
 
     fn is_of_epoch(&self, index: usize, line: u64, epoch: u32) -> bool {
         let newest = self.cache.newest(self.volumes[index].id(), line);
-        newest.is_some_and(|slot| {
-            self.cache.header(slot).state() != State::Incoming && self.cache.link(slot) <= epoch
-        })
+        newest.is_some_and(|slot| self.cache.link(slot) <= epoch)
     }
 
     /// A page of lost extents.

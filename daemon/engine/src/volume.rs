@@ -153,7 +153,7 @@ pub(crate) enum Task {
     AckLoss {
         token: Token,
         cursor: u64,
-        end: u64,
+        range: ByteRange,
         bytes: u64,
         seq: LedgerSeq,
     },
@@ -272,6 +272,14 @@ impl<'a> Volume<'a> {
         (local_stripe << (self.stripe_shift - self.line_shift)) + (within >> self.line_shift)
     }
 
+    /// The local lines of a range within one stripe of this reactor, as `first..end`. For a range that crosses into
+    /// another stripe, `end - first` is still the number of lines that it touches.
+    pub(crate) fn lines_of(&self, offset: u64, length: u64) -> (u64, u64) {
+        let first = self.line_of(offset);
+        let count = ((offset + length - 1) >> self.line_shift) - (offset >> self.line_shift) + 1;
+        (first, first + count)
+    }
+
     /// Whether this reactor owns the stripe of a byte.
     pub(crate) fn owns(&self, offset: u64) -> bool {
         let geometry = &self.setup.geometry;
@@ -300,6 +308,18 @@ impl<'a> Volume<'a> {
             geometry.first_line_at_or_after(end)
         };
         (geometry.first_line_at_or_after(from / line_bytes * line_bytes), end)
+    }
+
+    /// The sectors of a line that lie wholly or partly in a range.
+    pub(crate) fn mask_within(&self, line: u64, range: ByteRange) -> u32 {
+        let base = self.geometry().offset_of(line);
+        let from = range.offset.max(base) - base;
+        let to = range.end().min(base + self.line_bytes()).saturating_sub(base);
+        let sector = |byte: u64| u32::try_from(byte).expect("a line is short");
+        match from < to {
+            true => crate::sector_mask(sector(from / 512), sector(to.div_ceil(512) - from / 512)),
+            false => 0,
+        }
     }
 
     /// The bytes of some sectors of a line.

@@ -36,9 +36,7 @@ impl Shell<'_> {
                 Operation::Read => {
                     let domain = usize::from(self.plan.volumes[usize::from(volume)].domain);
                     let hung = self.disks[domain].hung_until(volume) >= asked.since;
-                    // Zeroes that the device forgot and then refuses to do again cannot be read meanwhile.
-                    let forgot = harm.flushes + harm.resets > 0 && harm.changes + harm.space > 0;
-                    self.model.read(id, errno, &data, harm.reads > asked.read_harm || hung || forgot);
+                    self.model.read(id, errno, &data, harm.reads > asked.read_harm || hung);
                 }
                 Operation::Flush if errno == 0 => self.model.flushed(id, &content),
                 Operation::Flush => self.model.forget(id),

@@ -101,7 +101,8 @@ impl Versions {
     pub(crate) fn forget_order(&mut self, recorded: u64, on_device: [u64; 2]) {
         self.0.extend(on_device.map(|stamp| Version::new(stamp, 0)));
         for old in self.0.iter_mut().filter(|old| old.submitted < recorded) {
-            *old = Version { answered: old.answered.min(recorded), ..Version::new(old.stamp, old.submitted) };
+            let answered = if old.answered == NEVER { NEVER } else { old.answered.min(recorded) };
+            *old = Version { answered, ..Version::new(old.stamp, old.submitted) };
         }
     }
 }

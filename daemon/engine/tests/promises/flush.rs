@@ -131,7 +131,7 @@ fn a_failure_is_recorded_before_it_is_told() {
     let flush = shell.flush();
     shell.run_ms(50);
     assert_eq!(shell.errno(flush), None, "the ledger is not durable");
-    assert_eq!(shell.disk().attempts(IoKind::Write), 1, "one probe, the rest is recorded untried");
+    assert!(shell.disk().attempts(IoKind::Write) <= 8, "those of one turn, the rest is recorded untried");
     shell.ledger.held = false;
     shell.run_ms(20);
     assert_eq!(shell.errno(flush), Some(ENOSPC));
