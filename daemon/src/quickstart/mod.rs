@@ -8,6 +8,7 @@
 
 mod child;
 mod crowd;
+mod ending;
 mod error;
 mod expected;
 mod interrupt;

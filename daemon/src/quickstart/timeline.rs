@@ -2,6 +2,7 @@
 
 use super::child;
 use super::crowd;
+use super::ending::{Played, image};
 use super::error::Error;
 use super::expected::{Expected, covers, total};
 use super::operator::Operator;
@@ -17,7 +18,6 @@ use holdfast_ctl::size::binary;
 use holdfast_ringbuf::client::Client;
 use rustix::io::Errno;
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
 use std::time::{Duration, Instant};
 
 /// How often two flushes are repeated until no extent was lost between them.
@@ -35,13 +35,6 @@ pub(super) struct Timeline<'a> {
     pub(super) transcript: &'a mut Transcript,
     pub(super) expected: Expected,
     pub(super) salt: u64,
-}
-
-/// What must be on the disk in the end.
-pub(super) struct Played {
-    volume: Planned,
-    expected: Expected,
-    lost: Vec<Extent>,
 }
 
 impl<'a> Timeline<'a> {
@@ -316,23 +309,6 @@ impl<'a> Timeline<'a> {
     }
 }
 
-impl Played {
-    /// Compares the disk, byte by byte, with what must be there.
-    ///
-    /// # Errors
-    /// If it cannot be read.
-    pub(super) fn compare(&self, transcript: &mut Transcript) -> Result<(), Error> {
-        let wrong = self.expected.wrong_lines(&image(&self.volume)?, &self.lost);
-        let what = step("end", "C1", self.volume.name());
-        let seen = match wrong.first() {
-            None => format!("{} right, {} of it lost", binary(PLAYGROUND), binary(total(&self.lost))),
-            Some(first) => format!("{} lines wrong, the first at {first}", wrong.len()),
-        };
-        transcript.check(what, "all acknowledged but what is lost", &seen, wrong.is_empty());
-        Ok(())
-    }
-}
-
 /// A session with a volume.
 ///
 /// # Errors
@@ -340,12 +316,4 @@ impl Played {
 pub(super) fn connect(place: &Place, volume: &str) -> Result<Client, Error> {
     let connected = Client::connect(place.socket(), volume, child::options());
     connected.map_err(|source| Error::Connect { volume: volume.to_owned(), source })
-}
-
-/// The disk's own bytes.
-fn image(volume: &Planned) -> Result<Vec<u8>, Error> {
-    let mut bytes = vec![0; usize::try_from(PLAYGROUND).expect("the playground is small")];
-    let file = std::fs::File::open(&volume.path).map_err(Error::file(&volume.path, "open"))?;
-    file.read_exact_at(&mut bytes, 0).map_err(Error::file(&volume.path, "read"))?;
-    Ok(bytes)
 }

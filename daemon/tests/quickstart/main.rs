@@ -3,6 +3,9 @@
 //! The program itself is the judge of each step: it prints MISMATCH for what does not hold. These tests hold it to that, and to
 //! having played all of it, leaving nothing behind.
 
+mod full_disks;
+mod serving;
+
 use rustix::process::{Resource, Rlimit, setrlimit};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
