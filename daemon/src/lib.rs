@@ -1,11 +1,12 @@
-//! The daemon.
+//! holdfastd as a library: see `ARCHITECTURE.md` beside this package for how the parts fit.
 #![deny(unsafe_code)]
 
-pub mod config;
-pub mod ledger;
+pub mod admin;
 pub mod arena;
+pub mod config;
 pub mod device;
 pub mod kernel;
-pub mod admin;
+pub mod ledger;
+pub mod quickstart;
 pub mod reactor;
 pub mod start;

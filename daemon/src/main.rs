@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use clap::{Parser, Subcommand};
-use holdfast_daemon::{config, start};
+use holdfast_daemon::{config, quickstart, start};
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -29,6 +29,8 @@ enum Verb {
         #[arg(long)]
         abandon: bool,
     },
+    /// See it work: play a full disk under a real daemon, with what each policy does. Needs no privileges.
+    Quickstart(quickstart::Options),
     /// Read a configuration and say what it means, without touching anything.
     Check {
         /// The configuration.
@@ -48,6 +50,7 @@ fn main() -> ExitCode {
         Verb::Serve { config, discard_arena, abandon } => {
             serve(&config, start::Options { discard_arena, abandon })
         }
+        Verb::Quickstart(options) => quickstart::run(&options),
         Verb::Check { file } => check(&file),
         Verb::Ctl { args } => holdfast_ctl::run("holdfastd ctl", args),
     }

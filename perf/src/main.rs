@@ -1,2 +1,154 @@
-//! Main.
-fn main() {}
+//! The command line of the stopwatch.
+#![forbid(unsafe_code)]
+
+use std::path::PathBuf;
+
+use anyhow::Context;
+use bytesize::ByteSize;
+use clap::{Args, Parser, Subcommand};
+use holdfast_perf::bench::{measure_daemon, measure_floor};
+use holdfast_perf::cases::{Report, Settings};
+use holdfast_perf::floor::{Shared, Span, serve};
+use holdfast_perf::machine::Machine;
+use holdfast_perf::offsets::BLOCK_BYTES;
+use holdfast_perf::report;
+
+/// How fast Holdfast is, beside what the machine allows.
+#[derive(Parser)]
+#[command(name = "holdfast-perf", version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Measure the bare limit: an ideal ring between two processes, a cache line's round trip, a copy.
+    Floor {
+        /// Requests are spread over so many bytes; may be given several times.
+        #[arg(long, default_value = "64MiB", value_parser = span)]
+        span: Vec<u64>,
+        #[command(flatten)]
+        how: How,
+    },
+    /// Measure a running daemon beside the floor, in alternating rounds. Overwrites the beginning of the volume.
+    Bench {
+        /// The socket on which the daemon awaits its clients.
+        #[arg(long)]
+        socket: PathBuf,
+        /// The volume whose beginning is overwritten.
+        #[arg(long)]
+        volume: String,
+        /// Requests are spread over so many bytes, from the beginning of the volume; the cache should hold them.
+        #[arg(long, default_value = "16MiB", value_parser = span)]
+        span: u64,
+        #[command(flatten)]
+        how: How,
+    },
+    /// The floor's other process; started by this program.
+    #[command(hide = true)]
+    FloorServer {
+        #[arg(long)]
+        core: usize,
+        #[arg(long)]
+        span_bytes: u64,
+        /// Who starts it: it ends when that process does.
+        #[arg(long)]
+        parent: u32,
+    },
+}
+
+#[derive(Args)]
+struct How {
+    /// Length of each round.
+    #[arg(long, default_value_t = 1.0, value_parser = seconds)]
+    seconds: f64,
+    /// Rounds for each figure.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    repeats: u32,
+    /// Chooses offsets and payloads.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// The load generator's core; by default the last that this process may use.
+    #[arg(long)]
+    client_core: Option<usize>,
+    /// The core of the floor's other process, to be that of the daemon's reactor; by default the first.
+    #[arg(long)]
+    server_core: Option<usize>,
+    /// Print the report as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+fn span(text: &str) -> Result<u64, String> {
+    let bytes = text.parse::<ByteSize>()?.as_u64();
+    match bytes / BLOCK_BYTES {
+        0 => Err(format!("{bytes} bytes are less than one block of {BLOCK_BYTES}")),
+        // Offsets are made from 32 bits.
+        blocks if blocks >= 1 << 32 => Err("at most 16 TiB less a block".into()),
+        blocks => Ok(blocks * BLOCK_BYTES),
+    }
+}
+
+fn seconds(text: &str) -> Result<f64, String> {
+    let seconds: f64 = text.parse().map_err(|error| format!("{error}"))?;
+    if (0.001..=3600.0).contains(&seconds) { Ok(seconds) } else { Err("0.001 to 3600".into()) }
+}
+
+fn main() -> anyhow::Result<()> {
+    match Arguments::parse().command {
+        Command::Floor { span, how } => {
+            let (settings, machine) = prepare(&how)?;
+            print(&measure_floor(&settings, machine, &span)?, how.json)
+        }
+        Command::Bench { socket, volume, span, how } => {
+            let (settings, machine) = prepare(&how)?;
+            print(&measure_daemon(&settings, machine, &socket, &volume, span)?, how.json)
+        }
+        Command::FloorServer { core, span_bytes, parent } => floor_server(core, span_bytes, parent),
+    }
+}
+
+/// Chooses the cores, looks at the machine, and goes to the client's core.
+fn prepare(how: &How) -> anyhow::Result<(Settings, Machine)> {
+    let cores = core_affinity::get_core_ids().filter(|cores| !cores.is_empty());
+    let cores: Vec<usize> =
+        cores.context("which cores may this process use?")?.iter().map(|core| core.id).collect();
+    let settings = Settings {
+        seconds: how.seconds,
+        repeats: how.repeats,
+        seed: how.seed,
+        client_core: how.client_core.unwrap_or(cores[cores.len() - 1]),
+        server_core: how.server_core.unwrap_or(cores[0]),
+    };
+    let machine = Machine::inspect(cores, settings.client_core, settings.server_core);
+    for finding in machine.findings(settings.client_core, settings.server_core) {
+        eprintln!("preflight: {finding}");
+    }
+    pin(settings.client_core)?;
+    Ok((settings, machine))
+}
+
+fn pin(core: usize) -> anyhow::Result<()> {
+    let pinned = core_affinity::set_for_current(core_affinity::CoreId { id: core });
+    anyhow::ensure!(pinned, "core {core} cannot be used: see `taskset -p $$` for those that can");
+    Ok(())
+}
+
+fn print(report: &Report, json: bool) -> anyhow::Result<()> {
+    if json {
+        println!("{}", serde_json::to_string_pretty(report)?);
+    } else {
+        print!("{}", report::text(report));
+    }
+    Ok(())
+}
+
+fn floor_server(core: usize, span_bytes: u64, parent: u32) -> anyhow::Result<()> {
+    pin(core)?;
+    let file = rustix::io::dup(std::io::stdin())?;
+    let shared = Shared::open(file).context("the floor's server is started by `floor` and `bench` only")?;
+    let mut span = Span::new(span_bytes).with_context(|| format!("a span of {span_bytes} bytes"))?;
+    serve(&shared, &mut span, || std::os::unix::process::parent_id() != parent);
+    Ok(())
+}

@@ -299,7 +299,7 @@ impl Actions {
             ios: Vec::with_capacity(limits.ops_max),
             segments: Vec::with_capacity(limits.ops_max * limits.run_lines_max),
             completions: Vec::with_capacity(limits.requests_max * 3),
-            ledger: Vec::with_capacity(limits.ledger_entries_max * 3),
+            ledger: Vec::with_capacity(limits.ledger_entries_max * 3 + limits.waits_max()),
             peers: Vec::with_capacity(1024),
             answers: Vec::with_capacity(64),
         }

@@ -6,7 +6,7 @@ use crate::losses::Loss;
 use crate::volume::CondemnedSlot;
 use crate::writeback::Manner;
 use crate::{Actions, Instant, LedgerEntry, LedgerSeq, ListState, SlotId};
-use holdfast_policy::{Cause, Search, State, Want};
+use holdfast_policy::{Cause, ErrorClass, FailurePolicy, Pressure, PressureVerdict, Search, State, Want};
 
 impl Engine<'_> {
     /// Condemns a slot that is the newest of its line and not in flight: the ledger is told, and only once it durably
@@ -59,7 +59,7 @@ impl Engine<'_> {
         let header = self.cache.header(slot);
         let same = header.generation() == generation && header.state() == State::Condemned;
         if same && self.cache.is_newest(slot) {
-            return self.lose(index, slot);
+            return self.lose(index, slot, out);
         }
         // The line's place was taken by newer data, which holds what was condemned, or by zeroes.
         let volume = &self.volumes[index];
@@ -68,7 +68,7 @@ impl Engine<'_> {
         self.ledger.push(entry, out);
     }
 
-    fn lose(&mut self, index: usize, slot: SlotId) {
+    fn lose(&mut self, index: usize, slot: SlotId, out: &mut Actions) {
         let volume = &mut self.volumes[index];
         let header = self.cache.header(slot);
         let (line, status) = (header.line(), header.status());
@@ -94,11 +94,22 @@ impl Engine<'_> {
         volume.stats.given_up += 1;
         self.cache.unmap(slot);
         self.cache.pass(&mut volume.counts, slot, Cause::LossRecorded);
+        let volume = volume.id();
+        while let Some(request) = self.waits.of_line(volume, line) {
+            self.settle_part(request, holdfast_policy::errno::EIO, out);
+        }
     }
 
     /// Makes room by giving up the failures that are oldest, about as many lines as are needed. Data that the device has
     /// not refused itself is tried before it can be given up, line by line, at most once a floor.
-    pub(crate) fn give_up_oldest(&mut self, now: Instant, index: usize, lines: u64, out: &mut Actions) {
+    pub(crate) fn give_up_oldest(
+        &mut self,
+        now: Instant,
+        index: usize,
+        lines: u64,
+        pressure: Pressure,
+        out: &mut Actions,
+    ) {
         if !self.volumes[index].condemned.is_empty() {
             return;
         }
@@ -107,7 +118,13 @@ impl Engine<'_> {
         for _ in 0..self.limits.steps_a_turn {
             let Some(slot) = next.filter(|_| given_up < lines) else { break };
             next = self.failures.next(slot);
-            if self.cache.header(slot).state() == State::Failed && self.cache.is_newest(slot) {
+            let status = self.cache.header(slot).status();
+            // The policy of each failure's own class decides: what another holds for ever is passed over.
+            let rules = &self.volumes[index].setup.rules;
+            let yields = ErrorClass::from_u8(status.class).is_some_and(|class| {
+                rules.for_class(class).policy.on_pressure(pressure) == PressureVerdict::GiveUpOldest
+            });
+            if yields && status.state == State::Failed && self.cache.is_newest(slot) {
                 if !self.condemn(index, slot, out) {
                     return;
                 }

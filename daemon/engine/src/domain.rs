@@ -116,7 +116,7 @@ impl Engine<'_> {
         let mut serving = core::mem::take(&mut state.serving);
         for &(from, number) in &serving {
             if from == self.limits.reactor {
-                self.flushed(now, domain, number, errno, verifier);
+                self.flushed(now, domain, number, errno, verifier, out);
             } else {
                 out.peers.push((from, PeerMessage::Flushed { domain, number, errno, verifier }));
             }
@@ -131,7 +131,15 @@ impl Engine<'_> {
     }
 
     /// This reactor's request for a device flush is answered.
-    pub(crate) fn flushed(&mut self, now: Instant, domain: DomainId, number: u64, errno: u16, verifier: u64) {
+    pub(crate) fn flushed(
+        &mut self,
+        now: Instant,
+        domain: DomainId,
+        number: u64,
+        errno: u16,
+        verifier: u64,
+        out: &mut Actions,
+    ) {
         let id = usize::from(domain.0);
         if self.domains[id].number != number {
             return;
@@ -145,7 +153,7 @@ impl Engine<'_> {
         self.domains[id].verifier = verifier;
         self.doubt(domain);
         if errno != 0 {
-            self.flush_refused(now, domain, errno);
+            self.flush_refused(now, domain, errno, out);
         }
     }
 
@@ -173,17 +181,24 @@ impl Engine<'_> {
         }
     }
 
-    /// The device was reopened, reset or replaced.
-    pub(crate) fn device_changed(&mut self, domain: DomainId) {
-        self.domains[usize::from(domain.0)].verifier += 1;
+    /// The device was reopened, reset or replaced. The owner counts it and tells the others; they may have heard of it
+    /// before, so that only the owner's count moves and their next flush shows a difference.
+    pub(crate) fn device_changed(&mut self, domain: DomainId, out: &mut Actions) {
+        let state = &mut self.domains[usize::from(domain.0)];
+        if state.owner == self.limits.reactor {
+            state.verifier += 1;
+            let others = (0..self.limits.reactors).filter(|&other| other != self.limits.reactor);
+            out.peers.extend(others.map(|other| (other, PeerMessage::DeviceChanged { domain })));
+        }
         self.doubt(domain);
     }
 
-    fn flush_refused(&mut self, now: Instant, domain: DomainId, errno: u16) {
+    fn flush_refused(&mut self, now: Instant, domain: DomainId, errno: u16, out: &mut Actions) {
         let class = class_of_errno(errno);
         for index in 0..self.volumes.len() {
             if self.volumes[index].setup.domain == domain {
                 self.close_gate(now, index, class, errno, true);
+                self.fail_waits(index, errno, out);
             }
         }
     }

@@ -10,7 +10,7 @@ use crate::volume::Volume;
 use crate::waits::Waits;
 use crate::{
     Actions, CacheStats, Completion, Event, Header, Instant, LedgerSeq, Limits, Operation, Request, SlotId,
-    VolumeId, VolumeSetup, VolumeStats,
+    Status, VolumeId, VolumeSetup, VolumeStats,
 };
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -23,6 +23,8 @@ pub(crate) enum Staged {
     Publish(SlotId),
     /// The slot took over more sectors, if it still is what it was.
     Widen { slot: SlotId, generation: u64, mask: u32 },
+    /// A slot that is zeroed instead of filled, with the sectors that it then holds.
+    Filled { slot: SlotId, generation: u64, mask: u32 },
     /// The slot is superseded, if it still is what it was.
     Free { slot: SlotId, generation: u64 },
 }
@@ -81,7 +83,7 @@ impl<'a> Engine<'a> {
             domains: Vec::new(),
             ops: Ops::new(limits.ops_max),
             requests: Requests::new(limits.requests_max),
-            waits: Waits::new(limits.requests_max + 4 * limits.request_lines_max),
+            waits: Waits::new(limits.waits_max()),
             failures: Failures::new(headers.len()),
             ledger: Outbox::new(limits.ledger_entries_max),
             staged: Vec::with_capacity(2 * limits.copies_max()),
@@ -116,10 +118,10 @@ impl<'a> Engine<'a> {
             Event::Reported { token, failure_id } => self.reported(token, failure_id, out),
             Event::SessionClosed(session) => self.requests.orphan(session),
             Event::Flushed { domain, number, errno, verifier } => {
-                self.flushed(now, domain, number, errno, verifier)
+                self.flushed(now, domain, number, errno, verifier, out)
             }
             Event::FlushWanted { domain, from, number } => self.flush_wanted(now, domain, from, number, out),
-            Event::DeviceChanged { domain } => self.device_changed(domain),
+            Event::DeviceChanged { domain } => self.device_changed(domain, out),
             Event::Operator { token, volume, command } => self.operator(now, token, volume, command, out),
         }
     }
@@ -129,6 +131,8 @@ impl<'a> Engine<'a> {
     pub fn tick(&mut self, now: Instant, out: &mut Actions) {
         self.now = now;
         self.evict();
+        // What failed again may have been on record already: no word of the ledger follows then.
+        self.release_held(out);
         self.retry_parked(now, out);
         self.turn = self.turn.wrapping_add(1);
         for step in 0..self.volumes.len() {
@@ -163,6 +167,7 @@ impl<'a> Engine<'a> {
                         self.cache.widen(slot, mask);
                     }
                 }
+                Staged::Filled { slot, generation, mask } => self.publish_filled(slot, generation, mask),
                 Staged::Free { slot, generation } => {
                     let header = self.cache.header(slot);
                     if header.generation() == generation && header.state() != State::Free {
@@ -175,6 +180,20 @@ impl<'a> Engine<'a> {
         self.staged = staged;
     }
 
+    fn publish_filled(&mut self, slot: SlotId, generation: u64, mask: u32) {
+        let header = self.cache.header(slot);
+        if header.generation() != generation || header.state() != State::Filling {
+            return;
+        }
+        let newest = self.cache.is_newest(slot);
+        let counts = &mut self.volumes[usize::from(header.volume())].counts;
+        if newest {
+            self.cache.publish(counts, slot, Cause::Filled, Status::new(State::Clean, mask));
+        } else {
+            self.cache.pass(counts, slot, Cause::Superseded);
+        }
+    }
+
     fn publish(&mut self, slot: SlotId) {
         let header = self.cache.header(slot);
         let (line, volume) = (header.line(), &mut self.volumes[usize::from(header.volume())]);
@@ -184,7 +203,7 @@ impl<'a> Engine<'a> {
         if header.status().attempts > 0 {
             self.cache.pass(&mut volume.counts, slot, Cause::Inherited);
             volume.index.failed.set(line);
-        } else {
+        } else if volume.index.failed.count() > 0 {
             volume.index.failed.clear(line);
         }
     }
@@ -196,7 +215,7 @@ impl<'a> Engine<'a> {
             && self
                 .volumes
                 .iter()
-                .all(|volume| volume.gate.is_none() && volume.tasks.is_empty() && volume.fences == 0);
+                .all(|volume| volume.gate.is_none() && volume.tasks.is_empty() && volume.zeroed.is_empty());
         let background = self.volumes.iter().any(|volume| volume.redirty);
         match (quiet, background) {
             (_, true) => self.now,
@@ -229,8 +248,17 @@ impl<'a> Engine<'a> {
     }
 
     fn request(&mut self, now: Instant, request: Request, out: &mut Actions) {
-        if let Err(errno) = self.check(&request) {
-            answer(&request, errno, 0, out);
+        let errno = self.check(&request);
+        if errno != 0 {
+            return answer(&request, errno, 0, out);
+        }
+        // What can be answered at once never becomes a pending request.
+        let answered = match request.operation {
+            Operation::Read => self.read_hit(&request, out),
+            Operation::Write { .. } => self.write_at_once(&request, out),
+            _ => false,
+        };
+        if answered {
             return;
         }
         if self.requests.is_full() {
@@ -241,6 +269,7 @@ impl<'a> Engine<'a> {
             request,
             since: now,
             cursor: 0,
+            first_zeroed: 0,
             end: 0,
             remaining: 0,
             errno: 0,
@@ -250,38 +279,33 @@ impl<'a> Engine<'a> {
         let id = self.requests.insert(pending);
         match request.operation {
             Operation::Read => self.read(now, id, out),
-            Operation::Write { .. } => self.write(now, id, out),
+            Operation::Write { .. } => self.write(id, out),
             Operation::Flush => self.flush(id),
             Operation::Discard | Operation::WriteZeroes { .. } => self.zero(id),
         }
     }
 
-    /// What a client may not ask for.
-    fn check(&self, request: &Request) -> Result<(), u16> {
-        let volume = self.volumes.get(usize::from(request.volume.0)).ok_or(errno::ENXIO)?;
+    /// What a client may not ask for, as an errno; 0 for what it may.
+    fn check(&self, request: &Request) -> u16 {
+        let Some(volume) = self.volumes.get(usize::from(request.volume.0)) else { return errno::ENXIO };
+        let (offset, length) = (request.offset, request.length);
         if request.operation == Operation::Flush {
-            return Ok(());
+            return 0;
         }
         let geometry = volume.geometry();
         let block = u64::from(geometry.block_bytes) - 1;
-        let end = request.offset.checked_add(request.length).ok_or(errno::EINVAL)?;
-        if request.length == 0 || request.offset & block != 0 || request.length & block != 0 {
-            return Err(errno::EINVAL);
-        }
-        if end > geometry.volume_bytes {
-            return Err(errno::EINVAL);
+        // Neither sum nor difference below can overflow once the length is known to be within the volume.
+        let outside = length > geometry.volume_bytes || offset > geometry.volume_bytes - length;
+        if outside || length == 0 || (offset | length) & block != 0 {
+            return errno::EINVAL;
         }
         if matches!(request.operation, Operation::Discard | Operation::WriteZeroes { .. }) {
-            return Ok(());
+            return 0;
         }
-        let too_long = request.length
-            > (self.limits.request_lines_max as u64 - 1) * volume.line_bytes() + 512
-            && request.offset % volume.line_bytes() + request.length
-                > self.limits.request_lines_max as u64 * volume.line_bytes();
-        if too_long || !volume.owns(request.offset) || !volume.same_stripe(request.offset, end - 1) {
-            return Err(errno::EINVAL);
-        }
-        Ok(())
+        let (first, end) = volume.lines_of(offset, length);
+        let too_long = end - first > self.limits.request_lines_max as u64;
+        let foreign = !volume.owns(offset) || !volume.same_stripe(offset, offset + length - 1);
+        if too_long || foreign { errno::EINVAL } else { 0 }
     }
 
     /// Answers a request and forgets it.
@@ -299,8 +323,9 @@ impl<'a> Engine<'a> {
         if pending.errno == 0 {
             pending.errno = errno;
         }
-        let (done, errno) = (pending.remaining == 0 && pending.cursor >= pending.end, pending.errno);
-        let waits_for_ledger = errno != 0 && matches!(pending.request.operation, Operation::Write { .. });
+        let done = pending.remaining == 0 && pending.cursor >= pending.end;
+        let errno = pending.errno;
+        let waits_for_ledger = errno != 0 && pending.request.operation != Operation::Read;
         match (done, waits_for_ledger) {
             (false, _) => {}
             (true, false) => self.complete(id, errno, 0, out),
@@ -309,7 +334,7 @@ impl<'a> Engine<'a> {
     }
 }
 
-fn answer(request: &Request, errno: u16, failure_id: u64, out: &mut Actions) {
+pub(crate) fn answer(request: &Request, errno: u16, failure_id: u64, out: &mut Actions) {
     out.completions.push(Completion {
         session: request.session,
         tag: request.tag,

@@ -6,7 +6,7 @@ use crate::ops::Purpose;
 use crate::requests::RequestId;
 use crate::volume::{FlushStage, FlushWait, ZEROED_MAX};
 use crate::{Actions, FlushOnFailure, Instant, LedgerEntry, Token};
-use holdfast_policy::{Search, Want, errno};
+use holdfast_policy::{ErrorClass, Search, Want, errno};
 
 /// What can be said of the oldest waiting flush.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,7 +23,7 @@ impl Engine<'_> {
     pub(crate) fn flush(&mut self, id: RequestId) {
         let volume = &mut self.volumes[usize::from(self.requests.get(id).request.volume.0)];
         let epoch = volume.epochs.cut();
-        let pass = volume.passes_begun + 1;
+        let pass = volume.flush_passes_begun + 1;
         let stage = FlushStage::Waiting;
         volume.flushes.push_back(FlushWait { request: id, epoch, pass, probed: false, stage, errno: 0 });
     }
@@ -61,13 +61,22 @@ impl Engine<'_> {
         if bucket.at(Stage::Writing) > overdue || self.volumes[index].redirty {
             return Outcome::Undecided;
         }
+        let redone = |range: &crate::volume::Zeroed| {
+            let volume = &self.volumes[index];
+            let due = volume.may_redo(now, range, self.limits.flush_after_ms);
+            range.redo && (due || range.busy) && volume.stats.overdue == 0
+        };
+        if self.volumes[index].zeroed.iter().any(redone) {
+            return Outcome::Undecided;
+        }
         let waiting = bucket.at(Stage::Waiting);
         let failed = bucket.at(Stage::Failed);
+        let stuck = self.is_stuck(now, index, overdue);
         if self.volumes[index].gate.is_some() {
             if waiting + failed + bucket.at(Stage::Written) > 0 && self.probe_for_flush(now, index) {
                 return Outcome::Undecided;
             }
-        } else if waiting > 0 || (failed > 0 && self.awaits_pass(index)) {
+        } else if !stuck && waiting > 0 || (failed > 0 && self.awaits_pass(index)) {
             return Outcome::Undecided;
         }
         let volume = &self.volumes[index];
@@ -83,6 +92,15 @@ impl Engine<'_> {
             return Outcome::Failing { errno };
         }
         if self.ledger.is_durable(volume.healed) { Outcome::Success } else { Outcome::Undecided }
+    }
+
+    /// Whether the oldest flush has waited long enough for what cannot be sent: behind writes that take longer than the
+    /// volume's timeout, or because operations that do have used up the volume's share of them.
+    fn is_stuck(&self, now: Instant, index: usize, overdue_lines: u64) -> bool {
+        let volume = &self.volumes[index];
+        let Some(front) = volume.flushes.front() else { return false };
+        let blocked = overdue_lines > 0 || (volume.stats.overdue > 0 && !self.may_submit(index));
+        blocked && now.since_ms(self.requests.get(front.request).since) >= volume.setup.io_timeout_ms
     }
 
     /// The gate is closed: whether the oldest flush has to wait for a probe, which it may cause once.
@@ -108,8 +126,10 @@ impl Engine<'_> {
     fn awaits_pass(&self, index: usize) -> bool {
         let volume = &self.volumes[index];
         let Some(front) = volume.flushes.front() else { return false };
-        let Some(class) = volume.failure_class() else { return false };
-        volume.setup.rules.for_class(class).retry.on_flush && volume.passes_done < front.pass
+        let tried = ErrorClass::ALL.into_iter().any(|class| {
+            volume.failing[class as usize] > 0 && volume.setup.rules.for_class(class).retry.on_flush
+        });
+        tried && volume.flush_passes_done < front.pass
     }
 
     /// Lines of the oldest epoch in operations that take longer than the volume's timeout.

@@ -25,10 +25,12 @@ impl Engine<'_> {
         let attempts = before.map_or(1, |gate| gate.attempts + u32::from(again.is_some()));
         let last =
             if before.is_none() || again.is_some() { now } else { before.map_or(now, |gate| gate.last) };
-        let from_flush = from_flush || before.is_some_and(|gate| gate.from_flush);
         let probing = before.is_some_and(|gate| gate.probing);
         let forced = before.is_some_and(|gate| gate.forced && !gate.probing);
-        volume.gate = Some(Gate { class, errno, attempts, last, from_flush, probing, forced, proven: false });
+        let overwritten = before.is_some_and(|gate| gate.overwritten);
+        let proven = false;
+        volume.gate =
+            Some(Gate { class, errno, attempts, last, from_flush, probing, forced, overwritten, proven });
     }
 
     /// The device accepts again: everything that failed is tried, once.
@@ -67,44 +69,79 @@ impl Engine<'_> {
     pub(crate) fn send_probe(&mut self, now: Instant, index: usize, out: &mut Actions) {
         let volume = &self.volumes[index];
         let Some(gate) = volume.gate else { return };
-        let due = gate.forced || volume.next_probe().is_some_and(|due| now >= due);
-        if gate.probing || gate.proven || !due || volume.redirty {
+        if gate.probing || gate.proven || volume.redirty || !self.probe_is_due(now, index, gate) {
             return;
         }
-        let Some(line) = self.probe_line(index) else {
-            let volume = &mut self.volumes[index];
-            let nothing_left =
-                volume.index.dirty.count() == 0 && volume.ops == 0 && volume.stalled.is_empty();
-            match &mut volume.gate {
-                Some(gate) if gate.from_flush => (gate.proven, gate.forced) = (true, false),
-                _ if nothing_left => self.open_gate(now, index),
-                _ => {}
-            }
-            return;
-        };
+        let Some(line) = self.probe_line(index) else { return self.nothing_to_probe(now, index) };
         let manner = Manner { probe: true, ..Manner::default() };
         if self.start_write(now, index, line, 1, manner, out) > 0 {
             let volume = &mut self.volumes[index];
             volume.probe_cursor = line + 1;
             if let Some(gate) = &mut volume.gate {
-                (gate.probing, gate.forced) = (true, false);
+                (gate.probing, gate.forced, gate.overwritten) = (true, false, false);
             }
         }
     }
 
-    fn probe_line(&self, index: usize) -> Option<u64> {
+    /// By the timer, for somebody who may ask at once, or, after the floor, for an overwrite of what was refused and for
+    /// a write that waits for the device where no timer would ever ask for it.
+    fn probe_is_due(&self, now: Instant, index: usize, gate: Gate) -> bool {
         let volume = &self.volumes[index];
-        let from = volume.probe_cursor;
-        let search = |want, from| volume.index.search(want, from, 1, 4096).found();
+        let retry = &volume.setup.rules.for_class(gate.class).retry;
+        let asked =
+            (gate.overwritten && retry.on_overwrite) || (!retry.on_timer && self.waits.any_of(volume.id()));
+        gate.forced
+            || volume.next_probe().is_some_and(|due| now >= due)
+            || (asked && now >= gate.last.after_ms(retry.floor_ms()))
+    }
+
+    /// No line can tell whether the device still refuses.
+    fn nothing_to_probe(&mut self, now: Instant, index: usize) {
+        let volume = &mut self.volumes[index];
+        let nothing_left = !volume.holds_gating_failures()
+            && volume.index.dirty.count() == volume.index.failed.count()
+            && volume.ops == 0;
+        match &mut volume.gate {
+            Some(gate) if gate.from_flush => (gate.proven, gate.forced) = (true, false),
+            _ if nothing_left => self.open_gate(now, index),
+            Some(gate) => gate.forced = false,
+            None => {}
+        }
+    }
+
+    /// The next line to probe with: a failed one, but none whose refusal speaks of itself alone: a bad block would keep
+    /// the gate closed for ever.
+    fn probe_line(&mut self, index: usize) -> Option<u64> {
+        let volume = &self.volumes[index];
+        let mut from = volume.probe_cursor;
+        let steps = if volume.holds_gating_failures() { self.limits.steps_a_turn } else { 0 };
+        for _ in 0..steps {
+            match volume.index.search(Want::Retry, from, 1, 4096) {
+                Search::Found(run) if self.is_gating_failure(index, run.first) => return Some(run.first),
+                Search::Found(run) => from = run.first + 1,
+                Search::Paused { from: next } => from = next,
+                Search::End if from == 0 => break,
+                Search::End => from = 0,
+            }
+        }
+        let writable = |from| volume.index.search(Want::Writable, from, 1, 4096).found();
         let ready = |run: &holdfast_policy::Run| {
             let newest = self.cache.newest(volume.id(), run.first);
-            newest.is_some_and(|slot| matches!(self.cache.header(slot).state(), State::Dirty | State::Failed))
+            newest.is_some_and(|slot| self.cache.header(slot).state() == State::Dirty)
         };
-        [(Want::Retry, from), (Want::Retry, 0), (Want::Writable, from), (Want::Writable, 0)]
-            .into_iter()
-            .filter_map(|(want, from)| search(want, from))
-            .find(ready)
-            .map(|run| run.first)
+        let found = [volume.probe_cursor, 0].into_iter().filter_map(writable).find(ready);
+        if steps > 0 && found.is_none() {
+            self.volumes[index].probe_cursor = from;
+        }
+        found.map(|run| run.first)
+    }
+
+    fn is_gating_failure(&self, index: usize, line: u64) -> bool {
+        let newest = self.cache.newest(self.volumes[index].id(), line);
+        newest.is_some_and(|slot| {
+            let status = self.cache.header(slot).status();
+            status.state == State::Failed && ErrorClass::from_u8(status.class).is_some_and(ErrorClass::gates)
+        })
     }
 
     /// Begins, goes on with and ends walks over the failed lines.
@@ -129,7 +166,7 @@ impl Engine<'_> {
 
     fn begin_pass(&mut self, now: Instant, index: usize) {
         let volume = &mut self.volumes[index];
-        let flush = volume.flushes.iter().any(|flush| flush.pass > volume.passes_begun);
+        let flush = volume.flushes.iter().any(|flush| flush.pass > volume.flush_passes_begun);
         let failed = volume.failed_lines() > 0;
         let kind = if let Some(kind) = volume.take_retry() {
             kind
@@ -144,7 +181,7 @@ impl Engine<'_> {
             return;
         };
         let from = if let PassKind::Operator { first, .. } = kind { first } else { 0 };
-        volume.passes_begun += 1;
+        volume.flush_passes_begun += u64::from(kind == PassKind::Flush);
         volume.next_timer_pass = now.after_ms(TIMER_PASS_MS);
         volume.pass = Some(Pass { kind, cursor: from, walked: !failed, in_flight: 0, tried: 0 });
     }
@@ -152,7 +189,9 @@ impl Engine<'_> {
     fn end_pass(&mut self, index: usize, pass: Pass) {
         let volume = &mut self.volumes[index];
         volume.pass = None;
-        volume.passes_done = volume.passes_begun;
+        if pass.kind == PassKind::Flush {
+            volume.flush_passes_done = volume.flush_passes_begun;
+        }
         if let PassKind::Operator { token, .. } = pass.kind {
             let (position, doubts) = (volume.written.tail(), volume.doubts);
             volume.tasks.push_front(Task::Confirm { token, tried: pass.tried, position, doubts });

@@ -1,6 +1,7 @@
 //! Every limit of an engine, derived once by the shell from the configuration and never changed after.
 
 use crate::ops::WAITERS_MAX;
+use crate::volume::ZEROED_MAX;
 use crate::{DomainId, Geometry, VolumeId};
 use core::sync::atomic::AtomicU64;
 use holdfast_policy::Rules;
@@ -63,6 +64,11 @@ impl Limits {
         let write = 2 * self.request_lines_max + 2;
         let fill = RUN_LINES_MAX * (1 + WAITERS_MAX);
         if write > fill { write } else { fill }
+    }
+
+    /// Lines that writes may wait for at a time, until they are written or stable.
+    pub(crate) const fn waits_max(&self) -> usize {
+        self.requests_max + 4 * self.request_lines_max + 2 * ZEROED_MAX
     }
 
     /// What the list of copies holds in a turn.

@@ -47,15 +47,21 @@ impl Engine<'_> {
             Command::Retry { range, classes } => self.retry(index, token, range, classes),
             Command::Drop { range } => {
                 let (cursor, end) = self.volumes[index].lines_in(range);
-                self.add_task(index, Task::Drop { token, cursor, end, bytes: 0, seq: LedgerSeq(0), all: false });
+                self.add_task(
+                    index,
+                    Task::Drop { token, cursor, end, bytes: 0, seq: LedgerSeq(0), all: false },
+                );
             }
             Command::Abandon => {
                 let (cursor, end) = self.volumes[index].lines_in(ByteRange::ALL);
-                self.add_task(index, Task::Drop { token, cursor, end, bytes: 0, seq: LedgerSeq(0), all: true });
+                self.add_task(
+                    index,
+                    Task::Drop { token, cursor, end, bytes: 0, seq: LedgerSeq(0), all: true },
+                );
             }
             Command::AckLoss { range } => {
-                let (cursor, end) = self.volumes[index].lines_in(range);
-                self.add_task(index, Task::AckLoss { token, cursor, end, bytes: 0, seq: LedgerSeq(0) });
+                let (cursor, _) = self.volumes[index].lines_in(range);
+                self.add_task(index, Task::AckLoss { token, cursor, range, bytes: 0, seq: LedgerSeq(0) });
             }
             Command::List { state, from } => {
                 let answer = self.list(index, state, from);
@@ -86,6 +92,9 @@ impl Engine<'_> {
             && classes.contains(gate.class)
         {
             gate.forced = true;
+        }
+        for zeroes in volume.zeroed.iter_mut().filter(|zeroes| zeroes.first < end && first < zeroes.end) {
+            zeroes.refused = zeroes.refused.map(|_| Instant(0));
         }
         volume.tasks.push_back(Task::Retry { token, first, end, classes });
     }
@@ -148,7 +157,9 @@ impl Engine<'_> {
         let Task::Confirm { token, tried, position, doubts } = task else { return None };
         let volume = &self.volumes[index];
         let doubted = volume.doubts != doubts;
-        if (!doubted && volume.written.head() < position) || volume.redirty {
+        // Refused zeroes can take writes back without a doubt about the device: then there are fewer positions.
+        let settled = volume.written.head() >= position.min(volume.written.tail());
+        if (!doubted && !settled) || volume.redirty {
             return Some(task);
         }
         let in_doubt = if doubted { volume.index.dirty.count() } else { 0 };
@@ -158,29 +169,28 @@ impl Engine<'_> {
     }
 
     fn advance_ack(&mut self, index: usize, task: Task, out: &mut Actions) -> Option<Task> {
-        let Task::AckLoss { token, mut cursor, end, mut bytes, mut seq } = task else { return None };
+        let Task::AckLoss { token, mut cursor, range, mut bytes, mut seq } = task else { return None };
+        let (_, end) = self.volumes[index].lines_in(range);
         for _ in 0..self.limits.steps_a_turn {
             if !out.has_room(&self.limits) || !self.ledger.has_room(32) {
                 break;
             }
             let Some((line, loss)) = self.volumes[index].losses.next(cursor, end) else {
                 if cursor < end || !self.ledger.is_durable(seq) {
-                    return Some(Task::AckLoss { token, cursor: end, end, bytes, seq });
+                    return Some(Task::AckLoss { token, cursor: end, range, bytes, seq });
                 }
                 out.answers.push((token, Answer::Acknowledged { bytes }));
                 return None;
             };
-            self.acknowledge(index, line, loss, out);
-            bytes += u64::from(loss.mask.count_ones()) * 512;
+            let volume = &mut self.volumes[index];
+            let mask = volume.mask_within(line, range) & loss.mask;
+            let healed = volume.losses.heal(line, mask, u64::MAX);
+            self.push_loss_healed(index, line, healed, true, out);
+            bytes += u64::from(healed.count_ones()) * 512;
             seq = self.ledger.last();
             cursor = line + 1;
         }
-        Some(Task::AckLoss { token, cursor, end, bytes, seq })
-    }
-
-    fn acknowledge(&mut self, index: usize, line: u64, loss: Loss, out: &mut Actions) {
-        let healed = self.volumes[index].losses.heal(line, loss.mask, u64::MAX);
-        self.push_loss_healed(index, line, healed, true, out);
+        Some(Task::AckLoss { token, cursor, range, bytes, seq })
     }
 
     /// A drain is over when everything is stable, or what is left has been tried and refused.
@@ -189,7 +199,8 @@ impl Engine<'_> {
         let total = volume.epochs.total();
         let left = volume.counts.not_clean();
         let refused = volume.gate.is_some_and(|gate| !gate.probing && !gate.forced && !gate.proven)
-            || (volume.index.dirty.count() == volume.index.failed.count() && volume.pass.is_none());
+            || (volume.index.dirty.count() == volume.index.failed.count() && volume.pass.is_none())
+            || volume.stats.overdue > 0;
         let moving = volume.ops > 0 && volume.stats.overdue == 0;
         let unflushed =
             total.at(crate::epochs::Stage::Written) > 0 && volume.gate.is_none_or(|gate| !gate.from_flush);
@@ -205,24 +216,47 @@ impl Engine<'_> {
         let (begin, end) = self.volumes[index].lines_in(range);
         for line in begin..end {
             let volume = &mut self.volumes[index];
-            let base = volume.geometry().offset_of(line);
-            let from = range.offset.max(base);
-            let to = range.end().min(base + volume.line_bytes());
-            let sector = u32::try_from((from - base) / 512).expect("a line is short");
-            let count = u32::try_from((to - from).div_ceil(512)).expect("a line is short");
-            let mask = crate::sector_mask(sector, count) & volume.geometry().existing_mask(line);
+            let mask = volume.mask_within(line, range) & volume.geometry().existing_mask(line);
             let loss =
                 Loss { mask, superseded: 0, generation: 0, class, errno, attempts: 0, first, last: first };
             volume.losses.add(line, loss);
         }
     }
 
+    /// A page of lost extents, one for each group of neighbouring sectors of a line.
+    fn list_lost(&self, index: usize, from: u64) -> Answer {
+        let volume = &self.volumes[index];
+        let (mut line, end) = volume.lines_in(ByteRange { offset: from, length: u64::MAX });
+        let mut extents: Vec<Extent> = Vec::with_capacity(LIST_PAGE);
+        while let Some((found, loss)) = volume.losses.next(line, end) {
+            // A line has at most 16 groups, so that a page always has room for the first.
+            if extents.len() + 16 > LIST_PAGE {
+                return Answer::Listed { extents, next: Some(volume.geometry().offset_of(found)) };
+            }
+            let mut mask = loss.mask;
+            while mask != 0 {
+                let (first, count) = crate::settle::group(mask);
+                let extent = self.lost_extent(index, found, Loss { mask, ..loss });
+                mask &= !crate::sector_mask(first, count);
+                match extents.last().and_then(|&last| join(last, extent)) {
+                    Some(joined) => *extents.last_mut().expect("it was joined with one") = joined,
+                    None => extents.push(extent),
+                }
+            }
+            line = found + 1;
+        }
+        Answer::Listed { extents, next: None }
+    }
+
     /// A page of extents, neighbours that share their facts as one.
     fn list(&self, index: usize, state: ListState, from: u64) -> Answer {
+        if state == ListState::Lost {
+            return self.list_lost(index, from);
+        }
         let (mut line, end) = self.volumes[index].lines_in(ByteRange { offset: from, length: u64::MAX });
         let mut extents: Vec<Extent> = Vec::with_capacity(LIST_PAGE);
         for _ in 0..self.limits.steps_a_turn.max(LIST_PAGE) {
-            let Some((found, extent)) = self.next_listed(index, state, line, end) else {
+            let Some((found, extent)) = self.next_listed(index, state, line) else {
                 return Answer::Listed { extents, next: None };
             };
             if let Some(extent) = extent {
@@ -243,20 +277,11 @@ impl Engine<'_> {
     }
 
     /// The next line in a state, with its extent if it is still in that state.
-    fn next_listed(
-        &self,
-        index: usize,
-        state: ListState,
-        line: u64,
-        end: u64,
-    ) -> Option<(u64, Option<Extent>)> {
+    fn next_listed(&self, index: usize, state: ListState, line: u64) -> Option<(u64, Option<Extent>)> {
         let volume = &self.volumes[index];
         let of_state = |line| self.facts(index, line).filter(|extent| extent.state == state);
         match state {
-            ListState::Lost => {
-                let (line, loss) = volume.losses.next(line, end)?;
-                Some((line, Some(self.lost_extent(index, line, loss))))
-            }
+            ListState::Lost => unreachable!("lost lines have a list of their own"),
             ListState::Failed => volume.index.failed.next(line).map(|line| (line, of_state(line))),
             ListState::Dirty => volume.index.dirty.next(line).map(|line| (line, of_state(line))),
             ListState::Unstable => {

@@ -49,6 +49,8 @@ pub(crate) struct Op {
     pub(crate) overdue: bool,
     /// The volume's count of doubts when it was submitted: if it has grown since, the write may not have survived.
     pub(crate) doubts: u64,
+    /// Zeroes: it is a discard.
+    pub(crate) discard: bool,
     /// It finds out whether the device still refuses.
     pub(crate) probe: bool,
     /// A retry pass sent it.
@@ -73,6 +75,7 @@ impl Op {
             submitted: now,
             overdue: false,
             doubts: 0,
+            discard: false,
             probe: false,
             pass: false,
             thorough: false,
@@ -82,6 +85,11 @@ impl Op {
 
     pub(crate) fn covers(&self, line: u64) -> bool {
         line >= self.first && line < self.first + self.count as u64
+    }
+
+    /// Whether it is a piece of the request's zeroes.
+    pub(crate) fn is_for(&self, request: RequestId) -> bool {
+        self.purpose == Purpose::Zero && self.waiters[0].is_some_and(|waiter| waiter.request == request)
     }
 
     /// Whether the line was settled already.

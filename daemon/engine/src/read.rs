@@ -1,6 +1,6 @@
 //! Reads: hits from the slots, misses through fills.
 
-use crate::engine::{Engine, Staged};
+use crate::engine::{Engine, Staged, answer};
 use crate::ops::{Op, Purpose, Waiter};
 use crate::requests::RequestId;
 use crate::{
@@ -23,6 +23,7 @@ pub(crate) struct Part {
 
 impl Part {
     /// The part of `request`, which begins in line `first`, that lies in `line`.
+    #[inline]
     #[allow(clippy::cast_possible_truncation, reason = "positions in a line are below 16 KiB")]
     pub(crate) fn of(request: &Request, line_bytes: u64, first: u64, line: u64) -> Part {
         let base = (line - first) * line_bytes;
@@ -45,19 +46,40 @@ enum Look {
     Lost,
     /// An operation on the line is in flight.
     Busy,
+    /// The device was to zero the line and may forget that until a flush: what is not in the cache is zeroes, whatever
+    /// it says.
+    Zeroed,
     Miss,
 }
 
 impl Engine<'_> {
+    /// Answers a read whose lines are all there. `false`, and nothing has happened, if one is not.
+    pub(crate) fn read_hit(&mut self, request: &Request, out: &mut Actions) -> bool {
+        let volume = &self.volumes[usize::from(request.volume.0)];
+        let (id, line_bytes) = (volume.id(), volume.line_bytes());
+        let (first, end) = volume.lines_of(request.offset, request.length);
+        let copies = out.copies.len();
+        for line in first..end {
+            let part = Part::of(request, line_bytes, first, line);
+            let slot = self.cache.newest(id, line);
+            let Some(slot) = slot.filter(|&slot| self.cache.header(slot).valid() & part.mask == part.mask)
+            else {
+                out.copies.truncate(copies);
+                return false;
+            };
+            self.cache.touch(slot);
+            copy_out(request, slot, part, out);
+        }
+        self.volumes[usize::from(id)].stats.read_hits += 1;
+        answer(request, 0, 0, out);
+        true
+    }
+
+    /// A read that needs the device, or that cannot be.
     pub(crate) fn read(&mut self, now: Instant, id: RequestId, out: &mut Actions) {
-        let pending = self.requests.get(id);
-        let request = pending.request;
-        let volume = &mut self.volumes[usize::from(request.volume.0)];
-        let first = volume.line_of(request.offset);
-        let skew = request.offset & (volume.line_bytes() - 1);
-        let end = first + (skew + request.length).div_ceil(volume.line_bytes());
         let pending = self.requests.get_mut(id);
-        (pending.cursor, pending.end) = (first, end);
+        let volume = &self.volumes[usize::from(pending.request.volume.0)];
+        (pending.cursor, pending.end) = volume.lines_of(pending.request.offset, pending.request.length);
         if !self.advance_read(now, id, out) {
             self.parked.push_back(id);
         }
@@ -92,6 +114,14 @@ impl Engine<'_> {
                         break;
                     }
                     waits += 1;
+                    line += 1;
+                }
+                Look::Zeroed => {
+                    let Some(slot) = self.fill_with_zeroes(index, line, out) else {
+                        stuck = true;
+                        break;
+                    };
+                    copy_out(&request, slot, part, out);
                     line += 1;
                 }
                 Look::Miss => {
@@ -149,9 +179,13 @@ impl Engine<'_> {
         if state.losses.unreadable(line) & mask & !valid != 0 {
             return Look::Lost;
         }
-        if state.fences > 0 && state.redo_overlaps(line, line + 1) {
-            let refused = state.zeroed.iter().any(|range| range.redo && range.refused.is_some());
-            return if refused { Look::Lost } else { Look::Busy };
+        if state.zeroed_overlaps(line, line + 1) {
+            let used = newest.map(|slot| self.cache.header(slot).state());
+            return if matches!(used, Some(State::Filling | State::Writing)) {
+                Look::Busy
+            } else {
+                Look::Zeroed
+            };
         }
         if state.index.busy.reader().get(line) { Look::Busy } else { Look::Miss }
     }
@@ -224,7 +258,7 @@ impl Engine<'_> {
         self.cache.newest(state.id(), line).is_none()
             && state.losses.unreadable(line) == 0
             && !state.index.busy.reader().get(line)
-            && (state.fences == 0 || !state.redo_overlaps(line, line + 1))
+            && !state.zeroed_overlaps(line, line + 1)
     }
 
     fn take_fill_slot(&mut self, volume: usize, line: u64) -> SlotId {
@@ -250,6 +284,33 @@ impl Engine<'_> {
         op.bytes = crate::submit::push(id, op.volume, IoKind::Read, geometry.offset_of(begin), sectors, out);
         op.submitted = now;
         self.volumes[usize::from(op.volume)].stats.device_reads += 1;
+    }
+
+    /// Makes what the cache does not hold of a line zeroes. `None` if there is no slot for it.
+    fn fill_with_zeroes(&mut self, volume: usize, line: u64, out: &mut Actions) -> Option<SlotId> {
+        let state = &self.volumes[volume];
+        let existing = state.geometry().existing_mask(line);
+        let Some(newest) = self.cache.newest(state.id(), line) else {
+            if self.cache.free() == 0 {
+                return None;
+            }
+            let slot = self.take_fill_slot(volume, line);
+            let generation = self.cache.header(slot).generation();
+            out.copies.push(Copy::Zero { slot, at: 0, length: existing.count_ones() * 512 });
+            self.staged.push(Staged::Filled { slot, generation, mask: existing });
+            return Some(slot);
+        };
+        let header = self.cache.header(newest);
+        let missing = existing & !header.valid();
+        let mut left = missing;
+        while left != 0 {
+            let (first, count) = crate::settle::group(left);
+            left &= !sector_mask(first, count);
+            out.copies.push(Copy::Zero { slot: newest, at: first * 512, length: count * 512 });
+        }
+        let generation = header.generation();
+        self.staged.push(Staged::Widen { slot: newest, generation, mask: missing });
+        Some(newest)
     }
 
     /// A fill, or a part of it, ended.
@@ -301,14 +362,23 @@ impl Engine<'_> {
     /// The device's data of a line is in `slot`: it becomes the line, or completes a newer, partial one.
     fn line_filled(&mut self, volume: usize, line: u64, slot: SlotId, op: &Op, out: &mut Actions) {
         let state = &mut self.volumes[volume];
-        let readable = state.geometry().existing_mask(line) & !state.losses.unreadable(line);
+        let existing = state.geometry().existing_mask(line);
+        let readable = existing & !state.losses.unreadable(line);
+        let zeroed = state.zeroed_overlaps(line, line + 1);
+        if zeroed {
+            // The device has forgotten the line's zeroes since the read began.
+            out.copies.push(Copy::Zero { slot, at: 0, length: existing.count_ones() * 512 });
+        }
         // A newer slot that became clean meanwhile may have been evicted, or given up: the fill takes its place.
         let newest = self.cache.newest(state.id(), line).unwrap_or_else(|| {
             self.cache.map(slot);
             slot
         });
         let mut valid = readable;
-        if newest == slot {
+        if newest == slot && zeroed {
+            let generation = self.cache.header(slot).generation();
+            self.staged.push(Staged::Filled { slot, generation, mask: readable });
+        } else if newest == slot {
             self.cache.publish(&mut state.counts, slot, Cause::Filled, Status::new(State::Clean, readable));
         } else {
             let header = self.cache.header(newest);

@@ -2,7 +2,6 @@
 
 use crate::engine::Engine;
 use crate::{Actions, ByteRange, Extent, Instant, LedgerEntry, ListState};
-use holdfast_policy::State;
 
 /// The most lines that one ledger entry of [`Engine::record_run`] covers.
 const RUN_MAX: u64 = 1024;
@@ -31,9 +30,16 @@ impl Engine<'_> {
         })
     }
 
+    /// The facts of a line, over all of it: the ledger's mark is one bit a line, and later writes to other sectors of a
+    /// marked line must be on record, too.
+    fn line_facts(&self, index: usize, line: u64) -> Option<Extent> {
+        let extent = self.facts(index, line)?;
+        Some(Extent { range: self.volumes[index].lines(line, 1), ..extent })
+    }
+
     /// Puts one line on record as not stable, if it is not.
     pub(crate) fn record_line(&mut self, index: usize, line: u64, out: &mut Actions) {
-        if let Some(extent) = self.facts(index, line)
+        if let Some(extent) = self.line_facts(index, line)
             && self.volumes[index].index.reported.set(line)
         {
             let volume = self.volumes[index].setup.id;
@@ -66,7 +72,7 @@ impl Engine<'_> {
     /// Puts the line and those behind it that share its facts on record in one entry, as far as they belong to `epoch`.
     /// Returns the line to go on from.
     pub(crate) fn record_run(&mut self, index: usize, line: u64, epoch: u32, out: &mut Actions) -> u64 {
-        let Some(mut extent) = self.facts(index, line).filter(|_| self.is_of_epoch(index, line, epoch))
+        let Some(mut extent) = self.line_facts(index, line).filter(|_| self.is_of_epoch(index, line, epoch))
         else {
             return line + 1;
         };
@@ -78,7 +84,9 @@ impl Engine<'_> {
             if !reader.dirty.get(next) || reader.reported.get(next) || !self.is_of_epoch(index, next, epoch) {
                 break;
             }
-            let Some(joined) = self.facts(index, next).and_then(|other| join(extent, other)) else { break };
+            let Some(joined) = self.line_facts(index, next).and_then(|other| join(extent, other)) else {
+                break;
+            };
             extent = joined;
             self.volumes[index].index.reported.set(next);
             next += 1;
@@ -90,9 +98,7 @@ impl Engine<'_> {
 
     fn is_of_epoch(&self, index: usize, line: u64, epoch: u32) -> bool {
         let newest = self.cache.newest(self.volumes[index].id(), line);
-        newest.is_some_and(|slot| {
-            self.cache.header(slot).state() != State::Incoming && self.cache.link(slot) <= epoch
-        })
+        newest.is_some_and(|slot| self.cache.link(slot) <= epoch)
     }
 
     /// A page of lost extents.

@@ -15,6 +15,8 @@ pub(crate) struct Pending {
     pub(crate) since: Instant,
     /// Read: the next line to look up. Zeroes: the next line to zero.
     pub(crate) cursor: u64,
+    /// Zeroes: the first whole line.
+    pub(crate) first_zeroed: u64,
     /// The line after the last.
     pub(crate) end: u64,
     /// Lines or pieces that it waits for.

@@ -29,7 +29,7 @@ impl Engine<'_> {
         self.push_healed(index, healed, out);
         self.redirty(index);
         let volume = &mut self.volumes[index];
-        if volume.written.is_empty() {
+        if volume.written.is_empty() && volume.zeroed.is_empty() {
             volume.written_since = None;
         }
     }
@@ -45,8 +45,8 @@ impl Engine<'_> {
             if volume.index.reported.clear(entry.line) {
                 self.add_healed(index, entry.line, healed, out);
             }
-            self.heal_loss(index, entry.line, header.dirty(), entry.generation, out);
         }
+        self.heal_loss(index, entry.line, entry.mask, entry.generation, out);
         self.notify(index, entry.line, entry.generation, Until::Stable, out);
     }
 
@@ -162,6 +162,7 @@ impl Engine<'_> {
             return;
         }
         self.unreport(index, range.first, range.end, out);
+        self.notify_range(index, (range.first, range.end), range.generation, Until::Stable, out);
         let volume = &mut self.volumes[index];
         volume.epochs.remove(range.epoch, Stage::Written);
         volume.zeroed.swap_remove(at);
@@ -177,7 +178,8 @@ impl Engine<'_> {
             from = line + 1;
             let volume = &mut self.volumes[index];
             // A younger range of zeroes may still wait for its flush.
-            let zeroed = |range: &crate::volume::Zeroed| !range.stable && range.first <= line && line < range.end;
+            let zeroed =
+                |range: &crate::volume::Zeroed| !range.stable && range.first <= line && line < range.end;
             if volume.zeroed.iter().any(zeroed) {
                 continue;
             }

@@ -105,12 +105,10 @@ impl Engine<'_> {
 
     fn wants_flush(&self, now: Instant, domain: crate::DomainId) -> bool {
         let of_domain = |volume: &&crate::volume::Volume<'_>| volume.setup.domain == domain;
-        let unproven = self
-            .volumes
-            .iter()
-            .filter(of_domain)
-            .any(|volume| volume.gate.is_some_and(|gate| gate.from_flush && !gate.proven));
-        if unproven {
+        // After a refused flush, one volume of the domain whose device accepts again is proof enough for another.
+        let mut gates = self.volumes.iter().filter(of_domain).filter_map(|volume| volume.gate);
+        let refused = gates.clone().any(|gate| gate.from_flush);
+        if refused && !gates.any(|gate| gate.proven) {
             return false;
         }
         self.volumes.iter().filter(of_domain).any(|volume| self.volume_wants_flush(now, volume))

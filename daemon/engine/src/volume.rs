@@ -11,8 +11,8 @@ use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use holdfast_policy::{ClassSet, DirtyIndex, ErrorClass};
 
-/// Lines between two device flushes at most: 256 MiB of 4 KiB lines. Beyond, write-back pauses for a flush.
-const WRITTEN_MAX: usize = 1 << 16;
+/// Lines between two device flushes at most: 128 MiB of 4 KiB lines. Beyond, write-back pauses for a flush.
+const WRITTEN_MAX: usize = 1 << 15;
 /// Zeroed ranges between two device flushes at most.
 pub(crate) const ZEROED_MAX: usize = 64;
 /// Retries that operators may have waiting.
@@ -31,6 +31,8 @@ pub(crate) struct Gate {
     pub(crate) probing: bool,
     /// An operator asked for a probe now.
     pub(crate) forced: bool,
+    /// Refused data was overwritten since the last probe.
+    pub(crate) overwritten: bool,
     /// A probe was accepted; a device flush is to show that all is well.
     pub(crate) proven: bool,
 }
@@ -96,6 +98,8 @@ pub(crate) struct Zeroed {
     pub(crate) first: u64,
     pub(crate) end: u64,
     pub(crate) epoch: u32,
+    /// They were discarded: a device that can do that may not be able to write zeroes.
+    pub(crate) discard: bool,
     /// The device flush that was asked for covers it.
     pub(crate) covered: bool,
     /// The device may have forgotten it: it is to be done again, and until then nobody touches the lines.
@@ -124,13 +128,38 @@ pub(crate) struct CondemnedSlot {
 /// An operator's command that takes more than one turn.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Task {
-    Retry { token: Token, first: u64, end: u64, classes: ClassSet },
+    Retry {
+        token: Token,
+        first: u64,
+        end: u64,
+        classes: ClassSet,
+    },
     /// Of the failed lines, or with `all` of all that are dirty.
-    Drop { token: Token, cursor: u64, end: u64, bytes: u64, seq: LedgerSeq, all: bool },
+    Drop {
+        token: Token,
+        cursor: u64,
+        end: u64,
+        bytes: u64,
+        seq: LedgerSeq,
+        all: bool,
+    },
     /// A retry is over, but for the device flush that covers the writes before `position`.
-    Confirm { token: Token, tried: u64, position: u64, doubts: u64 },
-    AckLoss { token: Token, cursor: u64, end: u64, bytes: u64, seq: LedgerSeq },
-    Drain { token: Token },
+    Confirm {
+        token: Token,
+        tried: u64,
+        position: u64,
+        doubts: u64,
+    },
+    AckLoss {
+        token: Token,
+        cursor: u64,
+        range: ByteRange,
+        bytes: u64,
+        seq: LedgerSeq,
+    },
+    Drain {
+        token: Token,
+    },
 }
 
 /// One volume.
@@ -158,8 +187,9 @@ pub(crate) struct Volume<'a> {
     pub(crate) stalled: VecDeque<RequestId>,
     pub(crate) gate: Option<Gate>,
     pub(crate) pass: Option<Pass>,
-    pub(crate) passes_begun: u64,
-    pub(crate) passes_done: u64,
+    /// Passes of kind [`PassKind::Flush`]: no other one tries all that a flush may try.
+    pub(crate) flush_passes_begun: u64,
+    pub(crate) flush_passes_done: u64,
     pub(crate) next_timer_pass: Instant,
     pub(crate) reopened: bool,
     pub(crate) failed: FailedList,
@@ -201,8 +231,8 @@ impl<'a> Volume<'a> {
             stalled: VecDeque::with_capacity(requests_max),
             gate: None,
             pass: None,
-            passes_begun: 0,
-            passes_done: 0,
+            flush_passes_begun: 0,
+            flush_passes_done: 0,
             next_timer_pass: Instant(0),
             reopened: false,
             failed: FailedList::default(),
@@ -242,6 +272,14 @@ impl<'a> Volume<'a> {
         (local_stripe << (self.stripe_shift - self.line_shift)) + (within >> self.line_shift)
     }
 
+    /// The local lines of a range within one stripe of this reactor, as `first..end`. For a range that crosses into
+    /// another stripe, `end - first` is still the number of lines that it touches.
+    pub(crate) fn lines_of(&self, offset: u64, length: u64) -> (u64, u64) {
+        let first = self.line_of(offset);
+        let count = ((offset + length - 1) >> self.line_shift) - (offset >> self.line_shift) + 1;
+        (first, first + count)
+    }
+
     /// Whether this reactor owns the stripe of a byte.
     pub(crate) fn owns(&self, offset: u64) -> bool {
         let geometry = &self.setup.geometry;
@@ -270,6 +308,18 @@ impl<'a> Volume<'a> {
             geometry.first_line_at_or_after(end)
         };
         (geometry.first_line_at_or_after(from / line_bytes * line_bytes), end)
+    }
+
+    /// The sectors of a line that lie wholly or partly in a range.
+    pub(crate) fn mask_within(&self, line: u64, range: ByteRange) -> u32 {
+        let base = self.geometry().offset_of(line);
+        let from = range.offset.max(base) - base;
+        let to = range.end().min(base + self.line_bytes()).saturating_sub(base);
+        let sector = |byte: u64| u32::try_from(byte).expect("a line is short");
+        match from < to {
+            true => crate::sector_mask(sector(from / 512), sector(to.div_ceil(512) - from / 512)),
+            false => 0,
+        }
     }
 
     /// The bytes of some sectors of a line.
@@ -309,11 +359,17 @@ impl<'a> Volume<'a> {
         self.failing.iter().sum()
     }
 
-    /// What the volume fails with, if it fails: the gate's class, else that of a failed line.
+    /// Whether lines have failed whose refusal speaks of the whole device.
+    pub(crate) fn holds_gating_failures(&self) -> bool {
+        ErrorClass::ALL.iter().any(|&class| class.gates() && self.failing[class as usize] > 0)
+    }
+
+    /// What the volume fails with, if it fails: the gate's class, else that of a failed line; a device that takes longer
+    /// than its timeout fails like one that says so.
     pub(crate) fn failure_class(&self) -> Option<ErrorClass> {
-        self.gate
-            .map(|gate| gate.class)
-            .or_else(|| ErrorClass::ALL.iter().copied().find(|&class| self.failing[class as usize] > 0))
+        let failing = || ErrorClass::ALL.iter().copied().find(|&class| self.failing[class as usize] > 0);
+        let hanging = || (self.stats.overdue > 0).then_some(ErrorClass::Transient);
+        self.gate.map(|gate| gate.class).or_else(failing).or_else(hanging)
     }
 
     /// Whether everything that fails is out of space and held.
@@ -325,11 +381,11 @@ impl<'a> Volume<'a> {
             && self.failure_class().is_some()
     }
 
-    /// Everything written since the last good flush is dirty again.
+    /// Everything that the device accepted since the last good flush, or is about to, is to be done again.
     pub(crate) fn doubt(&mut self) {
         self.redirty = true;
-        self.doubts += 1;
         self.covered_before = self.stable_before;
+        self.doubts += 1;
         for range in self.zeroed.iter_mut().filter(|range| !range.redo && !range.stable) {
             (range.redo, range.covered) = (true, false);
             self.epochs.moved(range.epoch, Stage::Written, Stage::Waiting);
@@ -337,9 +393,22 @@ impl<'a> Volume<'a> {
         }
     }
 
+    /// Whether zeroes that the device forgot may be done again: a refusal is waited out, if a flush waits no longer than
+    /// the shortest floor between attempts.
+    pub(crate) fn may_redo(&self, now: Instant, range: &Zeroed, pause_ms: u64) -> bool {
+        let floors = self.setup.rules.as_slice().iter().map(|rule| rule.retry.floor_ms());
+        let pause_ms = if self.flushes.is_empty() { pause_ms } else { floors.min().unwrap_or(pause_ms) };
+        range.refused.is_none_or(|refused| now >= refused.after_ms(pause_ms))
+    }
+
     /// Whether a fence lies over any of the lines.
     pub(crate) fn redo_overlaps(&self, first: u64, end: u64) -> bool {
         self.zeroed.iter().any(|range| range.redo && range.first < end && first < range.end)
+    }
+
+    /// Whether the device was to zero any of the lines and may still forget it.
+    pub(crate) fn zeroed_overlaps(&self, first: u64, end: u64) -> bool {
+        self.zeroed.iter().any(|range| !range.stable && range.first < end && first < range.end)
     }
 
     pub(crate) fn snapshot(&self, now: Instant) -> VolumeStats {

@@ -60,20 +60,38 @@ impl Waits {
                 && wait.generation <= generation
                 && wait.until <= reached
         })
+        .map(|wait| wait.request)
+    }
+
+    /// The same for any line in `first..end`.
+    pub(crate) fn satisfied_in(
+        &mut self,
+        volume: u16,
+        (first, end): (u64, u64),
+        generation: u64,
+        reached: Until,
+    ) -> Option<RequestId> {
+        self.take(|wait| {
+            wait.volume == volume
+                && (first..end).contains(&wait.line)
+                && wait.generation <= generation
+                && wait.until <= reached
+        })
+        .map(|wait| wait.request)
     }
 
     /// Takes out one wait of a line, whatever it waits for.
     pub(crate) fn of_line(&mut self, volume: u16, line: u64) -> Option<RequestId> {
-        self.take(|wait| wait.volume == volume && wait.line == line)
+        self.take(|wait| wait.volume == volume && wait.line == line).map(|wait| wait.request)
     }
 
     /// Takes out one wait of a volume: the request and its line.
-    pub(crate) fn of_volume(&mut self, volume: u16) -> Option<RequestId> {
-        self.take(|wait| wait.volume == volume)
+    pub(crate) fn of_volume(&mut self, volume: u16) -> Option<(RequestId, u64)> {
+        self.take(|wait| wait.volume == volume).map(|wait| (wait.request, wait.line))
     }
 
-    fn take(&mut self, wanted: impl Fn(&Wait) -> bool) -> Option<RequestId> {
+    fn take(&mut self, wanted: impl Fn(&Wait) -> bool) -> Option<Wait> {
         let index = self.waits.iter().position(wanted)?;
-        Some(self.waits.swap_remove(index).request)
+        Some(self.waits.swap_remove(index))
     }
 }

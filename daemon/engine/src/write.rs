@@ -1,19 +1,21 @@
 //! Writes: every one goes to a fresh slot that takes over what its predecessor holds (M3).
 
 use crate::cache::Cache;
-use crate::engine::{Engine, Staged};
+use crate::engine::{Engine, Staged, answer};
 use crate::epochs::Stage;
 use crate::read::Part;
 use crate::requests::RequestId;
 use crate::volume::Volume;
 use crate::waits::Until;
-use crate::{Actions, Copy, Identity, Instant, Operation, SlotId, Status};
+use crate::{Actions, Copy, Identity, Instant, Operation, Request, SlotId, Status};
 use holdfast_policy::{Cause, FailurePolicy, Pressure, PressureVerdict, State, errno};
 
 /// Whether a write can go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Admission {
     Granted,
+    /// It replaces lines that are held already, and so needs no room that others wait for.
+    Overwrite,
     /// Something in its way goes away by itself: a zeroing range, a slot of this turn.
     Blocked,
     /// The budget or the cache is full of data that is not clean.
@@ -21,51 +23,73 @@ enum Admission {
 }
 
 impl Engine<'_> {
-    pub(crate) fn write(&mut self, now: Instant, id: RequestId, out: &mut Actions) {
-        let request = self.requests.get(id).request;
-        let volume = &mut self.volumes[usize::from(request.volume.0)];
-        let first = volume.line_of(request.offset);
-        let skew = request.offset & (volume.line_bytes() - 1);
-        let end = first + (skew + request.length).div_ceil(volume.line_bytes());
-        let pending = self.requests.get_mut(id);
-        (pending.cursor, pending.end) = (first, end);
-        let waits_in_line = !volume.stalled.is_empty() && volume.gate.is_none();
-        if waits_in_line || self.admission(now, id) != Admission::Granted {
-            self.volumes[usize::from(request.volume.0)].stalled.push_back(id);
-            return;
+    /// Takes in and answers a write that need not wait for anything. `false`, and nothing has happened, if it must.
+    pub(crate) fn write_at_once(&mut self, request: &Request, out: &mut Actions) -> bool {
+        let index = usize::from(request.volume.0);
+        if self.waits_until(index, request.operation).is_some() {
+            return false;
         }
-        self.accept(id, out);
+        let volume = &self.volumes[index];
+        let (first, end) = volume.lines_of(request.offset, request.length);
+        match self.admission(index, first, end, self.waits_in_line(index)) {
+            Admission::Granted | Admission::Overwrite => {}
+            Admission::Blocked | Admission::Full => return false,
+        }
+        self.take_in(request, (first, end), None, out);
+        answer(request, 0, 0, out);
+        true
     }
 
-    /// Whether all slots that the write needs are there; it gets all or none (M11).
-    fn admission(&self, now: Instant, id: RequestId) -> Admission {
-        let pending = self.requests.get(id);
-        let volume = &self.volumes[usize::from(pending.request.volume.0)];
-        let lines = pending.end - pending.cursor;
-        if volume.fences > 0 && self.is_fenced(volume, pending.cursor, pending.end) {
+    pub(crate) fn write(&mut self, id: RequestId, out: &mut Actions) {
+        let request = self.requests.get(id).request;
+        let index = usize::from(request.volume.0);
+        let (first, end) = self.volumes[index].lines_of(request.offset, request.length);
+        let pending = self.requests.get_mut(id);
+        (pending.cursor, pending.end) = (first, end);
+        match self.admission(index, first, end, self.waits_in_line(index)) {
+            Admission::Granted | Admission::Overwrite => self.accept(id, out),
+            Admission::Blocked | Admission::Full => self.volumes[index].stalled.push_back(id),
+        }
+    }
+
+    /// Whether writes that came before have a right to what room there is.
+    fn waits_in_line(&self, index: usize) -> bool {
+        let volume = &self.volumes[index];
+        !volume.stalled.is_empty() && volume.gate.is_none()
+    }
+
+    /// Whether all slots that a write of lines `first..end` needs are there; it gets all or none (M11). With
+    /// `behind_others`, what room there is belongs to writes that came before it.
+    fn admission(&self, index: usize, first: u64, end: u64, behind_others: bool) -> Admission {
+        let volume = &self.volumes[index];
+        let lines = end - first;
+        if volume.fences > 0 && self.is_fenced(volume, first, end) {
             return Admission::Blocked;
         }
         let waits = usize::try_from(lines).expect("a request is short");
         if self.cache.free() < lines || !self.waits.has_room(waits) {
             return Admission::Blocked;
         }
-        if self.fits(volume, lines, now) {
+        if !behind_others && self.fits(volume, lines) {
             return Admission::Granted;
         }
         // Overwrites of lines that are not clean always proceed: they give back what they take.
-        let clean = (pending.cursor..pending.end).filter(|&line| {
+        let clean = (first..end).filter(|&line| {
             let newest = self.cache.newest(volume.id(), line);
             !newest.is_some_and(|slot| {
                 let state = self.cache.header(slot).state();
                 state.holds_unstable_data() && state != State::Writing
             })
         });
-        let clean = clean.count() as u64;
-        if clean == 0 || self.fits(volume, clean, now) { Admission::Granted } else { Admission::Full }
+        match clean.count() as u64 {
+            0 => Admission::Overwrite,
+            clean if !behind_others && self.fits(volume, clean) => Admission::Granted,
+            _ => Admission::Full,
+        }
     }
 
     /// Whether the volume's budget and the cache's reserve allow `lines` more that are not clean, and the policy does.
-    fn fits(&self, volume: &Volume<'_>, lines: u64, now: Instant) -> bool {
+    fn fits(&self, volume: &Volume<'_>, lines: u64) -> bool {
         let not_clean = volume.counts.not_clean() + lines;
         let room = self.cache.slots() - u64::from(self.limits.reserve_slots);
         if not_clean > volume.setup.budget_slots || self.cache.not_clean() + lines > room {
@@ -75,7 +99,6 @@ impl Engine<'_> {
             None => true,
             Some(class) => {
                 let pressure = Pressure { not_clean, budget: volume.setup.budget_slots, stalled_ms: None };
-                let _ = now;
                 volume.setup.rules.for_class(class).policy.on_pressure(pressure) == PressureVerdict::Admit
             }
         }
@@ -93,32 +116,38 @@ impl Engine<'_> {
             })
     }
 
-    /// Takes the write into the cache and answers it, unless it has to wait for the device.
+    /// Takes a pending write into the cache and answers it, unless it has to wait for the device.
     fn accept(&mut self, id: RequestId, out: &mut Actions) {
         let pending = *self.requests.get(id);
-        let request = pending.request;
-        let index = usize::from(request.volume.0);
-        let line_bytes = self.volumes[index].line_bytes();
-        let until = self.waits_until(index, request.operation);
-        let zeroes = matches!(request.operation, Operation::WriteZeroes { .. } | Operation::Discard);
-        for line in pending.cursor..pending.end {
-            let part = Part::of(&request, line_bytes, pending.cursor, line);
-            let slot = self.accept_line(index, line, part.mask, out);
-            let (at, length) = (part.at, part.length);
-            out.copies.push(if zeroes {
-                Copy::Zero { slot, at, length }
-            } else {
-                Copy::In { session: request.session, buffer: part.buffer, slot, at, length }
-            });
-            if let Some(until) = until {
-                self.wait_for_line(id, index, line, slot, until);
-            }
-        }
+        let until = self.waits_until(usize::from(pending.request.volume.0), pending.request.operation);
+        let lines = (pending.cursor, pending.end);
         self.requests.get_mut(id).cursor = pending.end;
-        self.volumes[index].stats.writes += 1;
+        self.take_in(&pending.request, lines, until.map(|until| (id, until)), out);
         if until.is_none() {
             self.complete(id, 0, 0, out);
         }
+    }
+
+    /// Gives each line of a write its fresh slot.
+    fn take_in(
+        &mut self,
+        request: &Request,
+        (first, end): (u64, u64),
+        waits: Option<(RequestId, Until)>,
+        out: &mut Actions,
+    ) {
+        let index = usize::from(request.volume.0);
+        let line_bytes = self.volumes[index].line_bytes();
+        for line in first..end {
+            let part = Part::of(request, line_bytes, first, line);
+            let slot = self.accept_line(index, line, part.mask, out);
+            let (session, buffer, at, length) = (request.session, part.buffer, part.at, part.length);
+            out.copies.push(Copy::In { session, buffer, slot, at, length });
+            if let Some((id, until)) = waits {
+                self.wait_for_line(id, index, line, slot, until);
+            }
+        }
+        self.volumes[index].stats.writes += 1;
     }
 
     pub(crate) fn waits_until(&self, volume: usize, operation: Operation) -> Option<Until> {
@@ -163,7 +192,10 @@ impl Engine<'_> {
         volume.epochs.add(epoch, stage);
         self.cache.publish(&mut volume.counts, slot, Cause::Accepted, status);
         self.cache.set_link(slot, epoch);
-        self.cache.map(slot);
+        match before {
+            Some(before) => self.cache.replace(before, slot),
+            None => self.cache.map(slot),
+        }
         self.cache.touch(slot);
         self.staged.push(Staged::Publish(slot));
         if let Some(before) = before {
@@ -189,6 +221,9 @@ impl Engine<'_> {
                 let stage = stage_of(old);
                 volume.epochs.remove(epoch, stage);
                 if old.attempts > 0 {
+                    if let Some(gate) = &mut volume.gate {
+                        gate.overwritten = true;
+                    }
                     self.failures.replace(&mut volume.failed, before, slot);
                     (status.class, status.attempts, status.errno) = (old.class, old.attempts, old.errno);
                 }
@@ -201,27 +236,33 @@ impl Engine<'_> {
 
     /// Admits stalled writes, oldest first, and lets the policy judge when none can be.
     pub(crate) fn retry_stalled(&mut self, now: Instant, index: usize, out: &mut Actions) {
-        let mut blocked = 0;
+        let mut passed = 0;
+        let mut full = false;
         for _ in 0..self.volumes[index].stalled.len().min(self.limits.requests_a_turn) {
-            let Some(&id) = self.volumes[index].stalled.get(blocked) else { break };
+            let Some(&id) = self.volumes[index].stalled.get(passed) else { break };
             if !out.has_room(&self.limits) {
                 return;
             }
             let pending = *self.requests.get(id);
             if pending.orphan {
-                self.volumes[index].stalled.remove(blocked);
+                self.volumes[index].stalled.remove(passed);
                 self.requests.remove(id);
                 continue;
             }
-            match self.admission(now, id) {
-                Admission::Granted => {
-                    self.volumes[index].stalled.remove(blocked);
+            match self.admission(index, pending.cursor, pending.end, full) {
+                Admission::Granted | Admission::Overwrite => {
+                    self.volumes[index].stalled.remove(passed);
                     self.accept(id, out);
                 }
-                Admission::Blocked => blocked += 1,
+                Admission::Blocked => passed += 1,
                 Admission::Full => {
-                    self.judge_pressure(now, index, id, out);
-                    break;
+                    let waiting = self.volumes[index].stalled.len();
+                    if !full {
+                        self.judge_pressure(now, index, id, out);
+                    }
+                    full = true;
+                    // A write that was refused has left the line.
+                    passed += usize::from(self.volumes[index].stalled.len() == waiting);
                 }
             }
         }
@@ -240,7 +281,7 @@ impl Engine<'_> {
         };
         match volume.setup.rules.for_class(class).policy.on_pressure(pressure) {
             PressureVerdict::Admit | PressureVerdict::Stall => {}
-            PressureVerdict::GiveUpOldest => self.give_up_oldest(now, index, lines, out),
+            PressureVerdict::GiveUpOldest => self.give_up_oldest(now, index, lines, pressure, out),
             PressureVerdict::RefuseWrites => {
                 let position = self.volumes[index].stalled.iter().position(|&other| other == id);
                 self.volumes[index].stalled.remove(position.expect("it was found there"));

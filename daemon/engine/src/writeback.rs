@@ -280,13 +280,13 @@ impl Engine<'_> {
         }
         let volume = &mut self.volumes[index];
         let (header, epoch) = (self.cache.header(slot), self.cache.link(slot));
-        let (generation, status) = (header.generation(), header.status());
+        let (generation, mask, status) = (header.generation(), header.dirty(), header.status());
         if status.attempts > 0 {
             self.failures.remove(&mut volume.failed, slot);
             volume.failing[usize::from(status.class)] -= 1;
         }
         volume.epochs.moved(epoch, Stage::Writing, Stage::Written);
-        volume.written.push(Entry { line, generation, slot: slot.0, epoch });
+        volume.written.push(Entry { line, generation, slot: slot.0, epoch, mask });
         volume.written_since.get_or_insert(self.now);
         if self.cache.newest(volume.id(), line) == Some(slot) {
             let status = crate::Status { class: 0, attempts: 0, errno: 0, ..status };
@@ -312,10 +312,14 @@ impl Engine<'_> {
         }
     }
 
-    /// Tells all writes that wait for the volume's device that it refuses.
+    /// Tells all writes that wait for the volume's device that it refuses, once the ledger holds what they wrote.
     pub(crate) fn fail_waits(&mut self, index: usize, errno: u16, out: &mut Actions) {
         let volume = self.volumes[index].id();
-        while let Some(request) = self.waits.of_volume(volume) {
+        if self.waits.any_of(volume) {
+            (0..self.volumes[index].zeroed.len()).for_each(|at| self.record_zeroed(index, at, out));
+        }
+        while let Some((request, line)) = self.waits.of_volume(volume) {
+            self.record_line(index, line, out);
             self.settle_part(request, errno, out);
         }
     }

@@ -14,6 +14,8 @@ pub(crate) struct Entry {
     pub(crate) slot: u32,
     /// The flush epoch that it belongs to.
     pub(crate) epoch: u32,
+    /// The sectors written: they heal what was lost of the line, though a newer write may be on its way.
+    pub(crate) mask: u32,
 }
 
 impl Entry {
@@ -86,6 +88,16 @@ impl Written {
         }
         self.tail -= 1;
         Some(self.ring[self.index(self.tail)])
+    }
+
+    /// Lets the entries of some lines count for no slot any more: what they wrote is to be written again.
+    pub(crate) fn forget(&mut self, first: u64, end: u64) {
+        for position in self.head..self.tail {
+            let index = self.index(position);
+            if (first..end).contains(&self.ring[index].line) {
+                self.ring[index].generation = 0;
+            }
+        }
     }
 
     /// The entry at a position between head and tail.

@@ -1,13 +1,13 @@
 //! Discard and write-zeroes: write-through, chunk by chunk (M10).
 
-use crate::engine::Engine;
+use crate::engine::{Engine, Staged};
 use crate::epochs::Stage;
 use crate::ops::{Op, Purpose, Waiter};
 use crate::requests::RequestId;
 use crate::volume::{ZEROED_MAX, Zeroed};
 use crate::waits::Until;
 use crate::{Actions, Copy, Instant, Io, IoKind, OpId, Operation, VolumeId, sector_mask};
-use holdfast_policy::{State, class_of_errno, errno};
+use holdfast_policy::{Cause, State, class_of_errno, errno};
 
 /// Lines of one device operation at most: 4 MiB of 4 KiB lines, so that its completion is a short turn.
 const CHUNK_LINES: u64 = 1024;
@@ -29,7 +29,9 @@ impl Engine<'_> {
             geometry.first_line_at_or_after(end / volume.line_bytes() * volume.line_bytes())
         };
         let pending = self.requests.get_mut(id);
-        (pending.cursor, pending.end) = (first.min(last), last);
+        // One part is the queue's own, so that nothing else can be the last.
+        (pending.cursor, pending.end, pending.remaining) = (first.min(last), last, 1);
+        pending.first_zeroed = pending.cursor;
         volume.zeroers.push_back(id);
     }
 
@@ -43,7 +45,11 @@ impl Engine<'_> {
             if !out.has_room(&self.limits) {
                 return;
             }
-            let pending = *self.requests.get(id);
+            let pending = self.requests.get_mut(id);
+            if pending.orphan && pending.errno == 0 {
+                pending.errno = errno::ECANCELED;
+            }
+            let pending = *pending;
             if pending.cursor < pending.end && pending.errno == 0 {
                 if pending.fallback {
                     self.zero_through_cache(id, index, out);
@@ -53,27 +59,37 @@ impl Engine<'_> {
             }
             let pending = *self.requests.get(id);
             let over = pending.cursor >= pending.end || pending.errno != 0;
-            if !over || pending.remaining > 0 {
+            // What was written through the cache may still be waited for; chunks must have ended.
+            let settled = pending.remaining == 1 || (pending.fallback && pending.errno == 0);
+            if !over || !settled {
                 at += 1;
                 continue;
             }
-            if pending.errno == 0 && !self.zero_ends(id, index, out) {
+            // A wait for each end, and with FUA for each range.
+            let waits = self.waits.has_room(2 + self.volumes[index].zeroed.len());
+            if pending.errno == 0 && !(waits && self.zero_ends(id, index, out)) {
                 at += 1;
                 continue;
             }
             self.volumes[index].zeroers.remove(at);
-            self.finish_zero(id, out);
+            self.finish_zero(id, index, out);
         }
     }
 
-    fn finish_zero(&mut self, id: RequestId, out: &mut Actions) {
-        let pending = self.requests.get_mut(id);
-        if pending.remaining == 0 {
-            let errno = pending.errno;
-            self.complete(id, errno, 0, out);
-        } else {
-            pending.cursor = pending.end;
+    /// The request leaves the queue; zeroes with FUA still wait for the device flush.
+    fn finish_zero(&mut self, id: RequestId, index: usize, out: &mut Actions) {
+        let pending = *self.requests.get(id);
+        self.requests.get_mut(id).cursor = pending.end;
+        if pending.errno == 0 && matches!(pending.request.operation, Operation::WriteZeroes { fua: true }) {
+            let volume = &self.volumes[index];
+            let first = pending.first_zeroed;
+            let overlaps = |range: &&Zeroed| !range.stable && range.first < pending.end && first < range.end;
+            for range in volume.zeroed.iter().filter(overlaps) {
+                self.waits.add(id, volume.id(), range.first, range.generation, Until::Stable);
+                self.requests.get_mut(id).remaining += 1;
+            }
         }
+        self.settle_part(id, 0, out);
     }
 
     fn start_chunks(&mut self, now: Instant, id: RequestId, index: usize, out: &mut Actions) {
@@ -82,7 +98,7 @@ impl Engine<'_> {
             let volume = &self.volumes[index];
             let room = volume.zeroed.len() + volume.fences as usize + 1 < ZEROED_MAX;
             if pending.cursor >= pending.end
-                || pending.remaining >= CHUNKS_MAX
+                || pending.remaining > CHUNKS_MAX
                 || !room
                 || !self.may_submit(index)
             {
@@ -91,7 +107,7 @@ impl Engine<'_> {
             let first = pending.cursor;
             let count = (pending.end - first).min(CHUNK_LINES).min(volume.geometry().contiguous_from(first));
             let busy = volume.index.busy.any_in(first, count) || volume.redo_overlaps(first, first + count);
-            if busy || self.any_incoming(index) {
+            if busy || self.any_incoming(index, first, first + count) {
                 return;
             }
             let discard = pending.request.operation == Operation::Discard;
@@ -103,9 +119,15 @@ impl Engine<'_> {
         }
     }
 
-    /// Whether writes of this turn await their copies: zeroes that were asked for later must not pass them.
-    fn any_incoming(&self, index: usize) -> bool {
-        self.volumes[index].counts.of(State::Incoming) > 0
+    /// Whether writes of this turn to the lines await their copies: zeroes that were asked for later must not pass them.
+    fn any_incoming(&self, index: usize, first: u64, end: u64) -> bool {
+        let volume = &self.volumes[index];
+        let within = |staged: &Staged| {
+            let Staged::Publish(slot) = *staged else { return false };
+            let header = self.cache.header(slot);
+            header.volume() == volume.id() && (first..end).contains(&header.line())
+        };
+        volume.counts.of(State::Incoming) > 0 && self.staged.iter().any(within)
     }
 
     fn submit_zero(
@@ -121,7 +143,7 @@ impl Engine<'_> {
         let lines = usize::try_from(count).expect("a chunk is short");
         let mut op = Op::new(Purpose::Zero, volume.id(), first, lines, now);
         op.waiters[0] = waiter;
-        op.doubts = volume.doubts;
+        (op.doubts, op.discard) = (volume.doubts, discard);
         volume.index.busy.set_range(first, count);
         volume.ops += 1;
         volume.fences += 1;
@@ -164,7 +186,7 @@ impl Engine<'_> {
             }
             return;
         }
-        self.lines_zeroed(index, op);
+        self.lines_zeroed(index, op, out);
         if self.is_recording(index) {
             self.record_zeroed(index, self.volumes[index].zeroed.len() - 1, out);
         }
@@ -173,23 +195,30 @@ impl Engine<'_> {
     /// Refused zeroes leave any mix of old and new on the device: what the cache holds as written there is in doubt, and
     /// what it holds as the device's is read again.
     fn zeroes_refused(&mut self, index: usize, op: &Op) {
-        let mut unstable = false;
-        for line in op.first..op.first + op.count as u64 {
+        let end = op.first + op.count as u64;
+        self.volumes[index].written.forget(op.first, end);
+        for line in op.first..end {
             let volume = &mut self.volumes[index];
             let Some(slot) = self.cache.newest(volume.id(), line) else { continue };
-            match self.cache.header(slot).state() {
-                State::Clean => self.cache.evict(&mut volume.counts, slot),
-                State::Unstable => unstable = true,
-                _ => {}
+            let header = self.cache.header(slot);
+            if header.state() == State::Clean {
+                self.cache.evict(&mut volume.counts, slot);
+                continue;
             }
-        }
-        if unstable {
-            self.volumes[index].doubt();
+            // What it holds besides what it is going to write is the device's, too.
+            let status = header.status();
+            header.publish(crate::Status { valid: status.valid & header.dirty(), ..status });
+            if status.state == State::Unstable {
+                self.cache.pass(&mut volume.counts, slot, Cause::VerifierChanged);
+                volume.epochs.add(self.cache.link(slot), Stage::Waiting);
+                volume.index.dirty.set(line);
+                volume.dirty_since.get_or_insert(self.now);
+            }
         }
     }
 
     /// The device zeroed some lines: what the cache has of them is superseded.
-    fn lines_zeroed(&mut self, index: usize, op: &Op) {
+    fn lines_zeroed(&mut self, index: usize, op: &Op, out: &mut Actions) {
         let (first, end) = (op.first, op.first + op.count as u64);
         let mut epoch = self.volumes[index].epochs.current();
         for line in first..end {
@@ -207,6 +236,7 @@ impl Engine<'_> {
             first,
             end,
             epoch,
+            discard: op.discard,
             covered: false,
             redo: doubted,
             busy: false,
@@ -216,6 +246,22 @@ impl Engine<'_> {
             generation,
         });
         volume.written_since.get_or_insert(self.now);
+        self.notify_range(index, (first, end), generation, Until::Written, out);
+    }
+
+    /// Tells the writes that wait for lines which zeroes have superseded how far those have come.
+    pub(crate) fn notify_range(
+        &mut self,
+        index: usize,
+        lines: (u64, u64),
+        generation: u64,
+        reached: Until,
+        out: &mut Actions,
+    ) {
+        let volume = self.volumes[index].id();
+        while let Some(request) = self.waits.satisfied_in(volume, lines, generation, reached) {
+            self.settle_part(request, 0, out);
+        }
     }
 
     /// Zeroes again what the device may have forgotten.
@@ -223,13 +269,12 @@ impl Engine<'_> {
         for at in 0..self.volumes[index].zeroed.len() {
             let volume = &self.volumes[index];
             let range = volume.zeroed[at];
-            let rested =
-                range.refused.is_none_or(|refused| now >= refused.after_ms(self.limits.flush_after_ms));
+            let rested = volume.may_redo(now, &range, self.limits.flush_after_ms);
             let (first, count) = (range.first, range.end - range.first);
             let free = !volume.index.busy.any_in(first, count) && self.may_submit(index);
             if range.redo && !range.busy && rested && free && !volume.redirty {
                 self.volumes[index].zeroed[at].busy = true;
-                self.submit_zero(now, index, (first, count), false, None, out);
+                self.submit_zero(now, index, (first, count), range.discard, None, out);
             }
         }
     }
@@ -241,16 +286,27 @@ impl Engine<'_> {
         let range = range.expect("a redo names its range");
         range.busy = false;
         if errno != 0 {
+            if range.refused.is_none() {
+                volume.epochs.moved(range.epoch, Stage::Waiting, Stage::Failed);
+            }
             range.refused = Some(now);
             let class = class_of_errno(errno);
-            return self.close_gate(now, index, class, errno, false);
+            if class.gates() {
+                self.close_gate(now, index, class, errno, false);
+            }
+            return;
         }
-        range.refused = None;
-        if doubts == op.doubts {
+        let stage = if range.refused.take().is_some() { Stage::Failed } else { Stage::Waiting };
+        let survived = doubts == op.doubts;
+        volume.epochs.moved(range.epoch, stage, if survived { Stage::Written } else { Stage::Waiting });
+        if survived {
             range.redo = false;
-            volume.epochs.moved(range.epoch, Stage::Waiting, Stage::Written);
             volume.fences -= 1;
             volume.written_since.get_or_insert(now);
+        }
+        // The device accepts again: as good as a probe.
+        if volume.gate.is_some_and(|gate| !gate.probing) {
+            self.probe_ended(now, index, false);
         }
     }
 
@@ -258,12 +314,17 @@ impl Engine<'_> {
     fn zero_through_cache(&mut self, id: RequestId, index: usize, out: &mut Actions) {
         for _ in 0..self.limits.request_lines_max {
             let pending = *self.requests.get(id);
-            if pending.cursor >= pending.end || pending.remaining > 0 || !self.has_room_for_zero(index, 1) {
+            let stuck = pending.remaining > 1 && self.ops.iter().any(|(_, op)| op.is_for(id));
+            if pending.cursor >= pending.end || stuck || !self.has_room_for_zero(index, 1) {
                 return;
             }
             let mask = self.volumes[index].geometry().existing_mask(pending.cursor);
             self.zero_sectors(index, pending.cursor, mask, out);
             self.requests.get_mut(id).cursor += 1;
+            if let Some(until) = self.waits_until(index, pending.request.operation) {
+                let slot = self.cache.newest(self.volumes[index].id(), pending.cursor);
+                self.wait_for_line(id, index, pending.cursor, slot.expect("it was just accepted"), until);
+            }
         }
     }
 
@@ -271,6 +332,7 @@ impl Engine<'_> {
         let volume = &self.volumes[index];
         let room = self.cache.slots() - u64::from(self.limits.reserve_slots);
         self.cache.free() >= lines
+            && self.waits.has_room(usize::try_from(lines).expect("few lines"))
             && volume.counts.not_clean() + lines <= volume.setup.budget_slots
             && self.cache.not_clean() + lines <= room
             && volume.fences == 0
@@ -292,8 +354,7 @@ impl Engine<'_> {
         }
         let volume = &self.volumes[index];
         let blocked = ends.iter().flatten().any(|&(line, _)| self.is_fenced(volume, line, line + 1));
-        if blocked || !self.has_room_for_zero(index, wanted) || !self.waits.has_room(2)
-        {
+        if blocked || !self.has_room_for_zero(index, wanted) {
             return false;
         }
         let until = match request.operation {

@@ -34,9 +34,8 @@ impl Shell<'_> {
         if !asked.malformed {
             match asked.request.operation {
                 Operation::Read => {
-                    let hung = self.disks[usize::from(self.plan.volumes[usize::from(volume)].domain)]
-                        .hung_until(volume)
-                        >= asked.since;
+                    let domain = usize::from(self.plan.volumes[usize::from(volume)].domain);
+                    let hung = self.disks[domain].hung_until(volume) >= asked.since;
                     self.model.read(id, errno, &data, harm.reads > asked.read_harm || hung);
                 }
                 Operation::Flush if errno == 0 => self.model.flushed(id, &content),
@@ -46,7 +45,7 @@ impl Shell<'_> {
                     demand(Clause::C6, refused, || {
                         format!("{:?} got {errno}, and its disk never refused", asked.request)
                     });
-                    self.model.changed(id, errno);
+                    self.model.changed(id, errno, &content);
                 }
             }
         }

@@ -294,7 +294,8 @@ impl Disk {
             _ => self.refusal(trouble),
         };
         if refused.is_some() {
-            let space = [errno::ENOSPC, errno::EDQUOT].map(|errno| Some(-i32::from(errno))).contains(&refused);
+            let space =
+                [errno::ENOSPC, errno::EDQUOT].map(|errno| Some(-i32::from(errno))).contains(&refused);
             for volume in self.each_of(operation) {
                 self.harm(volume).flushes += 1;
                 self.harm(volume).space += u64::from(space);

@@ -109,10 +109,24 @@ impl Model {
         self.pending.remove(&id).expect("a request that the model knows")
     }
 
-    /// A write, write-zeroes or discard was answered.
-    pub fn changed(&mut self, id: u64, errno: u16) {
+    /// A write, write-zeroes or discard was answered. With FUA it is stable.
+    pub fn changed(&mut self, id: u64, errno: u16, content: Content<'_>) {
         let request = self.take(id);
         self.settle(id, &request, errno == 0);
+        let fua = matches!(
+            request.operation,
+            Operation::Write { fua: true } | Operation::WriteZeroes { fua: true }
+        );
+        if !fua || errno != 0 {
+            return;
+        }
+        let (from, to) = span(&request);
+        for (sector, versions) in self.volume(request.volume.0).sectors.range(from..to) {
+            let stable = content(*sector).1;
+            demand(Clause::C1, versions.reached(stable, id), || {
+                format!("{id}: {request:?} is answered; sector {sector} is {stable:x}, of {versions:x?}")
+            });
+        }
     }
 
     fn settle(&mut self, id: u64, request: &Request, acknowledged: bool) {

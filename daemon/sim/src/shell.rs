@@ -215,8 +215,10 @@ impl<'a> Shell<'a> {
                 self.coverage.fault(if reverted > 0 { "reset lost the cache" } else { "reset" });
                 let domain_id = DomainId(name(domain));
                 self.trace.line(self.now, format_args!("disk {domain} is reset, {reverted} sectors revert"));
-                let owner = domain % self.reactors.len();
-                self.reactors[owner].inbox.push_back(Event::DeviceChanged { domain: domain_id });
+                // Every reactor hears of it at once: until then it would read what the device fell back to.
+                for reactor in &mut self.reactors {
+                    reactor.inbox.push_back(Event::DeviceChanged { domain: domain_id });
+                }
             }
             Happening::Grow { domain, chunks } => {
                 self.coverage.fault("grow");

@@ -92,11 +92,17 @@ impl Versions {
         self.0.iter().any(fine)
     }
 
+    /// Whether `stable` is not older than what request `id` asked for.
+    pub(crate) fn reached(&self, stable: u64, id: u64) -> bool {
+        self.0.iter().any(|version| version.stamp == stable && version.answered >= id)
+    }
+
     /// An operator accepted the loss recorded at `recorded`: nobody knows which of the versions before it the device has.
     pub(crate) fn forget_order(&mut self, recorded: u64, on_device: [u64; 2]) {
         self.0.extend(on_device.map(|stamp| Version::new(stamp, 0)));
         for old in self.0.iter_mut().filter(|old| old.submitted < recorded) {
-            *old = Version { answered: old.answered.min(recorded), ..Version::new(old.stamp, old.submitted) };
+            let answered = if old.answered == NEVER { NEVER } else { old.answered.min(recorded) };
+            *old = Version { answered, ..Version::new(old.stamp, old.submitted) };
         }
     }
 }

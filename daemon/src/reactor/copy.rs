@@ -1,5 +1,8 @@
 //! Moves the bytes that the engine names: between slots, and between slots and clients.
-#![allow(unsafe_code, reason = "slots and client memory are behind raw pointers, because device and clients share them")]
+#![allow(
+    unsafe_code,
+    reason = "slots and client memory are behind raw pointers, because device and clients share them"
+)]
 
 use super::sessions::Sessions;
 use crate::arena::Slots;
@@ -19,8 +22,7 @@ pub(super) fn perform(copy: &Copy, slots: &mut Slots, sessions: &mut Sessions) -
             // SAFETY: `address` checks that the bytes lie in one slot of the mapped arena, which no session maps; the
             // engine names a slot for a copy only while no device operation uses it, and this thread is the only one
             // that copies into its shard.
-            let copied =
-                unsafe { taken.seat.ring.copy_from_payload_raw(buffer, address, length as usize) };
+            let copied = unsafe { taken.seat.ring.copy_from_payload_raw(buffer, address, length as usize) };
             copied.err().map(|_| session)
         }
         Copy::Out { session, buffer, slot, at, length } => {

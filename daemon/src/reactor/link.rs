@@ -2,7 +2,9 @@
 
 use super::Post;
 use crossbeam::queue::ArrayQueue;
-use holdfast_engine::{Answer, CacheStats, Event, LedgerEntry, LedgerSeq, SessionId, Token, VolumeId, VolumeStats};
+use holdfast_engine::{
+    Answer, CacheStats, Event, LedgerEntry, LedgerSeq, SessionId, Token, VolumeId, VolumeStats,
+};
 use holdfast_ringbuf::daemon_side::DaemonRing;
 use std::io;
 use std::sync::{Mutex, MutexGuard, PoisonError};

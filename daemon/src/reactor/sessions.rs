@@ -57,5 +57,4 @@ impl Sessions {
     pub(super) fn get(&mut self, session: SessionId) -> Option<&mut Taken> {
         self.seats[place_of(session)].as_mut().filter(|taken| taken.seat.session == session)
     }
-
 }

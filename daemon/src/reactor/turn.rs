@@ -9,7 +9,7 @@ use super::{copy, wire};
 use crate::arena::Slots;
 use crate::config::Idle;
 use crate::device::{Disk, DiskError, Reaped};
-use holdfast_engine::{Actions, Engine, Event, Limits, OpId, PeerMessage, SessionId, VolumeId};
+use holdfast_engine::{Actions, Engine, Event, Instant, Limits, OpId, PeerMessage, SessionId, VolumeId};
 use holdfast_ringbuf::PeerFault;
 use holdfast_ringbuf::daemon_side::WakeState;
 use std::collections::VecDeque;
@@ -45,6 +45,8 @@ pub struct Reactor<'a> {
     sessions: Sessions,
     outlets: Outlets,
     clock: Clock,
+    /// The beginning of this turn.
+    now: Instant,
     idler: Idler,
     stats: ReactorStats,
     volumes: usize,
@@ -87,6 +89,7 @@ impl<'a> Reactor<'a> {
             slots,
             sessions: Sessions::new(),
             outlets,
+            now: clock.now(),
             clock,
             idler: Idler::new(idle),
             stats: ReactorStats { core, ..ReactorStats::default() },
@@ -108,16 +111,19 @@ impl<'a> Reactor<'a> {
     /// # Errors
     /// The ring to the kernel is of no more use.
     pub fn run(&mut self) -> Result<(), DiskError> {
+        // One look at the clock a turn: the beginning of a turn is the end of the one before.
+        self.now = self.clock.now();
         while !self.stopped {
-            let began = self.clock.now();
+            let began = self.now;
             if self.turn()? {
-                let took = self.clock.now().since_ns(began);
-                self.stats.longest_turn_ns = self.stats.longest_turn_ns.max(took);
+                self.now = self.clock.now();
+                self.stats.longest_turn_ns = self.stats.longest_turn_ns.max(self.now.since_ns(began));
                 self.stats.busy_turns += 1;
                 self.idler.busy();
             } else {
                 self.stats.idle_turns += 1;
                 self.rest()?;
+                self.now = self.clock.now();
             }
         }
         Ok(())
@@ -125,15 +131,14 @@ impl<'a> Reactor<'a> {
 
     /// One turn; whether there was anything to do.
     fn turn(&mut self) -> Result<bool, DiskError> {
-        let now = self.clock.now();
         let mut busy = self.take_answers();
         busy |= self.take_mail();
         busy |= self.take_requests();
-        self.engine.tick(now, &mut self.actions);
+        self.engine.tick(self.now, &mut self.actions);
         busy |= self.perform();
         self.end_sessions();
         self.disk.enter()?;
-        if now.since_ns(holdfast_engine::Instant(self.stats.at_ns)) >= PUBLISH_NS {
+        if self.now.since_ns(Instant(self.stats.at_ns)) >= PUBLISH_NS {
             self.publish(false);
         }
         Ok(busy)
@@ -148,7 +153,7 @@ impl<'a> Reactor<'a> {
         let busy = !self.reaped.is_empty();
         while self.actions.has_room(&self.limits) {
             let Some((op, result)) = self.reaped.pop_front() else { break };
-            self.engine.apply(self.clock.now(), Event::Completed { op, result }, &mut self.actions);
+            self.engine.apply(self.now, Event::Completed { op, result }, &mut self.actions);
         }
         while let Some(key) = self.woken.pop_front() {
             self.wake(key);
@@ -171,12 +176,11 @@ impl<'a> Reactor<'a> {
 
     fn take_mail(&mut self) -> bool {
         let mut busy = false;
-        let now = self.clock.now();
         while self.actions.has_room(&self.limits) {
             let Some(mail) = self.outlets.links[self.number as usize].inbox.pop() else { break };
             busy = true;
             match mail {
-                Mail::Event(event) => self.engine.apply(now, event, &mut self.actions),
+                Mail::Event(event) => self.engine.apply(self.now, event, &mut self.actions),
                 Mail::Seat(seat) => self.admit(seat),
                 Mail::Leave(session) => self.ending.push((session, None)),
                 Mail::Stop => self.stopped = true,
@@ -200,7 +204,7 @@ impl<'a> Reactor<'a> {
         let count = self.sessions.len();
         let mut left = self.limits.requests_a_turn;
         self.first_session = if self.first_session + 1 < count { self.first_session + 1 } else { 0 };
-        let now = self.clock.now();
+        let now = self.now;
         for step in 0..count {
             let index = if self.first_session + step < count {
                 self.first_session + step
@@ -277,7 +281,11 @@ impl<'a> Reactor<'a> {
         let entries = self.actions.ledger.drain(..).map(|(seq, entry)| Entry { reactor: number, seq, entry });
         self.late_entries.extend(entries);
         let answers = self.actions.answers.drain(..);
-        self.late_words.extend(answers.map(|(token, answer)| Word::Answer { token, reactor: number, answer }));
+        self.late_words.extend(answers.map(|(token, answer)| Word::Answer {
+            token,
+            reactor: number,
+            answer,
+        }));
         let peers = self.actions.peers.drain(..);
         self.late_mail.extend(peers.map(|(to, message)| (to, event_of(number, message))));
         let busy = !self.late_entries.is_empty() || !self.late_words.is_empty() || !self.late_mail.is_empty();
@@ -311,7 +319,7 @@ impl<'a> Reactor<'a> {
             // Nothing is to be unwatched if the watch was refused; and a ring that fails says so at the next enter.
             let _ = self.disk.unwatch(u64::from(session.0));
             self.sessions.remove(session);
-            self.engine.apply(self.clock.now(), Event::SessionClosed(session), &mut self.actions);
+            self.engine.apply(self.now, Event::SessionClosed(session), &mut self.actions);
             let fault = fault.map(|fault| fault.to_string());
             self.late_words.push_back(Word::Over { session, fault });
             self.late_words.push_back(Word::Left(session));
@@ -319,7 +327,7 @@ impl<'a> Reactor<'a> {
     }
 
     fn publish(&mut self, asleep: bool) {
-        self.stats.at_ns = self.clock.now().0;
+        self.stats.at_ns = self.now.0;
         self.stats.asleep = asleep;
         self.stats.cache = self.engine.cache_stats();
         let board = &self.outlets.links[self.number as usize].board;
@@ -332,8 +340,7 @@ impl<'a> Reactor<'a> {
 
     /// After an idle turn: spins, yields or sleeps.
     fn rest(&mut self) -> Result<(), DiskError> {
-        let now = self.clock.now();
-        match self.idler.rest(now, self.engine.next_wake()) {
+        match self.idler.rest(self.now, self.engine.next_wake()) {
             Rest::Spin => std::hint::spin_loop(),
             Rest::Yield => std::thread::yield_now(),
             Rest::Sleep(timeout) => self.sleep(timeout)?,

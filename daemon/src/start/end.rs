@@ -90,7 +90,9 @@ fn ask_all(hub: &Hub, command: &Command, count: impl Fn(Answer) -> u64) -> u64 {
                     total += count(answer);
                     left -= 1;
                 }
-                Err(tokio::sync::mpsc::error::TryRecvError::Empty) => std::thread::sleep(Duration::from_millis(5)),
+                Err(tokio::sync::mpsc::error::TryRecvError::Empty) => {
+                    std::thread::sleep(Duration::from_millis(5))
+                }
                 Err(tokio::sync::mpsc::error::TryRecvError::Disconnected) => break,
             }
         }

@@ -20,7 +20,9 @@ pub enum StartError {
         remedy: String,
     },
     /// The directory of the ledger cannot be made.
-    #[error("the state directory '{path}' cannot be made: {source}; make it, or set another 'daemon.state_dir'")]
+    #[error(
+        "the state directory '{path}' cannot be made: {source}; make it, or set another 'daemon.state_dir'"
+    )]
     StateDir {
         /// Where.
         path: PathBuf,
@@ -58,7 +60,9 @@ pub enum StartError {
         text: String,
     },
     /// A device's blocks are larger than a line.
-    #[error("volume '{volume}': its device writes blocks of {block_bytes} bytes, more than a line: set 'arena.line' to {block_bytes}")]
+    #[error(
+        "volume '{volume}': its device writes blocks of {block_bytes} bytes, more than a line: set 'arena.line' to {block_bytes}"
+    )]
     Block {
         /// Which.
         volume: String,
@@ -88,7 +92,9 @@ pub enum StartError {
         source: DiskError,
     },
     /// The clients' socket.
-    #[error("the socket '{path}' cannot be made: {source}; its directory must exist and be writable to the daemon")]
+    #[error(
+        "the socket '{path}' cannot be made: {source}; its directory must exist and be writable to the daemon"
+    )]
     Door {
         /// Where.
         path: PathBuf,

@@ -1,11 +1,11 @@
 //! What the control threads share: the way to the reactors, and what operators see.
 
 use super::scribe::Book;
-use super::volumes::Volume;
 use super::views;
+use super::volumes::Volume;
 use crate::admin::{
-    Answers, Backend, BackendError, DaemonView, EventsPage, ExplanationPage, FaultView, LossPage, Peer, ThinView,
-    VolumeView,
+    Answers, Backend, BackendError, DaemonView, EventsPage, ExplanationPage, FaultView, LossPage, Peer,
+    ThinView, VolumeView,
 };
 use crate::config::{Settings, VolumeSettings};
 use crate::device::{Faults, Sequence, Thin};
@@ -13,7 +13,7 @@ use crate::reactor::{Clock, Link, Mail, Post, Word};
 use holdfast_ctl::api::FaultOperation;
 use holdfast_engine::{Answer, Command, Event, Instant, Token, VolumeId};
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -80,7 +80,6 @@ pub(super) struct Hub {
     pub(super) incarnation: u64,
     pub(super) arena: ArenaFacts,
     pub(super) warnings: Vec<String>,
-    pub(super) sessions: AtomicU32,
     tokens: AtomicU64,
     asked: Mutex<BTreeMap<u64, Asked>>,
     end: AtomicU8,
@@ -113,7 +112,6 @@ impl Hub {
             incarnation,
             arena,
             warnings,
-            sessions: AtomicU32::new(0),
             tokens: AtomicU64::new(1),
             asked: Mutex::new(BTreeMap::new()),
             end: AtomicU8::new(End::None as u8),
@@ -195,8 +193,7 @@ impl Hub {
         let pid = by.pid.map_or_else(|| "unknown".to_owned(), |pid| pid.to_string());
         let who = format!("uid {}, gid {}, pid {pid}", by.uid, by.gid);
         tracing::info!(%who, %verb, "an operator's command");
-        let now = self.book.now();
-        self.book.ledger().audit(now, &who, verb);
+        self.book.audit(who, verb.to_owned());
     }
 }
 

@@ -74,6 +74,9 @@ impl Keeper {
                 }
             }
             self.accept();
+            if self.hub.stopping() {
+                self.dismiss_all();
+            }
             if looked.elapsed() >= LOOK {
                 looked = Instant::now();
                 self.look();
@@ -97,7 +100,6 @@ impl Keeper {
                 if live.left == 0 {
                     self.live.remove(&session);
                     self.places[place_of(session)] = false;
-                    self.hub.sessions.fetch_sub(1, Ordering::Relaxed);
                 }
             }
         }
@@ -110,6 +112,14 @@ impl Keeper {
         let _ = rustix::net::shutdown(&live.socket, rustix::net::Shutdown::Both);
         for link in self.hub.links.iter() {
             self.hub.post(link, Mail::Leave(session));
+        }
+    }
+
+    /// The daemon is stopping: what clients have been answered is drained, and nothing new comes.
+    fn dismiss_all(&mut self) {
+        let sessions: Vec<SessionId> = self.live.keys().copied().collect();
+        for session in sessions {
+            self.dismiss(session);
         }
     }
 
@@ -172,7 +182,6 @@ impl Keeper {
         let (volume, read_only) = (self.hub.volumes[volume].id, self.hub.volumes[volume].settings.read_only);
         let left = u32::try_from(session.rings.len()).expect("few rings");
         self.live.insert(id, Live { socket: session.socket, left, leaving: false });
-        self.hub.sessions.fetch_add(1, Ordering::Relaxed);
         for (link, ring) in self.hub.links.iter().zip(session.rings) {
             let seat = Seat { session: id, volume, read_only, ring };
             self.hub.post(link, Mail::Seat(Box::new(seat)));

@@ -53,14 +53,21 @@ pub fn serve(settings: Settings, options: Options) -> Result<ExitCode, StartErro
     let links: Arc<[Link]> = links.collect::<Result<_, _>>().map_err(resource("no mailbox"))?;
     let entries = Arc::new(Post::new(64 << 10).map_err(resource("no mailbox"))?);
     let words = Arc::new(Post::new(16 << 10).map_err(resource("no mailbox"))?);
-    let outlets = Outlets { ledger: Arc::clone(&entries), words: Arc::clone(&words), links: Arc::clone(&links) };
+    let outlets =
+        Outlets { ledger: Arc::clone(&entries), words: Arc::clone(&words), links: Arc::clone(&links) };
     let door = Door::bind(&settings.daemon.socket, settings.daemon.socket_mode)
         .map_err(|source| StartError::Door { path: settings.daemon.socket.clone(), source })?;
-    let listener = admin::bind(&settings.daemon.admin_socket, None)?;
+    let listener = admin::bind(&settings.daemon.admin_socket, settings.daemon.admin_socket_mode, None)?;
     let seed = random_word();
     let shards = arena.take_shards();
-    let plan =
-        reactors::Plan { settings: &settings, volumes: &volumes, losses: &losses, outlets: &outlets, clock, seed };
+    let plan = reactors::Plan {
+        settings: &settings,
+        volumes: &volumes,
+        losses: &losses,
+        outlets: &outlets,
+        clock,
+        seed,
+    };
     let (threads, fallbacks) = reactors::start(&plan, shards)?;
     warnings.extend(fallbacks);
     warnings.extend(crate::config::warnings(&settings));
@@ -129,7 +136,11 @@ fn now(clock: Clock) -> Now {
     Now { instant, wall_ms: clock.unix_ms(instant) }
 }
 
-fn make_arena(settings: &Settings, options: Options, warnings: &mut Vec<String>) -> Result<Arena, StartError> {
+fn make_arena(
+    settings: &Settings,
+    options: Options,
+    warnings: &mut Vec<String>,
+) -> Result<Arena, StartError> {
     let layout = ArenaLayout {
         path: settings.arena.path.clone(),
         size_bytes: settings.arena.size_bytes,

@@ -7,9 +7,7 @@ use crate::config::Settings;
 use crate::device::{Backing, Disk, DiskOptions, Faults};
 use crate::ledger::LostRecord;
 use crate::reactor::{Clock, Outlets, Reactor, SEATS_MAX};
-use holdfast_engine::{
-    Actions, Command, Engine, Event, RUN_LINES_MAX, Token, VolumeId, VolumeSetup,
-};
+use holdfast_engine::{Actions, Command, Engine, Event, RUN_LINES_MAX, Token, VolumeId, VolumeSetup};
 use holdfast_policy::DirtyIndex;
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
@@ -149,6 +147,7 @@ impl Part {
             segments_max: RUN_LINES_MAX,
             volumes_max: self.setups.len(),
             watches_max: SEATS_MAX as usize + 1,
+            workers_max: self.settings.limits.io_workers_max,
             reactor_cores: &cores,
         };
         let (mut disk, fallbacks) = Disk::new(&options, self.shard.slots.addresses()).map_err(failed)?;

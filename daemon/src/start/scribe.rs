@@ -17,8 +17,17 @@ pub(super) struct Book {
     ledger: Arc<Mutex<Ledger>>,
     health: Arc<Mutex<Health>>,
     entries: Arc<Post<Entry>>,
+    /// What operators did, and when: on its way into the ledger.
+    audits: Arc<Mutex<Vec<Audit>>>,
     clock: Clock,
     stop: Arc<AtomicBool>,
+}
+
+/// What an operator did.
+struct Audit {
+    now: Now,
+    who: String,
+    verb: String,
 }
 
 impl Book {
@@ -28,6 +37,7 @@ impl Book {
             ledger: Arc::new(Mutex::new(ledger)),
             health: Arc::new(Mutex::new(health)),
             entries,
+            audits: Arc::new(Mutex::new(Vec::new())),
             clock,
             stop: Arc::new(AtomicBool::new(false)),
         }
@@ -46,6 +56,13 @@ impl Book {
     /// Entries that wait to be applied.
     pub(super) fn waiting(&self) -> u64 {
         self.entries.len() as u64
+    }
+
+    /// Has it recorded who did what. Never waits for a disk: operators act when disks hang.
+    pub(super) fn audit(&self, who: String, verb: String) {
+        let audit = Audit { now: self.now(), who, verb };
+        self.audits.lock().unwrap_or_else(PoisonError::into_inner).push(audit);
+        self.entries.ring();
     }
 
     pub(super) fn now(&self) -> Now {
@@ -75,6 +92,10 @@ impl Book {
             let idle = batch.is_empty();
             let stuck = {
                 let mut ledger = self.ledger();
+                let audits = std::mem::take(&mut *self.audits.lock().unwrap_or_else(PoisonError::into_inner));
+                for audit in audits {
+                    ledger.audit(audit.now, &audit.who, &audit.verb);
+                }
                 let stuck = step(&mut ledger, self.now(), batch, &mut events);
                 *self.health.lock().unwrap_or_else(PoisonError::into_inner) = ledger.health();
                 stuck

@@ -2,8 +2,8 @@
 
 use super::hub::Hub;
 use crate::admin::{
-    ArenaView, DaemonView, EventView, EventsPage, ExplanationPage, FaultView, LedgerView, LossPage, ReactorView,
-    StuckView, ThinView, VolumeView,
+    ArenaView, DaemonView, EventView, EventsPage, ExplanationPage, FaultView, LedgerView, LossPage,
+    ReactorView, StuckView, ThinView, VolumeView,
 };
 use crate::device::FaultSpec;
 use crate::ledger::{Ending, ExplainedRange, Failure, Kind, Transition};
@@ -128,7 +128,9 @@ pub(super) fn fault(spec: &FaultSpec) -> FaultView {
         operation: match spec.operation {
             crate::device::FaultOperation::Read => FaultOperation::Read,
             crate::device::FaultOperation::Flush => FaultOperation::Flush,
-            crate::device::FaultOperation::Write | crate::device::FaultOperation::Any => FaultOperation::Write,
+            crate::device::FaultOperation::Write | crate::device::FaultOperation::Any => {
+                FaultOperation::Write
+            }
         },
         errno: spec.errno,
         range: spec.range.unwrap_or(ByteRange::ALL),

@@ -1,0 +1,120 @@
+//! The habits: what each one runs, and in which order.
+
+use crate::rules;
+use crate::step::{Failed, Step};
+
+/// One thing that is done to this repository.
+pub(crate) struct Habit {
+    /// What is typed.
+    pub(crate) name: &'static str,
+    /// What it does, in one line.
+    pub(crate) summary: &'static str,
+    /// Whether what follows the name is passed on.
+    pub(crate) takes_arguments: bool,
+    /// Does it, and stops at the first step that fails.
+    pub(crate) run: fn(&[String]) -> Result<(), Failed>,
+}
+
+/// In the order of the help page.
+pub(crate) const HABITS: &[Habit] = &[
+    Habit {
+        name: "check",
+        summary: "file rules, formatting, lints and documentation; nothing may warn",
+        takes_arguments: false,
+        run: check,
+    },
+    Habit { name: "test", summary: "cargo test --workspace [ARGUMENTS]", takes_arguments: true, run: test },
+    Habit {
+        name: "sim",
+        summary: "the simulator on 1000 seeds, or with your ARGUMENTS (try --help)",
+        takes_arguments: true,
+        run: sim,
+    },
+    Habit {
+        name: "loom",
+        summary: "the lock-free parts in every interleaving of the memory model",
+        takes_arguments: false,
+        run: loom,
+    },
+    Habit {
+        name: "bench",
+        summary: "the stopwatch with your ARGUMENTS (try --help), optimised",
+        takes_arguments: true,
+        run: bench,
+    },
+    Habit {
+        name: "deny",
+        summary: "licences, bans and sources of all dependencies (needs cargo-deny)",
+        takes_arguments: false,
+        run: deny,
+    },
+    Habit {
+        name: "ci",
+        summary: "everything that has to pass, in CI's order",
+        takes_arguments: false,
+        run: ci,
+    },
+];
+
+fn check(_: &[String]) -> Result<(), Failed> {
+    rules::check()?;
+    Step::cargo("fmt --all --check").advise("run `cargo fmt --all`").run()?;
+    Step::cargo("clippy --workspace --all-targets --locked -- -D warnings")
+        .advise("mend what clippy names; an `#[allow]` needs a reason beside it")
+        .run()?;
+    Step::cargo("doc --workspace --no-deps --locked")
+        .env("RUSTDOCFLAGS", "-Dwarnings")
+        .advise("mend the comment that rustdoc names; most often a link to what is private or renamed")
+        .run()
+}
+
+fn test(arguments: &[String]) -> Result<(), Failed> {
+    Step::cargo("test --workspace")
+        .arguments(arguments)
+        .advise("run the failing test alone: cargo test -p PACKAGE TEST -- --nocapture")
+        .run()
+}
+
+fn sim(arguments: &[String]) -> Result<(), Failed> {
+    let thousand = ["--seeds".to_string(), "1000".to_string()];
+    Step::cargo("run --release --package holdfast-sim --")
+        .arguments(if arguments.is_empty() { &thousand } else { arguments })
+        .advise("the last line above repeats the failing seed; make it a named test before you mend it")
+        .run()
+}
+
+/// The rings' model is part of the library's own tests, the index's is a test beside it; nothing else compiles to much
+/// under loom. In a folder of its own: the flag changes every crate, and each habit would throw the other's builds away.
+fn loom(_: &[String]) -> Result<(), Failed> {
+    for tests in ["--package holdfast-ringbuf --lib", "--package holdfast-policy --test loom"] {
+        Step::cargo(&format!("test --release {tests}"))
+            .env("RUSTFLAGS", "--cfg loom -Dwarnings")
+            .target_folder("loom")
+            .advise("loom prints the interleaving; LOOM_LOG=trace and LOOM_LOCATION=1 tell more")
+            .run()?;
+    }
+    Ok(())
+}
+
+fn bench(arguments: &[String]) -> Result<(), Failed> {
+    Step::cargo("run --release --package holdfast-perf --")
+        .arguments(arguments)
+        .advise("what it printed above says what it needs")
+        .run()
+}
+
+/// Without its advisories, which change from day to day: the same commit has the same answer.
+fn deny(_: &[String]) -> Result<(), Failed> {
+    Step::cargo("deny --config .ci/deny.toml check --hide-inclusion-graph licenses bans sources")
+        .advise("no cargo-deny? `cargo install cargo-deny --locked`. Else: drop the crate, or argue for it in .ci/deny.toml")
+        .run()
+}
+
+/// Cheap first, and the tests last, where their lines are seen.
+fn ci(_: &[String]) -> Result<(), Failed> {
+    check(&[])?;
+    deny(&[])?;
+    loom(&[])?;
+    sim(&[])?;
+    test(&[])
+}

@@ -1,0 +1,17 @@
+//! The promises and mechanisms of the design, each as a named test against a disk that does what the test says.
+#![allow(clippy::cast_possible_truncation, reason = "sizes of tests are small")]
+
+mod allocations;
+mod disk;
+mod flush;
+mod ledger;
+mod loss;
+mod overdue;
+mod pressure;
+mod reactors;
+mod read;
+mod retry;
+mod shell;
+mod verifier;
+mod write;
+mod zeroes;

@@ -1,0 +1,271 @@
+//! C8, M12: verdicts on lines, gates, probes, and how often who tries again.
+
+use crate::shell::*;
+use holdfast_engine::*;
+use holdfast_policy::errno::{EIO, ENOSPC, ETIMEDOUT};
+use holdfast_policy::*;
+
+fn hold(retry: Retry) -> Plan {
+    let policy = Policy::HoldForever(HoldForever::default());
+    Plan {
+        rules: rules(policy, retry),
+        limits: Limits { run_lines_max: 64, ..Limits::small(0, 1) },
+        ..Plan::default()
+    }
+}
+
+/// M12: one bad block in a run of 64 is found by halving; it alone is failed, the other 63 are stable.
+#[test]
+fn one_bad_line_does_not_take_its_run_along() {
+    for bad in [0, 1, 31, 40, 63] {
+        let mut shell = Shell::new(hold(Retry::default()));
+        for line in 0..4 {
+            shell.put(line * 16 * LINE, 16 * LINE, 1);
+        }
+        shell.disk().bad.insert(bad, i32::from(EIO));
+        assert_eq!(shell.flushed(), EIO);
+        assert_eq!(shell.stats().failed, 1);
+        assert_eq!(shell.stats().gate_class, 0, "medium does not gate");
+        let failed = shell.list(ListState::Failed);
+        assert_eq!(failed[0].range, ByteRange { offset: bad * LINE, length: LINE });
+        assert_eq!(failed[0].attempts, 1);
+        let stable = (0..64).filter(|&line| shell.stable(line * 4096) == 1).count();
+        assert_eq!(stable, 63);
+        assert!(shell.disk().attempts(IoKind::Write) < 30, "halving, not line by line");
+    }
+}
+
+/// M12: a short write means that its whole lines are done; the rest is asked for again.
+#[test]
+fn a_short_write_is_done_as_far_as_it_got() {
+    let mut shell = Shell::new(hold(Retry::default()));
+    shell.put(0, 16 * LINE, 1);
+    shell.disk().short = Some(5 * 4096 + 512);
+    assert_eq!(shell.flushed(), 0);
+    let disk = shell.disk();
+    assert_eq!(disk.attempts(IoKind::Write), 2);
+    assert_eq!((disk.log[1].offset, disk.log[1].length), (5 * 4096, 11 * 4096));
+    assert_eq!(disk.stable[..16 * 4096], all(1, 16 * 4096));
+}
+
+/// A write that does nothing is refused, and not repeated for ever.
+#[test]
+fn a_write_of_no_bytes_is_a_refusal() {
+    let mut shell = Shell::new(hold(Retry::default()));
+    shell.put(0, LINE, 1);
+    shell.disk().short = Some(0);
+    assert_eq!(shell.flushed(), EIO);
+    assert_eq!(shell.disk().attempts(IoKind::Write), 1);
+    shell.run_ms(500);
+    assert_eq!(shell.flushed(), 0);
+}
+
+/// M12: while the disk refuses for want of space, one probe at a time goes out, another line each time.
+#[test]
+fn a_closed_gate_lets_only_probes_out() {
+    let mut shell = Shell::new(hold(Retry::default()));
+    for line in 0..30 {
+        shell.put(line * 2 * LINE, LINE, 1);
+    }
+    shell.disk().refuse(IoKind::Write, ENOSPC);
+    shell.flush();
+    shell.run_ms(10);
+    assert_eq!(shell.stats().gate_class, ErrorClass::Space as u8);
+    let before = shell.disk().attempts(IoKind::Write);
+    shell.run_ms(100_000);
+    let attempts = shell.disk().attempts(IoKind::Write) - before;
+    assert!((5..=16).contains(&attempts), "{attempts} probes in 100 s, with a backoff from 100 ms to 30 s");
+    shell.disk().heal();
+    shell.run_ms(31_000);
+    assert_eq!(shell.flushed(), 0);
+}
+
+/// C8: attempts on a bad block are spaced by the backoff, from `first` up to `max`, each later than the one before.
+#[test]
+fn attempts_are_spaced_by_the_backoff() {
+    let retry = Retry { first_ms: 100, max_ms: 10_000, ..Retry::default() };
+    let mut shell = Shell::new(hold(retry));
+    shell.put(7 * LINE, LINE, 1);
+    shell.disk().bad.insert(7, i32::from(EIO));
+    shell.flush();
+    shell.run_ms(120_000);
+    let times: Vec<u64> = shell.disk().writes_of(7).iter().map(|attempt| attempt.at_ms).collect();
+    assert!((14..=24).contains(&times.len()), "{} attempts in two minutes", times.len());
+    for (attempt, pair) in times.windows(2).enumerate() {
+        let least = (100 << attempt.min(7)) * 8 / 10;
+        assert!(pair[1] - pair[0] >= least.clamp(100, 6_600), "attempt {attempt}: {pair:?}");
+        assert!(pair[1] - pair[0] <= 10_200, "attempt {attempt}: {pair:?}");
+    }
+}
+
+/// C8: flushes cause attempts, but no more than one in the floor, however many there are.
+#[test]
+fn a_storm_of_flushes_is_no_storm_of_attempts() {
+    let mut shell = Shell::new(hold(Retry { first_ms: 1_000, ..Retry::default() }));
+    shell.put(7 * LINE, LINE, 1);
+    shell.disk().bad.insert(7, i32::from(EIO));
+    for _ in 0..2_000 {
+        shell.flush();
+        shell.run_ms(5);
+    }
+    let attempts = shell.disk().writes_of(7).len();
+    assert!((9..=11).contains(&attempts), "{attempts} in ten seconds with a floor of one");
+}
+
+/// C8: the same, and overwrites, too, cause no more than one in the floor.
+#[test]
+fn a_storm_of_overwrites_is_no_storm_of_attempts() {
+    let mut shell = Shell::new(hold(Retry { first_ms: 1_000, on_timer: false, ..Retry::default() }));
+    shell.put(7 * LINE, LINE, 1);
+    shell.disk().bad.insert(7, i32::from(EIO));
+    shell.flush();
+    for value in 0..2_000u32 {
+        shell.put(7 * LINE, LINE, value as u8);
+        shell.run_ms(5);
+    }
+    let attempts = shell.disk().writes_of(7).len();
+    assert!((9..=11).contains(&attempts), "{attempts} in ten seconds with a floor of one");
+    shell.disk().heal();
+    shell.put(7 * LINE, LINE, 77);
+    shell.run_ms(1_100);
+    assert_eq!(shell.stats().failed, 0, "the overwrite caused a try");
+}
+
+/// C8: an overwrite causes the probe of a disk that is out of space, if the rules say that overwrites do.
+#[test]
+fn an_overwrite_probes_a_closed_gate() {
+    let retry = Retry { on_timer: false, on_flush: false, ..Retry::default() };
+    let mut shell = Shell::new(hold(retry));
+    shell.put(7 * LINE, LINE, 1);
+    shell.disk().refuse(IoKind::Write, ENOSPC);
+    assert_eq!(shell.flushed(), ENOSPC);
+    shell.disk().heal();
+    shell.run_ms(10_000);
+    assert_eq!(shell.stats().gate_class, ErrorClass::Space as u8, "nobody asked");
+    shell.put(7 * LINE, LINE, 2);
+    shell.run_ms(200);
+    assert_eq!(shell.stats().gate_class, 0);
+    assert_eq!(shell.flushed(), 0);
+}
+
+/// C8: an operator's retry bypasses every backoff, and says what came of it.
+#[test]
+fn an_operator_bypasses_the_backoff() {
+    let mut shell = Shell::new(hold(Retry { first_ms: 30_000, ..Retry::default() }));
+    shell.put(7 * LINE, LINE, 1);
+    shell.put(90 * LINE, LINE, 1);
+    shell.disk().bad.extend([(7, i32::from(EIO)), (90, i32::from(EIO))]);
+    assert_eq!(shell.flushed(), EIO);
+    shell.disk().bad.remove(&7);
+    let token = shell.operator(Command::Retry { range: ByteRange::ALL, classes: ClassSet::ANY });
+    shell.settle();
+    assert_eq!(shell.answers[&token], Answer::Retried { tried: 2, failed: 1 });
+    let other = shell.operator(Command::Retry { range: ByteRange::ALL, classes: ErrorClass::Space.into() });
+    shell.settle();
+    assert_eq!(shell.answers[&other], Answer::Retried { tried: 0, failed: 1 });
+}
+
+/// C8: an operator's retry opens a gate of minutes at once when the disk is well again.
+#[test]
+fn an_operator_opens_a_gate() {
+    let mut shell = Shell::new(hold(Retry { first_ms: 30_000, ..Retry::default() }));
+    for line in 0..20 {
+        shell.put(line * 2 * LINE, LINE, 1);
+    }
+    shell.disk().refuse(IoKind::Write, ENOSPC);
+    assert_eq!(shell.flushed(), ENOSPC);
+    shell.disk().heal();
+    let token = shell.operator(Command::Retry { range: ByteRange::ALL, classes: ClassSet::ANY });
+    shell.settle();
+    assert!(matches!(shell.answers[&token], Answer::Retried { .. }));
+    assert_eq!(shell.flushed(), 0);
+}
+
+/// C8: a bad block never keeps a gate closed that some other block had closed.
+#[test]
+fn a_bad_block_does_not_keep_the_gate_closed() {
+    let mut shell = Shell::new(hold(Retry::default()));
+    shell.put(3 * LINE, LINE, 1);
+    shell.disk().bad.insert(3, i32::from(EIO));
+    assert_eq!(shell.flushed(), EIO);
+    // The device flush fails once: everything is dirty again and the gate closes.
+    shell.put(50 * LINE, LINE, 2);
+    shell.disk().refuse(IoKind::Flush, EIO);
+    shell.flush();
+    shell.run_ms(10);
+    shell.disk().refused.clear();
+    shell.run_ms(40_000);
+    assert_eq!(shell.stats().gate_class, 0);
+    assert_eq!(shell.stable(50 * 4096), 2, "good data goes out beside the bad block");
+    assert_eq!((shell.stats().failed, shell.stats().dirty), (1, 0));
+}
+
+/// C8: the same with a gate that a lack of space closed, whose own line was discarded since.
+#[test]
+fn a_bad_block_alone_is_no_reason_for_a_gate() {
+    let mut shell = Shell::new(hold(Retry::default()));
+    shell.put(3 * LINE, LINE, 1);
+    shell.disk().bad.insert(3, i32::from(EIO));
+    assert_eq!(shell.flushed(), EIO);
+    shell.disk().bad.insert(50, i32::from(ENOSPC));
+    shell.put(50 * LINE, LINE, 1);
+    assert_eq!(shell.flushed(), EIO);
+    assert_eq!(shell.stats().gate_class, ErrorClass::Space as u8);
+    let discard = shell.send(0, 1, Operation::Discard, 50 * LINE, LINE);
+    shell.settle();
+    assert_eq!(shell.errno(discard), Some(0));
+    shell.put(60 * LINE, LINE, 4);
+    shell.run_ms(31_000);
+    assert_eq!(shell.stats().gate_class, 0);
+    shell.flush();
+    shell.run_ms(100);
+    assert_eq!(shell.stable(60 * 4096), 4);
+}
+
+/// M12: a verdict needs the floor of its class: a transient refusal is not for good before 30 s and five attempts.
+#[test]
+fn nothing_is_given_up_below_its_floor() {
+    let plan = Plan { rules: rules(evict_immediately(), Retry::default()), ..Plan::default() };
+    let mut shell = Shell::new(plan);
+    shell.put(0, LINE, 1);
+    shell.disk().refuse(IoKind::Write, ETIMEDOUT);
+    shell.flush();
+    shell.run_ms(29_900);
+    assert_eq!((shell.stats().failed, shell.stats().lost), (1, 0));
+    shell.run_ms(60_000);
+    assert_eq!((shell.stats().failed, shell.stats().lost), (0, 1));
+    assert!(shell.disk().writes_of(0).len() >= 5);
+}
+
+/// A drain writes all there is, and ends when what is left was refused.
+#[test]
+fn a_drain_leaves_only_what_is_refused() {
+    let mut shell = Shell::new(Plan::default());
+    for line in 0..60 {
+        shell.put(line * 2 * LINE, LINE, 1);
+    }
+    shell.disk().bad.insert(4, i32::from(EIO));
+    let token = shell.operator(Command::Drain);
+    shell.run_ms(100);
+    assert_eq!(shell.answers.get(&token), Some(&Answer::Drained { left: 1 }));
+    shell.disk().heal();
+    shell.run_ms(1_000);
+    let token = shell.operator(Command::Drain);
+    shell.run_ms(100);
+    assert_eq!(shell.answers.get(&token), Some(&Answer::Drained { left: 0 }));
+    assert_eq!(shell.engine.next_wake(), Instant::NEVER, "and then there is nothing to wake up for");
+}
+
+/// Data is written back by age, without a flush, and made stable by age, too.
+#[test]
+fn old_data_is_written_and_flushed_unasked() {
+    let mut shell = Shell::new(Plan { write_back_after_ms: 500, ..Plan::default() });
+    shell.put(0, LINE, 1);
+    shell.run_ms(490);
+    assert_eq!(shell.disk().attempts(IoKind::Write), 0);
+    shell.run_ms(20);
+    assert_eq!(shell.disk().attempts(IoKind::Write), 1);
+    shell.run_ms(1_100);
+    assert_eq!(shell.stable(0), 1);
+    assert_eq!(shell.stats().not_clean, 0);
+}

@@ -1,0 +1,420 @@
+//! One reactor as a test drives it: an engine, its slots, a disk for each volume, a ledger, clients.
+
+use crate::allocations::allocations;
+use crate::disk::{Disk, in_flight};
+use crate::ledger::Ledger;
+use holdfast_engine::*;
+use holdfast_policy::*;
+use std::cell::{RefCell, RefMut};
+use std::collections::{BTreeMap, VecDeque};
+use std::rc::Rc;
+use std::sync::atomic::AtomicU64;
+
+pub(crate) const LINE: u64 = 4096;
+/// Each request has its own part of the payload area.
+const PAYLOAD_SHIFT: u32 = 24;
+
+/// What a test wants to begin with.
+#[derive(Clone)]
+pub(crate) struct Plan {
+    pub(crate) slots: usize,
+    pub(crate) limits: Limits,
+    pub(crate) volumes: u16,
+    /// Volumes that share a flush domain: all, or none.
+    pub(crate) one_domain: bool,
+    pub(crate) volume_bytes: u64,
+    pub(crate) stripe_bytes: u64,
+    pub(crate) budget: u64,
+    pub(crate) rules: Rules,
+    pub(crate) mode: Mode,
+    pub(crate) flush_on_failure: FlushOnFailure,
+    pub(crate) io_timeout_ms: u64,
+    /// Dirty data is written back after so long, without a flush.
+    pub(crate) write_back_after_ms: u64,
+}
+
+impl Default for Plan {
+    fn default() -> Plan {
+        Plan {
+            slots: 256,
+            limits: Limits::small(0, 1),
+            volumes: 1,
+            one_domain: false,
+            volume_bytes: 4 << 20,
+            stripe_bytes: 1 << 20,
+            budget: 128,
+            rules: rules(Policy::HoldForever(HoldForever::default()), Retry::default()),
+            mode: Mode::WriteBack,
+            flush_on_failure: FlushOnFailure::Report,
+            io_timeout_ms: 5_000,
+            write_back_after_ms: 1_000_000,
+        }
+    }
+}
+
+/// One rule for every class.
+pub(crate) fn rules(policy: Policy, retry: Retry) -> Rules {
+    Rules::new(&[Rule { classes: ClassSet::ANY, policy, retry }]).unwrap()
+}
+
+pub(crate) fn hold_until_pressure(pressure: u16, stall_timeout_ms: u64) -> Policy {
+    Policy::HoldUntilPressure(HoldUntilPressure { pressure, stall_timeout_ms })
+}
+
+pub(crate) fn evict_immediately() -> Policy {
+    Policy::EvictImmediately(EvictImmediately {})
+}
+
+pub(crate) struct Shell {
+    pub(crate) engine: Engine<'static>,
+    pub(crate) limits: Limits,
+    pub(crate) now_ms: u64,
+    pub(crate) disks: Vec<Rc<RefCell<Disk>>>,
+    pub(crate) ledger: Ledger,
+    pub(crate) events: VecDeque<Event>,
+    pub(crate) done: BTreeMap<u32, Completion>,
+    pub(crate) answers: BTreeMap<u64, Answer>,
+    pub(crate) peers: Vec<(u32, PeerMessage)>,
+    pub(crate) headers: &'static [Header],
+    out: Actions,
+    domains: Vec<u16>,
+    slots: Vec<u8>,
+    payload: BTreeMap<u32, Vec<u8>>,
+    next_tag: u32,
+    next_token: u64,
+}
+
+impl Shell {
+    pub(crate) fn new(plan: Plan) -> Shell {
+        let disk = || Rc::new(RefCell::new(Disk::new(usize::try_from(plan.volume_bytes).unwrap())));
+        let disks = (0..plan.volumes).map(|_| disk()).collect();
+        Shell::over(plan, disks)
+    }
+
+    /// A reactor over disks that it may share with others.
+    pub(crate) fn over(plan: Plan, disks: Vec<Rc<RefCell<Disk>>>) -> Shell {
+        let headers: Vec<Header> = (0..plan.slots).map(|_| Header::default()).collect();
+        let headers: &'static [Header] = Box::leak(headers.into_boxed_slice());
+        let mut engine = Engine::new(plan.limits, headers, Instant(0));
+        let mut domains = Vec::new();
+        for id in 0..plan.volumes {
+            let geometry = Geometry {
+                volume_bytes: plan.volume_bytes,
+                block_bytes: 512,
+                line_bytes: 4096,
+                stripe_bytes: plan.stripe_bytes,
+                reactors: plan.limits.reactors,
+                reactor: plan.limits.reactor,
+            };
+            let words = DirtyIndex::words_needed(geometry.local_lines());
+            let index: Vec<AtomicU64> = (0..words).map(|_| AtomicU64::new(0)).collect();
+            domains.push(if plan.one_domain { 0 } else { id });
+            engine.add_volume(VolumeSetup {
+                id: VolumeId(id),
+                geometry,
+                domain: DomainId(domains[usize::from(id)]),
+                domain_owner: 0,
+                mode: plan.mode,
+                budget_slots: plan.budget,
+                rules: plan.rules,
+                flush_on_failure: plan.flush_on_failure,
+                parked_flushes_max: 2,
+                io_timeout_ms: plan.io_timeout_ms,
+                write_back_from: 1000,
+                write_back_after_ms: plan.write_back_after_ms,
+                index: Box::leak(index.into_boxed_slice()),
+            });
+        }
+        Shell {
+            engine,
+            limits: plan.limits,
+            now_ms: 1,
+            disks,
+            ledger: Ledger::default(),
+            events: VecDeque::new(),
+            done: BTreeMap::new(),
+            answers: BTreeMap::new(),
+            peers: Vec::new(),
+            headers,
+            out: Actions::with_capacity(&plan.limits),
+            domains,
+            slots: vec![0xee; plan.slots * 4096],
+            payload: BTreeMap::new(),
+            next_tag: 1,
+            next_token: 1,
+        }
+    }
+
+    pub(crate) fn disk(&self) -> RefMut<'_, Disk> {
+        self.disks[0].borrow_mut()
+    }
+
+    /// A byte of the first disk that would survive a power cut.
+    pub(crate) fn stable(&self, at: usize) -> u8 {
+        self.disk().stable[at]
+    }
+
+    /// A byte of the first disk as it would be read.
+    pub(crate) fn media(&self, at: usize) -> u8 {
+        self.disk().media[at]
+    }
+
+    pub(crate) fn stats(&self) -> VolumeStats {
+        self.engine.stats(VolumeId(0))
+    }
+
+    /// One turn of the loop that the engine's documentation describes.
+    pub(crate) fn turn(&mut self) {
+        let lost = self.stats().lost > 0;
+        let count = allocations(|| self.work());
+        let excused = lost || self.stats().lost > 0 || !self.out.answers.is_empty();
+        assert!(excused || count == 0, "the engine allocated {count} times");
+        let mut out = std::mem::take(&mut self.out);
+        for &copy in &out.copies {
+            self.copy(copy);
+        }
+        assert_eq!(allocations(|| self.engine.commit()), 0, "to publish allocates nothing");
+        self.ledger.entries.append(&mut out.ledger);
+        self.peers.append(&mut out.peers);
+        self.answers.extend(out.answers.drain(..).map(|(token, answer)| (token.0, answer)));
+        for io in &out.ios {
+            self.submit(io, &out.segments);
+        }
+        for completion in &out.completions {
+            let before = self.done.insert(completion.tag, *completion);
+            assert!(before.is_none(), "request {} is answered twice", completion.tag);
+        }
+        out.clear();
+        self.out = out;
+        self.settle_ledger();
+        self.end_operations();
+    }
+
+    /// The engine's part of a turn.
+    fn work(&mut self) {
+        let now = Instant(self.now_ms * 1_000_000);
+        while let Some(event) = self.events.pop_front() {
+            if !self.out.has_room(&self.limits) {
+                self.events.push_front(event);
+                break;
+            }
+            self.engine.apply(now, event, &mut self.out);
+        }
+        self.engine.tick(now, &mut self.out);
+    }
+
+    fn copy(&mut self, copy: Copy) {
+        let at = |slot: SlotId, at: u32, length: u32| {
+            let first = slot.0 as usize * 4096 + at as usize;
+            first..first + length as usize
+        };
+        let client = |buffer: u64, length: u32| {
+            let first = usize::try_from(buffer & ((1 << PAYLOAD_SHIFT) - 1)).unwrap();
+            (u32::try_from(buffer >> PAYLOAD_SHIFT).unwrap(), first..first + length as usize)
+        };
+        match copy {
+            Copy::In { buffer, slot, at: first, length, .. } => {
+                let (tag, range) = client(buffer, length);
+                self.slots[at(slot, first, length)].copy_from_slice(&self.payload[&tag][range]);
+            }
+            Copy::Out { buffer, slot, at: first, length, .. } => {
+                let (tag, range) = client(buffer, length);
+                let slot = &self.slots[at(slot, first, length)];
+                self.payload.get_mut(&tag).unwrap()[range].copy_from_slice(slot);
+            }
+            Copy::Merge { from, to, mask } => {
+                for sector in (0..8).filter(|sector| mask >> sector & 1 == 1) {
+                    let source = at(from, sector * 512, 512);
+                    self.slots.copy_within(source, at(to, sector * 512, 512).start);
+                }
+            }
+            Copy::Zero { slot, at: first, length } => self.slots[at(slot, first, length)].fill(0),
+        }
+    }
+
+    fn submit(&mut self, io: &Io, segments: &[Segment]) {
+        let first = io.first_segment as usize;
+        let pieces: Vec<(u32, usize, usize)> = segments[first..first + io.segments as usize]
+            .iter()
+            .map(|segment| (segment.slot.0, segment.at as usize, segment.length as usize))
+            .collect();
+        let data = if io.kind == IoKind::Write { self.gather(&pieces) } else { Vec::new() };
+        let states: &[State] = match io.kind {
+            IoKind::Write => &[State::Writing],
+            _ => &[State::Filling],
+        };
+        // M1: no slot is the target of an operation under any other state.
+        for &(slot, _, _) in &pieces {
+            assert!(states.contains(&self.headers[slot as usize].state()), "slot {slot} of {io:?}");
+        }
+        let io = in_flight(io, pieces, data, self.limits.reactor);
+        self.disks[usize::from(io.volume)].borrow_mut().submit(io);
+    }
+
+    fn gather(&self, pieces: &[(u32, usize, usize)]) -> Vec<u8> {
+        let piece = |&(slot, at, length): &(u32, usize, usize)| {
+            let first = slot as usize * 4096 + at;
+            self.slots[first..first + length].to_vec()
+        };
+        pieces.iter().flat_map(piece).collect()
+    }
+
+    fn settle_ledger(&mut self) {
+        if let Some((up_to, reports)) = self.ledger.settle() {
+            self.events.push_back(Event::LedgerDurable { up_to });
+            let named = reports.into_iter();
+            self.events.extend(named.map(|(token, failure_id)| Event::Reported { token, failure_id }));
+        }
+    }
+
+    fn end_operations(&mut self) {
+        for volume in 0..self.disks.len() {
+            let ready = self.disks[volume].borrow_mut().take_ready();
+            for io in ready {
+                if io.reactor == self.limits.reactor {
+                    self.end(&io);
+                } else {
+                    self.disks[volume].borrow_mut().in_flight.push(io);
+                }
+            }
+        }
+    }
+
+    fn end(&mut self, io: &crate::disk::InFlight) {
+        if io.kind == IoKind::Write {
+            // M3: what the device reads does not change under it.
+            assert!(self.gather(&io.pieces) == io.data, "a slot changed while it was written: {io:?}");
+        }
+        let (result, mut read) = self.disks[usize::from(io.volume)].borrow_mut().perform(io, self.now_ms);
+        for &(slot, at, length) in io.pieces.iter().filter(|_| io.kind == IoKind::Read) {
+            let length = length.min(read.len());
+            let first = slot as usize * 4096 + at;
+            self.slots[first..first + length].copy_from_slice(&read[..length]);
+            read.drain(..length);
+        }
+        if io.kind == IoKind::Flush && result == 0 {
+            let domain = self.domains[usize::from(io.volume)];
+            for (volume, _) in self.domains.iter().enumerate().filter(|&(_, &other)| other == domain) {
+                let disk = &mut *self.disks[volume].borrow_mut();
+                disk.stable.copy_from_slice(&disk.media);
+            }
+        }
+        self.events.push_back(Event::Completed { op: io.op, result });
+    }
+
+    /// Turns without time passing, until nothing moves.
+    pub(crate) fn settle(&mut self) {
+        let mut still = 0;
+        while still < 3 {
+            self.turn();
+            still = if self.events.is_empty() { still + 1 } else { 0 };
+        }
+    }
+
+    /// Lets time pass, a turn each millisecond.
+    pub(crate) fn run_ms(&mut self, milliseconds: u64) {
+        for _ in 0..milliseconds {
+            self.now_ms += 1;
+            self.turn();
+            self.turn();
+        }
+    }
+
+    pub(crate) fn send(
+        &mut self,
+        volume: u16,
+        session: u32,
+        operation: Operation,
+        offset: u64,
+        length: u64,
+    ) -> u32 {
+        let tag = self.next_tag;
+        self.next_tag += 1;
+        let bytes = if matches!(operation, Operation::Read | Operation::Write { .. }) { length } else { 0 };
+        self.payload.entry(tag).or_insert_with(|| vec![0xaa; usize::try_from(bytes).unwrap()]);
+        self.events.push_back(Event::Request(Request {
+            session: SessionId(session),
+            tag,
+            sequence: u64::from(tag),
+            volume: VolumeId(volume),
+            operation,
+            offset,
+            length,
+            buffer: u64::from(tag) << PAYLOAD_SHIFT,
+        }));
+        tag
+    }
+
+    /// Sends a write of `length` bytes of `value`.
+    pub(crate) fn write(&mut self, offset: u64, length: u64, value: u8) -> u32 {
+        self.write_to(0, offset, length, value, false)
+    }
+
+    pub(crate) fn write_to(&mut self, volume: u16, offset: u64, length: u64, value: u8, fua: bool) -> u32 {
+        let bytes = vec![value; usize::try_from(length).unwrap()];
+        self.payload.insert(self.next_tag, bytes);
+        self.send(volume, 1, Operation::Write { fua }, offset, length)
+    }
+
+    /// Writes and insists on the acknowledgement.
+    pub(crate) fn put(&mut self, offset: u64, length: u64, value: u8) {
+        let tag = self.write(offset, length, value);
+        self.turn();
+        assert_eq!(self.errno(tag), Some(0), "a write of {length} bytes at {offset}");
+    }
+
+    pub(crate) fn flush(&mut self) -> u32 {
+        self.send(0, 1, Operation::Flush, 0, 0)
+    }
+
+    /// Flushes, waits, and returns the answer's errno.
+    pub(crate) fn flushed(&mut self) -> u16 {
+        let tag = self.flush();
+        self.settle();
+        self.errno(tag).expect("the flush is answered without time passing")
+    }
+
+    /// Reads, waits, and returns the bytes or the errno.
+    pub(crate) fn get(&mut self, offset: u64, length: u64) -> Result<Vec<u8>, u16> {
+        let tag = self.send(0, 1, Operation::Read, offset, length);
+        self.settle();
+        match self.errno(tag).expect("the read is answered without time passing") {
+            0 => Ok(self.payload[&tag].clone()),
+            errno => Err(errno),
+        }
+    }
+
+    pub(crate) fn errno(&self, tag: u32) -> Option<u16> {
+        self.done.get(&tag).map(|completion| completion.errno)
+    }
+
+    pub(crate) fn data(&self, tag: u32) -> &[u8] {
+        &self.payload[&tag]
+    }
+
+    /// Gives an operator's command to the first volume.
+    pub(crate) fn operator(&mut self, command: Command) -> u64 {
+        self.next_token += 1;
+        let token = Token(self.next_token);
+        self.events.push_back(Event::Operator { token, volume: VolumeId(0), command });
+        self.next_token
+    }
+
+    pub(crate) fn list(&mut self, state: ListState) -> Vec<Extent> {
+        let mut all = Vec::new();
+        let mut from = Some(0);
+        while let Some(place) = from {
+            let token = self.operator(Command::List { state, from: place });
+            self.settle();
+            let Some(Answer::Listed { extents, next }) = self.answers.get(&token) else { panic!("no page") };
+            all.extend(extents);
+            from = *next;
+        }
+        all
+    }
+}
+
+/// Bytes as they are expected.
+pub(crate) fn all(value: u8, length: usize) -> Vec<u8> {
+    vec![value; length]
+}
