@@ -193,7 +193,8 @@ impl Engine<'_> {
         Some(Task::AckLoss { token, cursor, range, bytes, seq })
     }
 
-    /// A drain is over when everything is stable, or what is left has been tried and refused.
+    /// A drain is over when everything is stable, or what is left has been tried and refused; retries that were asked
+    /// for before it are awaited.
     fn advance_drain(&mut self, index: usize, token: Token, out: &mut Actions) -> Option<Task> {
         let volume = &self.volumes[index];
         let total = volume.epochs.total();
@@ -201,7 +202,8 @@ impl Engine<'_> {
         let refused = volume.gate.is_some_and(|gate| !gate.probing && !gate.forced && !gate.proven)
             || (volume.index.dirty.count() == volume.index.failed.count() && volume.pass.is_none())
             || volume.stats.overdue > 0;
-        let moving = volume.ops > 0 && volume.stats.overdue == 0;
+        let retrying = volume.tasks.iter().any(|task| matches!(task, Task::Retry { .. })) || volume.pass.is_some();
+        let moving = (volume.ops > 0 || retrying) && volume.stats.overdue == 0;
         let unflushed =
             total.at(crate::epochs::Stage::Written) > 0 && volume.gate.is_none_or(|gate| !gate.from_flush);
         let over = total.is_empty() || (refused && !moving && !unflushed && !volume.redirty);

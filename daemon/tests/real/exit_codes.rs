@@ -25,7 +25,9 @@ fn status_and_retry_say_how_it_is() {
     assert_eq!(daemon.ctl(&["retry", "vm", "--wait"]).exit, Exit::Incomplete, "not healed");
     assert_eq!(daemon.ctl(&["retry", "--all", "--wait"]).exit, Exit::Incomplete);
     assert_eq!(daemon.ctl(&["drain", "vm"]).exit, Exit::Incomplete, "held data is left");
-    assert_eq!(daemon.ctl(&["drop", "vm"]).exit, Exit::Usage, "not by accident");
+    let refused = daemon.ctl(&["drop", "vm"]);
+    assert_eq!(refused.exit, Exit::Usage, "not by accident");
+    assert!((refused.json.to_string() + &refused.words).contains("--yes-lose-data"), "{refused:?}");
     assert_eq!(daemon.extents("vm", "failed"), [(0, LINE)]);
 
     daemon.must(&["drop", "vm", "--yes-lose-data"]);

@@ -34,6 +34,22 @@ fn a_flush_answers_although_a_write_hangs() {
     check_backing(&place.file("vm"), 2, 0, LINE);
 }
 
+/// What hangs is in no place but the arena: the end is no clean one, and it comes.
+#[test]
+fn an_end_comes_although_a_write_hangs() {
+    let mut place = Place::new();
+    place.add(&[Volume::file("vm", &place.file("vm"), 8 * MIB).with(r#"io_timeout = "200ms""#)]);
+    let daemon = Daemon::start(&place);
+    let client = daemon.client("vm");
+    daemon.must(&["fault", "vm", "add", "write", "EIO", "--sequence", "h"]);
+    client.write_at(&pattern(1, 0, LINE), 0).expect("acknowledged");
+    assert_eq!(failure(client.flush()).0, EIO);
+    client.write_at(&pattern(2, 0, 2 * LINE), 0).expect("acknowledged");
+    let (status, log) = daemon.stop();
+    assert_eq!(status.code(), Some(1), "{log}");
+    assert!(place.has_arena(), "the data stays");
+}
+
 #[test]
 fn a_flush_answers_although_the_device_flush_hangs() {
     let mut place = Place::new();

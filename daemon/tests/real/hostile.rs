@@ -16,6 +16,7 @@ const HONEST: u64 = 5 * STRIPE - 2 * LINE;
 
 fn place() -> Place {
     let mut place = Place::new();
+    place.change("request_bytes_max = \"128KiB\"", "request_bytes_max = \"64KiB\"");
     place.add(&[Volume::file("ram", &place.file("ram"), 8 * MIB)]);
     place
 }

@@ -25,7 +25,7 @@ fn one_bad_line_among_10_000() {
     let mut place = Place::new();
     let volume = Volume::file("vm", &place.file("vm"), 48 * MIB);
     place.add(&[volume.with("budget = \"45MiB\"\nwrite_back = { from = \"100%\", after = \"1h\" }")]);
-    place.arena_of("64MiB");
+    place.change("size = \"32MiB\"", "size = \"64MiB\"");
     let daemon = Daemon::start(&place);
     let client = daemon.client("vm");
     let range = format!("{}:{LINE}", BAD * LINE);

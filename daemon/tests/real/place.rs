@@ -109,9 +109,10 @@ impl Place {
         }
     }
 
-    /// Another arena than one of 32 MiB.
-    pub(crate) fn arena_of(&mut self, size: &str) {
-        self.config = self.config.replace("size = \"32MiB\"", &format!("size = \"{size}\""));
+    /// Another value than the usual one.
+    pub(crate) fn change(&mut self, usual: &str, wanted: &str) {
+        assert!(self.config.contains(usual));
+        self.config = self.config.replace(usual, wanted);
     }
 
     /// A file on the disk.

@@ -74,6 +74,12 @@ impl<'a> Daemon<'a> {
         let mut command = Command::new(env!("CARGO_BIN_EXE_holdfastd"));
         command.arg("serve").arg("--config").arg(config).args(arguments);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        let dies_with_us = || {
+            rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
+            Ok(())
+        };
+        // SAFETY: between fork and exec the child makes one system call, which neither allocates nor locks.
+        unsafe { std::os::unix::process::CommandExt::pre_exec(&mut command, dies_with_us) };
         prepare(&mut command);
         Daemon { place, child: command.spawn().expect("the daemon's program") }
     }

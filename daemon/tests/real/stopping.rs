@@ -47,7 +47,7 @@ fn an_end_with_held_data_fails_and_keeps_it() {
     let daemon = holding(&place, &[]);
     let (status, log) = daemon.stop();
     assert_eq!(status.code(), Some(1), "{log}");
-    assert!(log.contains("--abandon"), "what to do is said: {log}");
+    assert!(log.contains("--abandon") && log.contains("--discard-arena"), "what to do is said: {log}");
     assert!(log.contains("16"), "how much is said: {log}");
     assert!(place.has_arena(), "the data stays");
 
