@@ -148,7 +148,11 @@ impl Hub {
     /// goes before it, whose answer nobody waits for.
     pub(super) fn ask(&self, volume: VolumeId, command: &Command) -> Result<Answers, BackendError> {
         if matches!(command, Command::Drain) {
-            self.tell(self.token(), volume, &Command::Retry { range: ByteRange::ALL, classes: ClassSet::ANY });
+            self.tell(
+                self.token(),
+                volume,
+                &Command::Retry { range: ByteRange::ALL, classes: ClassSet::ANY },
+            );
         }
         let reactors = self.links.len();
         let (sender, receiver) = mpsc::channel(reactors);

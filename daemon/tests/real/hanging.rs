@@ -96,10 +96,7 @@ fn a_volume_that_refuses_and_then_hangs_takes_nothing_from_another() {
     let mut place = Place::new();
     let ill = Volume::file("ill", &place.file("ill"), 16 * MIB);
     let well = Volume::file("well", &place.file("well"), 16 * MIB);
-    place.add(&[
-        ill.with("budget = \"2MiB\"\nio_timeout = \"200ms\""),
-        well.with("budget = \"8MiB\""),
-    ]);
+    place.add(&[ill.with("budget = \"2MiB\"\nio_timeout = \"200ms\""), well.with("budget = \"8MiB\"")]);
     let daemon = Daemon::start(&place);
     let client = daemon.client("ill");
     let budgets = [daemon.bytes("ill", "budget_bytes"), daemon.bytes("well", "budget_bytes")];

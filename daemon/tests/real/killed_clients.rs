@@ -70,8 +70,7 @@ fn clients_killed_at_any_moment_harm_nobody() {
         let mut served = 0;
         for number in 0..20 {
             let socket = place.clients().display().to_string();
-            let mut child =
-                again("killed_clients::clients_killed_at_any_moment_harm_nobody", CHILD, &socket);
+            let mut child = again("killed_clients::clients_killed_at_any_moment_harm_nobody", CHILD, &socket);
             if number % 4 != 0 {
                 eventually("the victim has a session", || (daemon.sessions() > before).then_some(()));
                 served += 1;
@@ -80,7 +79,9 @@ fn clients_killed_at_any_moment_harm_nobody() {
             child.kill().expect("alive until now");
             child.wait().expect("dead");
             let seen = rounds.load(Ordering::Relaxed);
-            eventually("the honest one goes on", || (rounds.load(Ordering::Relaxed) > seen + 2).then_some(()));
+            eventually("the honest one goes on", || {
+                (rounds.load(Ordering::Relaxed) > seen + 2).then_some(())
+            });
             eventually("the session is over", || (daemon.sessions() == before).then_some(()));
         }
         assert_eq!(served, 15);

@@ -26,7 +26,9 @@ impl Volume {
         let path = path.display();
         Volume::over(
             name,
-            format!(r#"{{ kind = "file", path = "{path}", size = {bytes}, create = true, buffered = true }}"#),
+            format!(
+                r#"{{ kind = "file", path = "{path}", size = {bytes}, create = true, buffered = true }}"#
+            ),
         )
     }
 

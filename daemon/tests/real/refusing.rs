@@ -16,6 +16,38 @@ fn start(directory: &Path, rate: &str, inject: &Path) -> Fuse {
     Fuse::start(directory, BYTES, &nbdkit)
 }
 
+/// A disk over a file, by shell commands, which can do no more than what is added.
+fn over_file(directory: &Path, disk: &Path, more: &[&str]) -> Fuse {
+    std::fs::File::create(disk).and_then(|file| file.set_len(BYTES)).expect("a disk");
+    let path = disk.display();
+    let size = format!("get_size=echo {BYTES}");
+    let read = format!("pread=dd if={path} skip=$4 count=$3 iflag=count_bytes,skip_bytes status=none");
+    let write = format!("pwrite=dd of={path} seek=$4 conv=notrunc oflag=seek_bytes status=none");
+    let known = ["eval", &size, &read, &write, "can_write=exit 0"];
+    Fuse::start(directory, BYTES, &[&known, more].concat())
+}
+
+/// What has nothing to flush becomes clean without, and is written once.
+#[test]
+fn a_disk_without_flush_is_cleaned() {
+    if !can_use(&["nbdkit", "nbdfuse"]) {
+        return;
+    }
+    let directory = tempfile::tempdir().expect("a directory");
+    let disk = directory.path().join("disk");
+    let fuse = over_file(directory.path(), &disk, &[]);
+    let place = Place::serving(&[Volume::file("vm", &fuse.file, BYTES)]);
+    let daemon = Daemon::start(&place);
+    let client = daemon.client("vm");
+    client.write_at(&pattern(1, AT.0, AT.1), AT.0).expect("acknowledged");
+    client.flush().expect("the disk has no cache");
+    check_backing(&disk, 1, AT.0, AT.1);
+    assert_eq!(daemon.bytes("vm", "not_clean_bytes"), 0);
+    assert_eq!(daemon.count("vm", "device_write_bytes"), AT.1, "written once");
+    drop(client);
+    daemon.stop_clean();
+}
+
 #[test]
 fn writes_that_are_refused_are_held_and_heal() {
     if !can_use(&["nbdkit", "nbdfuse"]) {
@@ -92,18 +124,8 @@ fn flushes_that_are_refused_are_reported_until_one_succeeds() {
     }
     let directory = tempfile::tempdir().expect("a directory");
     let (disk, inject) = (directory.path().join("disk"), directory.path().join("inject"));
-    std::fs::File::create(&disk).and_then(|file| file.set_len(BYTES)).expect("a disk");
-    let (shown, broken) = (disk.display(), inject.display());
-    let nbdkit = [
-        "eval".to_owned(),
-        format!("get_size=echo {BYTES}"),
-        format!("pread=dd if={shown} skip=$4 count=$3 iflag=count_bytes,skip_bytes status=none"),
-        format!("pwrite=dd of={shown} seek=$4 conv=notrunc oflag=seek_bytes status=none"),
-        "can_write=exit 0".to_owned(),
-        "can_flush=exit 0".to_owned(),
-        format!("flush=if [ -f {broken} ]; then echo EIO refused >&2; exit 1; fi"),
-    ];
-    let fuse = Fuse::start(directory.path(), BYTES, &nbdkit.each_ref().map(String::as_str));
+    let flush = format!("flush=if [ -f {} ]; then echo EIO refused >&2; exit 1; fi", inject.display());
+    let fuse = over_file(directory.path(), &disk, &["can_flush=exit 0", &flush]);
     let place = Place::serving(&[Volume::file("vm", &fuse.file, BYTES)]);
     let daemon = Daemon::start(&place);
     let client = daemon.client("vm");

@@ -13,6 +13,9 @@ use std::time::{Duration, Instant};
 /// How long anything may take that will come: generous, because the machine may have much else to do.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Reactors publish their counters once a millisecond while they turn, and before they sleep.
+const PUBLISHED: Duration = Duration::from_millis(5);
+
 /// Looks until `found` finds something; panics with `what` if it never does.
 pub(crate) fn eventually<T>(what: &str, mut found: impl FnMut() -> Option<T>) -> T {
     let begun = Instant::now();
@@ -123,13 +126,15 @@ impl<'a> Daemon<'a> {
         told.json
     }
 
-    /// A number of `stats` about a volume.
+    /// A number of `stats` about a volume, as it was when this was called or later.
     pub(crate) fn count(&self, volume: &str, counter: &str) -> u64 {
+        std::thread::sleep(PUBLISHED);
         number(&named(&self.must(&["stats"]), "volume", volume), counter)
     }
 
-    /// A number of `volumes` about a volume.
+    /// A number of `volumes` about a volume, as it was when this was called or later.
     pub(crate) fn bytes(&self, volume: &str, field: &str) -> u64 {
+        std::thread::sleep(PUBLISHED);
         number(&named(&self.must(&["volumes"]), "name", volume), field)
     }
 

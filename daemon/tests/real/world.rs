@@ -57,7 +57,11 @@ fn fill_up(path: &Path) {
     for bytes in [MIB, 4096, 512] {
         let block = vec![0x5a; usize::try_from(bytes).expect("small")];
         // Not before what is delayed is allocated is the file system really full.
-        while filler.write_all(&block).and_then(|()| if bytes == MIB { Ok(()) } else { filler.sync_data() }).is_ok() {}
+        while filler
+            .write_all(&block)
+            .and_then(|()| if bytes == MIB { Ok(()) } else { filler.sync_data() })
+            .is_ok()
+        {}
         let _ = filler.sync_all();
     }
 }
