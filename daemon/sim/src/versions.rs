@@ -99,11 +99,11 @@ impl Versions {
 
     /// An operator accepted the loss recorded at `recorded`: nobody knows which of the versions before it the device has.
     pub(crate) fn forget_order(&mut self, recorded: u64, on_device: [u64; 2]) {
-        self.0.extend(on_device.map(|stamp| Version::new(stamp, 0)));
         for old in self.0.iter_mut().filter(|old| old.submitted < recorded) {
             let answered = if old.answered == NEVER { NEVER } else { old.answered.min(recorded) };
             *old = Version { answered, ..Version::new(old.stamp, old.submitted) };
         }
+        self.0.extend(on_device.map(|stamp| Version { answered: recorded, ..Version::new(stamp, 0) }));
     }
 }
 
