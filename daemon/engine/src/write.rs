@@ -7,6 +7,7 @@ use crate::read::Part;
 use crate::requests::RequestId;
 use crate::volume::Volume;
 use crate::waits::Until;
+use crate::writeback::Manner;
 use crate::{Actions, Copy, Identity, Instant, Operation, Request, SlotId, Status};
 use holdfast_policy::{Cause, FailurePolicy, Pressure, PressureVerdict, State, errno};
 
@@ -173,9 +174,12 @@ impl Engine<'_> {
 
     /// Gives a line a fresh slot for new content of `mask`; the caller copies the content in.
     pub(crate) fn accept_line(&mut self, index: usize, line: u64, mask: u32, out: &mut Actions) -> SlotId {
+        let before = self.cache.newest(self.volumes[index].id(), line);
+        if let Some(before) = before {
+            self.write_before_overwrite(index, line, before, out);
+        }
         let volume = &mut self.volumes[index];
         let generation = self.cache.take_generation();
-        let before = self.cache.newest(volume.id(), line);
         let (kept, unstable, mut status) = match before {
             None => (0, 0, Status::new(State::Incoming, mask)),
             Some(before) => inherit(&self.cache, before, mask),
@@ -209,6 +213,20 @@ impl Engine<'_> {
             }
         }
         slot
+    }
+
+    /// Sends a line that somebody waits for on its way before it is overwritten. The sweep comes after the requests of a
+    /// turn and passes over what they have just taken in: a line that is overwritten in every turn would never be
+    /// written, and a flush that waits for it never be answered (M6).
+    fn write_before_overwrite(&mut self, index: usize, line: u64, before: SlotId, out: &mut Actions) {
+        let volume = &self.volumes[index];
+        let old = self.cache.link(before) < volume.epochs.current() && !volume.flushes.is_empty();
+        let wanted = old || !volume.tasks.is_empty() || self.waits.any_of(volume.id());
+        let ready = self.cache.header(before).state() == State::Dirty && volume.gate.is_none();
+        // The slot in flight stays until its operation ends: it needs room of its own.
+        if wanted && ready && self.fits(volume, 1) {
+            self.start_write(self.now, index, line, 1, Manner::default(), out);
+        }
     }
 
     /// `slot` takes the place of `before`: which epoch and stage its obligation has, and what failure it inherits.
