@@ -61,6 +61,14 @@ impl Engine<'_> {
         if bucket.at(Stage::Writing) > overdue || self.volumes[index].redirty {
             return Outcome::Undecided;
         }
+        let redone = |range: &crate::volume::Zeroed| {
+            let volume = &self.volumes[index];
+            let due = volume.may_redo(now, range, self.limits.flush_after_ms);
+            range.redo && (due || range.busy) && volume.stats.overdue == 0
+        };
+        if self.volumes[index].zeroed.iter().any(redone) {
+            return Outcome::Undecided;
+        }
         let waiting = bucket.at(Stage::Waiting);
         let failed = bucket.at(Stage::Failed);
         let stuck = self.is_stuck(now, index, overdue);

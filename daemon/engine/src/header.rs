@@ -85,6 +85,16 @@ const STATUS: usize = 3;
 const LINE_BITS: u32 = 48;
 
 impl Header {
+    /// A header over words as an arena holds them, for whoever inspects a copy of one.
+    pub const fn from_words(words: [AtomicU64; 4]) -> Header {
+        Header(words)
+    }
+
+    /// A copy of the four words.
+    pub fn words(&self) -> [u64; 4] {
+        [0, 1, 2, 3].map(|word: usize| self.0[word].load(Ordering::Acquire))
+    }
+
     /// Writes the identity. The status must say free; nobody looks at the identity until [`Header::publish`].
     pub fn assign(&self, identity: Identity) {
         assert!(identity.line >> LINE_BITS == 0, "line {} does not fit a header", identity.line);

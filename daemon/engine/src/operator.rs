@@ -93,6 +93,9 @@ impl Engine<'_> {
         {
             gate.forced = true;
         }
+        for zeroes in volume.zeroed.iter_mut().filter(|zeroes| zeroes.first < end && first < zeroes.end) {
+            zeroes.refused = zeroes.refused.map(|_| Instant(0));
+        }
         volume.tasks.push_back(Task::Retry { token, first, end, classes });
     }
 

@@ -46,7 +46,8 @@ enum Look {
     Lost,
     /// An operation on the line is in flight.
     Busy,
-    /// The device was to zero the line and may have forgotten it: what is not in the cache is zeroes, whatever it says.
+    /// The device was to zero the line and may forget that until a flush: what is not in the cache is zeroes, whatever
+    /// it says.
     Zeroed,
     Miss,
 }
@@ -178,7 +179,7 @@ impl Engine<'_> {
         if state.losses.unreadable(line) & mask & !valid != 0 {
             return Look::Lost;
         }
-        if state.fences > 0 && state.redo_overlaps(line, line + 1) {
+        if state.zeroed_overlaps(line, line + 1) {
             let used = newest.map(|slot| self.cache.header(slot).state());
             return if matches!(used, Some(State::Filling | State::Writing)) {
                 Look::Busy
@@ -257,7 +258,7 @@ impl Engine<'_> {
         self.cache.newest(state.id(), line).is_none()
             && state.losses.unreadable(line) == 0
             && !state.index.busy.reader().get(line)
-            && (state.fences == 0 || !state.redo_overlaps(line, line + 1))
+            && !state.zeroed_overlaps(line, line + 1)
     }
 
     fn take_fill_slot(&mut self, volume: usize, line: u64) -> SlotId {
@@ -363,7 +364,7 @@ impl Engine<'_> {
         let state = &mut self.volumes[volume];
         let existing = state.geometry().existing_mask(line);
         let readable = existing & !state.losses.unreadable(line);
-        let zeroed = state.fences > 0 && state.redo_overlaps(line, line + 1);
+        let zeroed = state.zeroed_overlaps(line, line + 1);
         if zeroed {
             // The device has forgotten the line's zeroes since the read began.
             out.copies.push(Copy::Zero { slot, at: 0, length: existing.count_ones() * 512 });

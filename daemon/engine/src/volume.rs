@@ -11,8 +11,8 @@ use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use holdfast_policy::{ClassSet, DirtyIndex, ErrorClass};
 
-/// Lines between two device flushes at most: 256 MiB of 4 KiB lines. Beyond, write-back pauses for a flush.
-const WRITTEN_MAX: usize = 1 << 16;
+/// Lines between two device flushes at most: 128 MiB of 4 KiB lines. Beyond, write-back pauses for a flush.
+const WRITTEN_MAX: usize = 1 << 15;
 /// Zeroed ranges between two device flushes at most.
 pub(crate) const ZEROED_MAX: usize = 64;
 /// Retries that operators may have waiting.
@@ -381,15 +381,10 @@ impl<'a> Volume<'a> {
             && self.failure_class().is_some()
     }
 
-    /// Every line written since the last good flush is dirty again.
-    pub(crate) fn doubt_written(&mut self) {
-        self.redirty = true;
-        self.covered_before = self.stable_before;
-    }
-
     /// Everything that the device accepted since the last good flush, or is about to, is to be done again.
     pub(crate) fn doubt(&mut self) {
-        self.doubt_written();
+        self.redirty = true;
+        self.covered_before = self.stable_before;
         self.doubts += 1;
         for range in self.zeroed.iter_mut().filter(|range| !range.redo && !range.stable) {
             (range.redo, range.covered) = (true, false);
@@ -398,9 +393,22 @@ impl<'a> Volume<'a> {
         }
     }
 
+    /// Whether zeroes that the device forgot may be done again: a refusal is waited out, if a flush waits no longer than
+    /// the shortest floor between attempts.
+    pub(crate) fn may_redo(&self, now: Instant, range: &Zeroed, pause_ms: u64) -> bool {
+        let floors = self.setup.rules.as_slice().iter().map(|rule| rule.retry.floor_ms());
+        let pause_ms = if self.flushes.is_empty() { pause_ms } else { floors.min().unwrap_or(pause_ms) };
+        range.refused.is_none_or(|refused| now >= refused.after_ms(pause_ms))
+    }
+
     /// Whether a fence lies over any of the lines.
     pub(crate) fn redo_overlaps(&self, first: u64, end: u64) -> bool {
         self.zeroed.iter().any(|range| range.redo && range.first < end && first < range.end)
+    }
+
+    /// Whether the device was to zero any of the lines and may still forget it.
+    pub(crate) fn zeroed_overlaps(&self, first: u64, end: u64) -> bool {
+        self.zeroed.iter().any(|range| !range.stable && range.first < end && first < range.end)
     }
 
     pub(crate) fn snapshot(&self, now: Instant) -> VolumeStats {

@@ -90,6 +90,16 @@ impl Written {
         Some(self.ring[self.index(self.tail)])
     }
 
+    /// Lets the entries of some lines count for no slot any more: what they wrote is to be written again.
+    pub(crate) fn forget(&mut self, first: u64, end: u64) {
+        for position in self.head..self.tail {
+            let index = self.index(position);
+            if (first..end).contains(&self.ring[index].line) {
+                self.ring[index].generation = 0;
+            }
+        }
+    }
+
     /// The entry at a position between head and tail.
     pub(crate) fn get(&self, position: u64) -> Entry {
         self.ring[self.index(position)]

@@ -7,7 +7,7 @@ use crate::requests::RequestId;
 use crate::volume::{ZEROED_MAX, Zeroed};
 use crate::waits::Until;
 use crate::{Actions, Copy, Instant, Io, IoKind, OpId, Operation, VolumeId, sector_mask};
-use holdfast_policy::{State, class_of_errno, errno};
+use holdfast_policy::{Cause, State, class_of_errno, errno};
 
 /// Lines of one device operation at most: 4 MiB of 4 KiB lines, so that its completion is a short turn.
 const CHUNK_LINES: u64 = 1024;
@@ -195,8 +195,9 @@ impl Engine<'_> {
     /// Refused zeroes leave any mix of old and new on the device: what the cache holds as written there is in doubt, and
     /// what it holds as the device's is read again.
     fn zeroes_refused(&mut self, index: usize, op: &Op) {
-        let mut unstable = false;
-        for line in op.first..op.first + op.count as u64 {
+        let end = op.first + op.count as u64;
+        self.volumes[index].written.forget(op.first, end);
+        for line in op.first..end {
             let volume = &mut self.volumes[index];
             let Some(slot) = self.cache.newest(volume.id(), line) else { continue };
             let header = self.cache.header(slot);
@@ -207,10 +208,12 @@ impl Engine<'_> {
             // What it holds besides what it is going to write is the device's, too.
             let status = header.status();
             header.publish(crate::Status { valid: status.valid & header.dirty(), ..status });
-            unstable |= status.state == State::Unstable;
-        }
-        if unstable {
-            self.volumes[index].doubt_written();
+            if status.state == State::Unstable {
+                self.cache.pass(&mut volume.counts, slot, Cause::VerifierChanged);
+                volume.epochs.add(self.cache.link(slot), Stage::Waiting);
+                volume.index.dirty.set(line);
+                volume.dirty_since.get_or_insert(self.now);
+            }
         }
     }
 
@@ -266,8 +269,7 @@ impl Engine<'_> {
         for at in 0..self.volumes[index].zeroed.len() {
             let volume = &self.volumes[index];
             let range = volume.zeroed[at];
-            let rested =
-                range.refused.is_none_or(|refused| now >= refused.after_ms(self.limits.flush_after_ms));
+            let rested = volume.may_redo(now, &range, self.limits.flush_after_ms);
             let (first, count) = (range.first, range.end - range.first);
             let free = !volume.index.busy.any_in(first, count) && self.may_submit(index);
             if range.redo && !range.busy && rested && free && !volume.redirty {
