@@ -67,6 +67,9 @@ impl Engine<'_> {
         if volume.fences > 0 && self.is_fenced(volume, first, end) {
             return Admission::Blocked;
         }
+        if self.would_starve_flush(usize::from(volume.id()), pending.cursor, pending.end) {
+            return Admission::Blocked;
+        }
         let waits = usize::try_from(lines).expect("a request is short");
         if self.cache.free() < lines || !self.waits.has_room(waits) {
             return Admission::Blocked;
@@ -87,6 +90,23 @@ impl Engine<'_> {
             clean if !behind_others && self.fits(volume, clean) => Admission::Granted,
             _ => Admission::Full,
         }
+    }
+
+    /// Whether a flush waits for one of the lines and its write-back can begin this turn. A line that is overwritten in
+    /// every turn is never found dirty by the sweep, which comes after the requests: its next write lets the sweep pass.
+    fn would_starve_flush(&self, index: usize, first: u64, end: u64) -> bool {
+        let volume = &self.volumes[index];
+        if volume.flushes.is_empty() || volume.gate.is_some() || volume.redirty || !self.may_submit(index) {
+            return false;
+        }
+        (first..end).any(|line| {
+            let newest = self.cache.newest(volume.id(), line);
+            newest.is_some_and(|slot| {
+                self.cache.header(slot).state() == State::Dirty
+                    && self.cache.link(slot) < volume.epochs.current()
+                    && !volume.index.busy.reader().get(line)
+            })
+        })
     }
 
     /// Whether the volume's budget and the cache's reserve allow `lines` more that are not clean, and the policy does.
