@@ -141,6 +141,7 @@ impl Engine<'_> {
         let line_bytes = self.volumes[index].line_bytes();
         for line in first..end {
             let part = Part::of(request, line_bytes, first, line);
+            self.write_before_overwrite(index, line, end - line, out);
             let slot = self.accept_line(index, line, part.mask, out);
             let (session, buffer, at, length) = (request.session, part.buffer, part.at, part.length);
             out.copies.push(Copy::In { session, buffer, slot, at, length });
@@ -175,9 +176,6 @@ impl Engine<'_> {
     /// Gives a line a fresh slot for new content of `mask`; the caller copies the content in.
     pub(crate) fn accept_line(&mut self, index: usize, line: u64, mask: u32, out: &mut Actions) -> SlotId {
         let before = self.cache.newest(self.volumes[index].id(), line);
-        if let Some(before) = before {
-            self.write_before_overwrite(index, line, before, out);
-        }
         let volume = &mut self.volumes[index];
         let generation = self.cache.take_generation();
         let (kept, unstable, mut status) = match before {
@@ -218,13 +216,17 @@ impl Engine<'_> {
     /// Sends a line that somebody waits for on its way before it is overwritten. The sweep comes after the requests of a
     /// turn and passes over what they have just taken in: a line that is overwritten in every turn would never be
     /// written, and a flush that waits for it never be answered (M6).
-    fn write_before_overwrite(&mut self, index: usize, line: u64, before: SlotId, out: &mut Actions) {
+    fn write_before_overwrite(&mut self, index: usize, line: u64, lines_left: u64, out: &mut Actions) {
         let volume = &self.volumes[index];
+        if volume.flushes.is_empty() && volume.tasks.is_empty() && !self.waits.any_of(volume.id()) {
+            return;
+        }
+        let Some(before) = self.cache.newest(volume.id(), line) else { return };
         let old = self.cache.link(before) < volume.epochs.current() && !volume.flushes.is_empty();
         let wanted = old || !volume.tasks.is_empty() || self.waits.any_of(volume.id());
         let ready = self.cache.header(before).state() == State::Dirty && volume.gate.is_none();
-        // The slot in flight stays until its operation ends: it needs room of its own.
-        if wanted && ready && self.fits(volume, 1) {
+        // The slot in flight stays until its operation ends: it needs room of its own, beside the rest of the request.
+        if wanted && ready && self.fits(volume, lines_left) {
             self.start_write(self.now, index, line, 1, Manner::default(), out);
         }
     }
