@@ -378,7 +378,8 @@ impl<'a> Volume<'a> {
         self.losses.is_empty()
             && !ErrorClass::ALL.iter().any(|class| others(&class))
             && self.gate.is_none_or(|gate| gate.class == ErrorClass::Space)
-            && self.failure_class().is_some()
+            && self.stats.overdue == 0
+            && (self.gate.is_some() || self.failed_lines() > 0)
     }
 
     /// Everything that the device accepted since the last good flush, or is about to, is to be done again.
