@@ -143,6 +143,7 @@ impl<'a> Engine<'a> {
     }
 
     fn tick_volume(&mut self, now: Instant, volume: usize, out: &mut Actions) {
+        self.rebase_epochs(volume);
         self.settle_written(volume, out);
         self.mark_overdue(now, volume);
         self.retry_stalled(now, volume, out);

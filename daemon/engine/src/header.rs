@@ -197,6 +197,7 @@ fn pack(status: Status) -> u64 {
     word | u64::from(check(word)) << 24
 }
 
+#[allow(clippy::cast_possible_truncation, reason = "the check is cut out of the word at its width")]
 fn unpack(word: u64) -> Option<Status> {
     if word == 0 {
         return Some(Status::FREE);

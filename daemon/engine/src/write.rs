@@ -7,6 +7,7 @@ use crate::read::Part;
 use crate::requests::RequestId;
 use crate::volume::Volume;
 use crate::waits::Until;
+use crate::writeback::Manner;
 use crate::{Actions, Copy, Identity, Instant, Operation, Request, SlotId, Status};
 use holdfast_policy::{Cause, FailurePolicy, Pressure, PressureVerdict, State, errno};
 
@@ -66,6 +67,9 @@ impl Engine<'_> {
         if volume.fences > 0 && self.is_fenced(volume, first, end) {
             return Admission::Blocked;
         }
+        if self.would_starve_flush(usize::from(volume.id()), pending.cursor, pending.end) {
+            return Admission::Blocked;
+        }
         let waits = usize::try_from(lines).expect("a request is short");
         if self.cache.free() < lines || !self.waits.has_room(waits) {
             return Admission::Blocked;
@@ -86,6 +90,23 @@ impl Engine<'_> {
             clean if !behind_others && self.fits(volume, clean) => Admission::Granted,
             _ => Admission::Full,
         }
+    }
+
+    /// Whether a flush waits for one of the lines and its write-back can begin this turn. A line that is overwritten in
+    /// every turn is never found dirty by the sweep, which comes after the requests: its next write lets the sweep pass.
+    fn would_starve_flush(&self, index: usize, first: u64, end: u64) -> bool {
+        let volume = &self.volumes[index];
+        if volume.flushes.is_empty() || volume.gate.is_some() || volume.redirty || !self.may_submit(index) {
+            return false;
+        }
+        (first..end).any(|line| {
+            let newest = self.cache.newest(volume.id(), line);
+            newest.is_some_and(|slot| {
+                self.cache.header(slot).state() == State::Dirty
+                    && self.cache.link(slot) < volume.epochs.current()
+                    && !volume.index.busy.reader().get(line)
+            })
+        })
     }
 
     /// Whether the volume's budget and the cache's reserve allow `lines` more that are not clean, and the policy does.
@@ -173,9 +194,12 @@ impl Engine<'_> {
 
     /// Gives a line a fresh slot for new content of `mask`; the caller copies the content in.
     pub(crate) fn accept_line(&mut self, index: usize, line: u64, mask: u32, out: &mut Actions) -> SlotId {
+        let before = self.cache.newest(self.volumes[index].id(), line);
+        if let Some(before) = before {
+            self.write_before_overwrite(index, line, before, out);
+        }
         let volume = &mut self.volumes[index];
         let generation = self.cache.take_generation();
-        let before = self.cache.newest(volume.id(), line);
         let (kept, unstable, mut status) = match before {
             None => (0, 0, Status::new(State::Incoming, mask)),
             Some(before) => inherit(&self.cache, before, mask),
@@ -209,6 +233,20 @@ impl Engine<'_> {
             }
         }
         slot
+    }
+
+    /// Sends a line that somebody waits for on its way before it is overwritten. The sweep comes after the requests of a
+    /// turn and passes over what they have just taken in: a line that is overwritten in every turn would never be
+    /// written, and a flush that waits for it never be answered (M6).
+    fn write_before_overwrite(&mut self, index: usize, line: u64, before: SlotId, out: &mut Actions) {
+        let volume = &self.volumes[index];
+        let old = self.cache.link(before) < volume.epochs.current() && !volume.flushes.is_empty();
+        let wanted = old || !volume.tasks.is_empty() || self.waits.any_of(volume.id());
+        let ready = self.cache.header(before).state() == State::Dirty && volume.gate.is_none();
+        // The slot in flight stays until its operation ends: it needs room of its own.
+        if wanted && ready && self.fits(volume, 1) {
+            self.start_write(self.now, index, line, 1, Manner::default(), out);
+        }
     }
 
     /// `slot` takes the place of `before`: which epoch and stage its obligation has, and what failure it inherits.
