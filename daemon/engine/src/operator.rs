@@ -283,12 +283,7 @@ impl Engine<'_> {
     }
 
     /// The next line in a state, with its extent if it is still in that state.
-    fn next_listed(
-        &self,
-        index: usize,
-        state: ListState,
-        line: u64,
-    ) -> Option<(u64, Option<Extent>)> {
+    fn next_listed(&self, index: usize, state: ListState, line: u64) -> Option<(u64, Option<Extent>)> {
         let volume = &self.volumes[index];
         let of_state = |line| self.facts(index, line).filter(|extent| extent.state == state);
         match state {

@@ -162,7 +162,11 @@ impl Engine<'_> {
         }
         if state.zeroed_overlaps(line, line + 1) {
             let used = newest.map(|slot| self.cache.header(slot).state());
-            return if matches!(used, Some(State::Filling | State::Writing)) { Look::Busy } else { Look::Zeroed };
+            return if matches!(used, Some(State::Filling | State::Writing)) {
+                Look::Busy
+            } else {
+                Look::Zeroed
+            };
         }
         if state.index.busy.reader().get(line) { Look::Busy } else { Look::Miss }
     }
