@@ -87,8 +87,14 @@ fn a_turn_of_a_disk_allocates_nothing() {
         read_only: false,
     };
     let backing = Backing::open(&spec).expect("a file");
-    let options =
-        DiskOptions { ops_max: 16, segments_max: 4, volumes_max: 1, watches_max: 1, reactor_cores: &[] };
+    let options = DiskOptions {
+        ops_max: 16,
+        segments_max: 4,
+        volumes_max: 1,
+        watches_max: 1,
+        workers_max: 8,
+        reactor_cores: &[],
+    };
     let (mut disk, _) = Disk::new(&options, shard.slots.addresses()).expect("io_uring");
     let faults = Faults::new();
     disk.attach(VolumeId(0), &backing, Some(Arc::clone(&faults))).expect("attached");

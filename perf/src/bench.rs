@@ -9,7 +9,7 @@ use anyhow::Context;
 use crate::cases::{Beside, CASES, Case, CaseReport, DEPTH_MAX, Figures, Report, Settings, SpanReport};
 use crate::daemon_target::DaemonTarget;
 use crate::floor::{Floor, Phase, Span, copy_ns, ping_pong_ns};
-use crate::load::{Load, Operation, Round, run_round, warm_up};
+use crate::load::{Load, LoadError, Operation, Round, run_round, warm_up};
 use crate::machine::{Counters, Machine};
 use crate::statistics::Repeats;
 
@@ -114,9 +114,8 @@ fn measure(
         let mut floor = Floor::start(settings.server_core, span_bytes).context("starting the floor")?;
         shared_pages = Some(floor.shared().pages());
         warm_up(&mut floor.session(Phase::Ring), &load(settings, CASES[1], span_bytes))?;
-        for _ in 0..settings.repeats {
-            ping_pong.push(ping_pong_ns(&mut floor, bare_duration(settings))?);
-        }
+        // Before and after the rounds: a hypervisor may move the cores apart in between.
+        ping_pong.extend(ping_pongs(settings, &mut floor)?);
         span_reports.push(SpanReport {
             span_bytes,
             hot_in_l3: machine.l3_bytes.is_some_and(|l3_bytes| span_bytes <= l3_bytes),
@@ -124,8 +123,11 @@ fn measure(
             copy_ns: copies(settings, &floor, span_bytes)?,
             cases: cases(&mut floor, span_bytes)?,
         });
+        ping_pong.extend(ping_pongs(settings, &mut floor)?);
     }
     let during = before.since();
+    let ping_pong_ns = Repeats::new(ping_pong);
+    findings.extend(moved(&ping_pong_ns));
     findings.extend(during.findings());
     Ok(Report {
         version: 1,
@@ -136,8 +138,22 @@ fn measure(
         during,
         findings,
         shared_pages: shared_pages.context("no span was asked for")?,
-        ping_pong_ns: Repeats::new(ping_pong),
+        ping_pong_ns,
         spans: span_reports,
+    })
+}
+
+fn ping_pongs(settings: &Settings, floor: &mut Floor) -> Result<Vec<f64>, LoadError> {
+    (0..settings.repeats).map(|_| ping_pong_ns(floor, bare_duration(settings))).collect()
+}
+
+/// A cache line's way is a property of the place of two cores: it does not double while they stay where they are.
+fn moved(ping_pong_ns: &Repeats) -> Option<String> {
+    let Repeats { min, max, .. } = *ping_pong_ns;
+    (max > 2.0 * min).then(|| {
+        format!(
+            "the cores moved: a cache line there and back took {min:.0} to {max:.0} ns; only ratios count"
+        )
     })
 }
 
@@ -150,4 +166,16 @@ fn copies(settings: &Settings, floor: &Floor, span_bytes: u64) -> io::Result<Rep
 /// The bare measurements have no queue that could fill up: a fifth of a round is enough.
 fn bare_duration(settings: &Settings) -> Duration {
     Duration::from_secs_f64(settings.seconds / 5.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cores_that_moved_are_a_finding_and_noise_is_not() {
+        assert_eq!(moved(&Repeats::new(vec![100.0, 150.0, 120.0])), None);
+        let finding = moved(&Repeats::new(vec![88.0, 90.0, 513.0])).expect("a finding");
+        assert!(finding.contains("88 to 513 ns"), "{finding}");
+    }
 }

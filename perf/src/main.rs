@@ -1,4 +1,5 @@
 //! The command line of the stopwatch.
+#![forbid(unsafe_code)]
 
 use std::path::PathBuf;
 

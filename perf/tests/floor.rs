@@ -26,7 +26,7 @@ fn the_floor_prints_a_report_that_is_json() {
     let report: Value = serde_json::from_slice(&output.stdout).expect("JSON and nothing else");
     assert_eq!((&report["version"], &report["kind"]), (&Value::from(1), &Value::from("floor")));
     assert_eq!(report["machine"]["debug_build"], Value::from(cfg!(debug_assertions)));
-    positive(&report["ping_pong_ns"], 4);
+    positive(&report["ping_pong_ns"], 8);
     let spans = report["spans"].as_array().expect("spans");
     assert_eq!([&spans[0]["span_bytes"], &spans[1]["span_bytes"]], [1 << 20, 3 << 20]);
     for span in spans {

@@ -34,12 +34,12 @@ impl VolumeInfo {
 }
 
 /// The name of a set of failures: the same set has the same id. `holdfastctl explain` turns it into ranges, errno,
-/// attempts and times.
+/// attempts and times. Written as 16 hexadecimal digits, as that command takes it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FailureId(pub u64);
 
 impl fmt::Display for FailureId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+        write!(f, "{:016x}", self.0)
     }
 }

@@ -13,25 +13,32 @@ const NONE: u32 = u32::MAX;
 
 /// How many lines of a volume are in each state, indexed by [`State`].
 #[derive(Debug, Default)]
-pub(crate) struct Counts([u64; 16]);
+pub(crate) struct Counts {
+    by_state: [u64; 16],
+    not_clean: u64,
+}
 
 impl Counts {
     pub(crate) fn of(&self, state: State) -> u64 {
-        self.0[state as usize]
+        self.by_state[state as usize]
     }
 
+    #[inline]
     fn moved(&mut self, from: State, to: State) {
-        if from != State::Free {
-            self.0[from as usize] -= 1;
-        }
-        if to != State::Free {
-            self.0[to as usize] += 1;
+        // Free slots are nobody's: their count wraps around, and nobody asks for it.
+        let (left, entered) = (from as usize & 15, to as usize & 15);
+        self.by_state[left] = self.by_state[left].wrapping_sub(1);
+        self.by_state[entered] = self.by_state[entered].wrapping_add(1);
+        match (from.holds_unstable_data(), to.holds_unstable_data()) {
+            (false, true) => self.not_clean += 1,
+            (true, false) => self.not_clean -= 1,
+            _ => {}
         }
     }
 
     /// Slots whose content is not on stable media.
     pub(crate) fn not_clean(&self) -> u64 {
-        State::ALL.iter().filter(|state| state.holds_unstable_data()).map(|&state| self.of(state)).sum()
+        self.not_clean
     }
 }
 
@@ -145,21 +152,18 @@ impl<'a> Cache<'a> {
         slot
     }
 
-    /// Makes `slot` the newest of its line.
+    /// Makes `slot` the newest of its line, which has no entry yet.
     pub(crate) fn map(&mut self, slot: SlotId) {
-        let wanted = self.header(slot).place();
         let (headers, seed) = (self.headers, self.seed);
-        let entry = self.map.entry(
-            hash(seed, wanted),
-            |&other| headers[other as usize].place() == wanted,
-            |&other| hash(seed, headers[other as usize].place()),
-        );
-        match entry {
-            hashbrown::hash_table::Entry::Occupied(mut occupied) => *occupied.get_mut() = slot.0,
-            hashbrown::hash_table::Entry::Vacant(vacant) => {
-                vacant.insert(slot.0);
-            }
-        }
+        let place = |slot: &u32| headers[*slot as usize].place();
+        self.map.insert_unique(hash(seed, place(&slot.0)), slot.0, |other| hash(seed, place(other)));
+    }
+
+    /// Makes `slot` the newest of its line, in the place of `before`, which is.
+    pub(crate) fn replace(&mut self, before: SlotId, slot: SlotId) {
+        let wanted = hash(self.seed, self.header(slot).place());
+        *self.map.find_mut(wanted, |&other| other == before.0).expect("the newest slot has an entry") =
+            slot.0;
     }
 
     /// Takes `slot` out of the map, if it is the newest of its line.
@@ -175,6 +179,7 @@ impl<'a> Cache<'a> {
     }
 
     /// Moves a slot along an edge of the state machine and keeps the rest of its status.
+    #[inline]
     pub(crate) fn pass(&mut self, counts: &mut Counts, slot: SlotId, cause: Cause) {
         let status = self.header(slot).status();
         self.publish(counts, slot, cause, status);
@@ -184,6 +189,7 @@ impl<'a> Cache<'a> {
     ///
     /// # Panics
     /// If there is no such edge.
+    #[inline]
     pub(crate) fn publish(&mut self, counts: &mut Counts, slot: SlotId, cause: Cause, status: Status) {
         let from = self.header(slot).state();
         let to =

@@ -143,6 +143,7 @@ impl<'a> Engine<'a> {
     }
 
     fn tick_volume(&mut self, now: Instant, volume: usize, out: &mut Actions) {
+        self.rebase_epochs(volume);
         self.settle_written(volume, out);
         self.mark_overdue(now, volume);
         self.retry_stalled(now, volume, out);
@@ -203,7 +204,7 @@ impl<'a> Engine<'a> {
         if header.status().attempts > 0 {
             self.cache.pass(&mut volume.counts, slot, Cause::Inherited);
             volume.index.failed.set(line);
-        } else {
+        } else if volume.index.failed.count() > 0 {
             volume.index.failed.clear(line);
         }
     }
@@ -248,8 +249,17 @@ impl<'a> Engine<'a> {
     }
 
     fn request(&mut self, now: Instant, request: Request, out: &mut Actions) {
-        if let Err(errno) = self.check(&request) {
-            answer(&request, errno, 0, out);
+        let errno = self.check(&request);
+        if errno != 0 {
+            return answer(&request, errno, 0, out);
+        }
+        // What can be answered at once never becomes a pending request.
+        let answered = match request.operation {
+            Operation::Read => self.read_hit(&request, out),
+            Operation::Write { .. } => self.write_at_once(&request, out),
+            _ => false,
+        };
+        if answered {
             return;
         }
         if self.requests.is_full() {
@@ -276,32 +286,27 @@ impl<'a> Engine<'a> {
         }
     }
 
-    /// What a client may not ask for.
-    fn check(&self, request: &Request) -> Result<(), u16> {
-        let volume = self.volumes.get(usize::from(request.volume.0)).ok_or(errno::ENXIO)?;
+    /// What a client may not ask for, as an errno; 0 for what it may.
+    fn check(&self, request: &Request) -> u16 {
+        let Some(volume) = self.volumes.get(usize::from(request.volume.0)) else { return errno::ENXIO };
+        let (offset, length) = (request.offset, request.length);
         if request.operation == Operation::Flush {
-            return Ok(());
+            return 0;
         }
         let geometry = volume.geometry();
         let block = u64::from(geometry.block_bytes) - 1;
-        let end = request.offset.checked_add(request.length).ok_or(errno::EINVAL)?;
-        if request.length == 0 || request.offset & block != 0 || request.length & block != 0 {
-            return Err(errno::EINVAL);
-        }
-        if end > geometry.volume_bytes {
-            return Err(errno::EINVAL);
+        // Neither sum nor difference below can overflow once the length is known to be within the volume.
+        let outside = length > geometry.volume_bytes || offset > geometry.volume_bytes - length;
+        if outside || length == 0 || (offset | length) & block != 0 {
+            return errno::EINVAL;
         }
         if matches!(request.operation, Operation::Discard | Operation::WriteZeroes { .. }) {
-            return Ok(());
+            return 0;
         }
-        let too_long = request.length
-            > (self.limits.request_lines_max as u64 - 1) * volume.line_bytes() + 512
-            && request.offset % volume.line_bytes() + request.length
-                > self.limits.request_lines_max as u64 * volume.line_bytes();
-        if too_long || !volume.owns(request.offset) || !volume.same_stripe(request.offset, end - 1) {
-            return Err(errno::EINVAL);
-        }
-        Ok(())
+        let (first, end) = volume.lines_of(offset, length);
+        let too_long = end - first > self.limits.request_lines_max as u64;
+        let foreign = !volume.owns(offset) || !volume.same_stripe(offset, offset + length - 1);
+        if too_long || foreign { errno::EINVAL } else { 0 }
     }
 
     /// Answers a request and forgets it.
@@ -331,7 +336,7 @@ impl<'a> Engine<'a> {
     }
 }
 
-fn answer(request: &Request, errno: u16, failure_id: u64, out: &mut Actions) {
+pub(crate) fn answer(request: &Request, errno: u16, failure_id: u64, out: &mut Actions) {
     out.completions.push(Completion {
         session: request.session,
         tag: request.tag,

@@ -49,6 +49,16 @@ impl Epochs {
         Epochs { base: 0, buckets, buckets_max }
     }
 
+    #[cfg(test)]
+    pub(crate) fn starting_at(base: u32, buckets_max: usize) -> Epochs {
+        Epochs { base, ..Epochs::new(buckets_max) }
+    }
+
+    /// Counts from 0 again; returns what is to be taken off every epoch.
+    pub(crate) fn rebase(&mut self) -> u32 {
+        core::mem::take(&mut self.base)
+    }
+
     /// The epoch that a write accepted now belongs to.
     pub(crate) fn current(&self) -> u32 {
         self.base + u32::try_from(self.buckets.len() - 1).expect("few buckets")
@@ -113,5 +123,47 @@ impl Epochs {
                 *total += count;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec::Vec;
+    use proptest::prelude::*;
+
+    /// Adds, cuts and advances in any order give what a list of all writes with their epochs gives.
+    #[test]
+    fn buckets_count_like_a_list() {
+        let steps = proptest::collection::vec((0u8..4, any::<u32>()), 1..200);
+        proptest!(|(steps in steps)| {
+            let mut epochs = Epochs::new(6);
+            let mut list: Vec<(u32, usize)> = Vec::new();
+            let stages = [Stage::Waiting, Stage::Writing, Stage::Written, Stage::Failed];
+            for (step, number) in steps {
+                let pick = number as usize;
+                match step {
+                    0 => {
+                        epochs.add(epochs.current(), stages[pick % 4]);
+                        list.push((epochs.current(), pick % 4));
+                    }
+                    1 if !list.is_empty() => {
+                        let at = pick % list.len();
+                        let (epoch, stage) = list[at];
+                        list[at].1 = (stage + 1) % 4;
+                        epochs.moved(epoch, stages[stage], stages[(stage + 1) % 4]);
+                    }
+                    2 => prop_assert!(epochs.cut() <= epochs.current()),
+                    _ => epochs.advance(epochs.base() + number % (epochs.current() - epochs.base() + 1)),
+                }
+                for (stage, &name) in stages.iter().enumerate() {
+                    let of = |wanted: &dyn Fn(u32) -> bool| {
+                        list.iter().filter(|&&(epoch, other)| wanted(epoch) && other == stage).count() as u64
+                    };
+                    prop_assert_eq!(epochs.oldest().at(name), of(&|epoch| epoch <= epochs.base()));
+                    prop_assert_eq!(epochs.total().at(name), of(&|_| true));
+                }
+            }
+        });
     }
 }

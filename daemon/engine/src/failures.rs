@@ -122,3 +122,48 @@ impl Failures {
         self.0[slot.0 as usize][LINKS] = u64::from(before) | u64::from(after) << 32;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec::Vec;
+    use proptest::prelude::*;
+
+    fn in_order(failures: &Failures, list: &FailedList) -> Vec<u32> {
+        core::iter::successors(list.oldest(), |&slot| failures.next(slot)).map(|slot| slot.0).collect()
+    }
+
+    /// The linked list is a list: what is replaced keeps its place and its times, what is removed is gone.
+    #[test]
+    fn the_list_keeps_its_order() {
+        let steps = proptest::collection::vec((0u8..3, 0u32..12, 0u32..12), 1..200);
+        proptest!(|(steps in steps)| {
+            let mut failures = Failures::new(12);
+            let (mut list, mut expected) = (FailedList::default(), Vec::new());
+            for (time, (step, one, other)) in (1..).zip(steps) {
+                let place = expected.iter().position(|&slot| slot == one);
+                match (step, place) {
+                    (0, None) => {
+                        failures.set_times(SlotId(one), Instant(time), Instant(time + 5));
+                        failures.push(&mut list, SlotId(one));
+                        expected.push(one);
+                        prop_assert!(!failures.is_heir(SlotId(one)));
+                    }
+                    (1, Some(place)) => {
+                        failures.remove(&mut list, SlotId(one));
+                        expected.remove(place);
+                    }
+                    (2, Some(place)) if !expected.contains(&other) => {
+                        let times = (failures.first(SlotId(one)), failures.last(SlotId(one)));
+                        failures.replace(&mut list, SlotId(one), SlotId(other));
+                        expected[place] = other;
+                        prop_assert_eq!((failures.first(SlotId(other)), failures.last(SlotId(other))), times);
+                        prop_assert!(failures.is_heir(SlotId(other)));
+                    }
+                    _ => {}
+                }
+                prop_assert_eq!(in_order(&failures, &list), expected.clone());
+            }
+        });
+    }
+}

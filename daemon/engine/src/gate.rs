@@ -193,8 +193,9 @@ impl Engine<'_> {
             volume.flush_passes_done = volume.flush_passes_begun;
         }
         if let PassKind::Operator { token, .. } = pass.kind {
-            let (position, doubts) = (volume.written.tail(), volume.doubts);
-            volume.tasks.push_front(Task::Confirm { token, tried: pass.tried, position, doubts });
+            let (sweeps, doubts) = (volume.sweeps, volume.doubts);
+            let confirm = Task::Confirm { token, tried: pass.tried, sweeps, position: None, doubts };
+            volume.tasks.push_front(confirm);
         }
     }
 

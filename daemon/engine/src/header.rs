@@ -85,6 +85,16 @@ const STATUS: usize = 3;
 const LINE_BITS: u32 = 48;
 
 impl Header {
+    /// A header over words as an arena holds them, for whoever inspects a copy of one.
+    pub const fn from_words(words: [AtomicU64; 4]) -> Header {
+        Header(words)
+    }
+
+    /// A copy of the four words.
+    pub fn words(&self) -> [u64; 4] {
+        [0, 1, 2, 3].map(|word: usize| self.0[word].load(Ordering::Acquire))
+    }
+
     /// Writes the identity. The status must say free; nobody looks at the identity until [`Header::publish`].
     pub fn assign(&self, identity: Identity) {
         assert!(identity.line >> LINE_BITS == 0, "line {} does not fit a header", identity.line);
@@ -104,9 +114,9 @@ impl Header {
     }
 
     /// The status, as its writer knows it.
+    #[inline]
     pub fn status(&self) -> Status {
-        let word = self.0[STATUS].load(Ordering::Relaxed);
-        unpack(word).unwrap_or(Status::FREE)
+        fields(self.0[STATUS].load(Ordering::Relaxed)).unwrap_or(Status::FREE)
     }
 
     /// The state, without the rest.
@@ -187,7 +197,7 @@ fn pack(status: Status) -> u64 {
     word | u64::from(check(word)) << 24
 }
 
-#[allow(clippy::cast_possible_truncation, reason = "each field is cut out of the word at its width")]
+#[allow(clippy::cast_possible_truncation, reason = "the check is cut out of the word at its width")]
 fn unpack(word: u64) -> Option<Status> {
     if word == 0 {
         return Some(Status::FREE);
@@ -195,6 +205,13 @@ fn unpack(word: u64) -> Option<Status> {
     if (word >> 24) as u8 != check(word & !(0xff << 24)) {
         return None;
     }
+    fields(word)
+}
+
+/// What the word says, without a look at its check.
+#[allow(clippy::cast_possible_truncation, reason = "each field is cut out of the word at its width")]
+#[inline]
+fn fields(word: u64) -> Option<Status> {
     Some(Status {
         state: State::from_u8((word & 15) as u8)?,
         valid: (word >> 32) as u32,

@@ -40,6 +40,7 @@ mod operator;
 mod ops;
 mod outbox;
 mod read;
+mod rebase;
 mod record;
 mod requests;
 mod settle;

@@ -59,7 +59,7 @@ impl Limits {
     }
 
     /// The most copies that one event makes. A write: each line may take its predecessor's sectors and the client's
-    /// bytes. A completed fill: each line may be merged into a newer slot and answer [`WAITERS_MAX`] reads.
+    /// bytes. A completed fill: each line may be merged into a newer slot and answer `WAITERS_MAX` reads.
     pub const fn copies_an_event(&self) -> usize {
         let write = 2 * self.request_lines_max + 2;
         let fill = RUN_LINES_MAX * (1 + WAITERS_MAX);

@@ -60,8 +60,8 @@ impl Engine<'_> {
                 );
             }
             Command::AckLoss { range } => {
-                let (cursor, end) = self.volumes[index].lines_in(range);
-                self.add_task(index, Task::AckLoss { token, cursor, end, bytes: 0, seq: LedgerSeq(0) });
+                let (cursor, _) = self.volumes[index].lines_in(range);
+                self.add_task(index, Task::AckLoss { token, cursor, range, bytes: 0, seq: LedgerSeq(0) });
             }
             Command::List { state, from } => {
                 let answer = self.list(index, state, from);
@@ -152,49 +152,60 @@ impl Engine<'_> {
         Some(Task::Drop { token, cursor, end, bytes, seq, all })
     }
 
-    /// A retry is answered once a device flush has covered what it wrote, or has failed.
+    /// A retry is answered once what was dirty behind a closed gate went out with it, and a device flush has covered
+    /// that; or when the device refuses again.
     fn advance_confirm(&mut self, index: usize, task: Task, out: &mut Actions) -> Option<Task> {
-        let Task::Confirm { token, tried, position, doubts } = task else { return None };
+        let Task::Confirm { token, tried, sweeps, position, doubts } = task else { return None };
         let volume = &self.volumes[index];
         let doubted = volume.doubts != doubts;
+        let untried = volume.index.dirty.count() - volume.index.failed.count();
+        let Some(position) = position else {
+            // Twice round: the sweep may have been anywhere when the retry came.
+            let swept = untried == 0 || volume.sweeps >= sweeps + 2;
+            // Busy clients keep something in flight at all times; two rounds later it is none of what the retry found.
+            let written = swept && (volume.counts.of(State::Writing) == 0 || volume.sweeps >= sweeps + 4);
+            let known = written || volume.gate.is_some() || doubted || volume.stats.overdue > 0;
+            let position = known.then(|| volume.written.tail());
+            return Some(Task::Confirm { token, tried, sweeps, position, doubts });
+        };
         // Refused zeroes can take writes back without a doubt about the device: then there are fewer positions.
         let settled = volume.written.head() >= position.min(volume.written.tail());
         if (!doubted && !settled) || volume.redirty {
             return Some(task);
         }
-        let in_doubt = if doubted { volume.index.dirty.count() } else { 0 };
+        let in_doubt = if doubted || volume.gate.is_some() { volume.index.dirty.count() } else { 0 };
         let failed = volume.failed_lines().max(in_doubt);
         out.answers.push((token, Answer::Retried { tried, failed }));
         None
     }
 
     fn advance_ack(&mut self, index: usize, task: Task, out: &mut Actions) -> Option<Task> {
-        let Task::AckLoss { token, mut cursor, end, mut bytes, mut seq } = task else { return None };
+        let Task::AckLoss { token, mut cursor, range, mut bytes, mut seq } = task else { return None };
+        let (_, end) = self.volumes[index].lines_in(range);
         for _ in 0..self.limits.steps_a_turn {
             if !out.has_room(&self.limits) || !self.ledger.has_room(32) {
                 break;
             }
             let Some((line, loss)) = self.volumes[index].losses.next(cursor, end) else {
                 if cursor < end || !self.ledger.is_durable(seq) {
-                    return Some(Task::AckLoss { token, cursor: end, end, bytes, seq });
+                    return Some(Task::AckLoss { token, cursor: end, range, bytes, seq });
                 }
                 out.answers.push((token, Answer::Acknowledged { bytes }));
                 return None;
             };
-            self.acknowledge(index, line, loss, out);
-            bytes += u64::from(loss.mask.count_ones()) * 512;
+            let volume = &mut self.volumes[index];
+            let mask = volume.mask_within(line, range) & loss.mask;
+            let healed = volume.losses.heal(line, mask, u64::MAX);
+            self.push_loss_healed(index, line, healed, true, out);
+            bytes += u64::from(healed.count_ones()) * 512;
             seq = self.ledger.last();
             cursor = line + 1;
         }
-        Some(Task::AckLoss { token, cursor, end, bytes, seq })
+        Some(Task::AckLoss { token, cursor, range, bytes, seq })
     }
 
-    fn acknowledge(&mut self, index: usize, line: u64, loss: Loss, out: &mut Actions) {
-        let healed = self.volumes[index].losses.heal(line, loss.mask, u64::MAX);
-        self.push_loss_healed(index, line, healed, true, out);
-    }
-
-    /// A drain is over when everything is stable, or what is left has been tried and refused.
+    /// A drain is over when everything is stable, or what is left has been tried and refused; retries that were asked
+    /// for before it are awaited.
     fn advance_drain(&mut self, index: usize, token: Token, out: &mut Actions) -> Option<Task> {
         let volume = &self.volumes[index];
         let total = volume.epochs.total();
@@ -202,7 +213,9 @@ impl Engine<'_> {
         let refused = volume.gate.is_some_and(|gate| !gate.probing && !gate.forced && !gate.proven)
             || (volume.index.dirty.count() == volume.index.failed.count() && volume.pass.is_none())
             || volume.stats.overdue > 0;
-        let moving = volume.ops > 0 && volume.stats.overdue == 0;
+        let retrying =
+            volume.tasks.iter().any(|task| matches!(task, Task::Retry { .. })) || volume.pass.is_some();
+        let moving = (volume.ops > 0 || retrying) && volume.stats.overdue == 0;
         let unflushed =
             total.at(crate::epochs::Stage::Written) > 0 && volume.gate.is_none_or(|gate| !gate.from_flush);
         let over = total.is_empty() || (refused && !moving && !unflushed && !volume.redirty);
@@ -217,12 +230,7 @@ impl Engine<'_> {
         let (begin, end) = self.volumes[index].lines_in(range);
         for line in begin..end {
             let volume = &mut self.volumes[index];
-            let base = volume.geometry().offset_of(line);
-            let from = range.offset.max(base);
-            let to = range.end().min(base + volume.line_bytes());
-            let sector = u32::try_from((from - base) / 512).expect("a line is short");
-            let count = u32::try_from((to - from).div_ceil(512)).expect("a line is short");
-            let mask = crate::sector_mask(sector, count) & volume.geometry().existing_mask(line);
+            let mask = volume.mask_within(line, range) & volume.geometry().existing_mask(line);
             let loss =
                 Loss { mask, superseded: 0, generation: 0, class, errno, attempts: 0, first, last: first };
             volume.losses.add(line, loss);

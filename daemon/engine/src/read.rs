@@ -1,6 +1,6 @@
 //! Reads: hits from the slots, misses through fills.
 
-use crate::engine::{Engine, Staged};
+use crate::engine::{Engine, Staged, answer};
 use crate::ops::{Op, Purpose, Waiter};
 use crate::requests::RequestId;
 use crate::{
@@ -23,6 +23,7 @@ pub(crate) struct Part {
 
 impl Part {
     /// The part of `request`, which begins in line `first`, that lies in `line`.
+    #[inline]
     #[allow(clippy::cast_possible_truncation, reason = "positions in a line are below 16 KiB")]
     pub(crate) fn of(request: &Request, line_bytes: u64, first: u64, line: u64) -> Part {
         let base = (line - first) * line_bytes;
@@ -52,15 +53,33 @@ enum Look {
 }
 
 impl Engine<'_> {
+    /// Answers a read whose lines are all there. `false`, and nothing has happened, if one is not.
+    pub(crate) fn read_hit(&mut self, request: &Request, out: &mut Actions) -> bool {
+        let volume = &self.volumes[usize::from(request.volume.0)];
+        let (id, line_bytes) = (volume.id(), volume.line_bytes());
+        let (first, end) = volume.lines_of(request.offset, request.length);
+        let copies = out.copies.len();
+        for line in first..end {
+            let part = Part::of(request, line_bytes, first, line);
+            let slot = self.cache.newest(id, line);
+            let Some(slot) = slot.filter(|&slot| self.cache.header(slot).valid() & part.mask == part.mask)
+            else {
+                out.copies.truncate(copies);
+                return false;
+            };
+            self.cache.touch(slot);
+            copy_out(request, slot, part, out);
+        }
+        self.volumes[usize::from(id)].stats.read_hits += 1;
+        answer(request, 0, 0, out);
+        true
+    }
+
+    /// A read that needs the device, or that cannot be.
     pub(crate) fn read(&mut self, now: Instant, id: RequestId, out: &mut Actions) {
-        let pending = self.requests.get(id);
-        let request = pending.request;
-        let volume = &mut self.volumes[usize::from(request.volume.0)];
-        let first = volume.line_of(request.offset);
-        let skew = request.offset & (volume.line_bytes() - 1);
-        let end = first + (skew + request.length).div_ceil(volume.line_bytes());
         let pending = self.requests.get_mut(id);
-        (pending.cursor, pending.end) = (first, end);
+        let volume = &self.volumes[usize::from(pending.request.volume.0)];
+        (pending.cursor, pending.end) = volume.lines_of(pending.request.offset, pending.request.length);
         if !self.advance_read(now, id, out) {
             self.parked.push_back(id);
         }

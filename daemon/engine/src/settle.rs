@@ -29,7 +29,7 @@ impl Engine<'_> {
         self.push_healed(index, healed, out);
         self.redirty(index);
         let volume = &mut self.volumes[index];
-        if volume.written.is_empty() {
+        if volume.written.is_empty() && volume.zeroed.is_empty() {
             volume.written_since = None;
         }
     }
@@ -45,8 +45,8 @@ impl Engine<'_> {
             if volume.index.reported.clear(entry.line) {
                 self.add_healed(index, entry.line, healed, out);
             }
-            self.heal_loss(index, entry.line, header.dirty(), entry.generation, out);
         }
+        self.heal_loss(index, entry.line, entry.mask, entry.generation, out);
         self.notify(index, entry.line, entry.generation, Until::Stable, out);
     }
 

@@ -11,8 +11,8 @@ use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use holdfast_policy::{ClassSet, DirtyIndex, ErrorClass};
 
-/// Lines between two device flushes at most: 256 MiB of 4 KiB lines. Beyond, write-back pauses for a flush.
-const WRITTEN_MAX: usize = 1 << 16;
+/// Lines between two device flushes at most: 128 MiB of 4 KiB lines. Beyond, write-back pauses for a flush.
+const WRITTEN_MAX: usize = 1 << 15;
 /// Zeroed ranges between two device flushes at most.
 pub(crate) const ZEROED_MAX: usize = 64;
 /// Retries that operators may have waiting.
@@ -143,17 +143,19 @@ pub(crate) enum Task {
         seq: LedgerSeq,
         all: bool,
     },
-    /// A retry is over, but for the device flush that covers the writes before `position`.
+    /// A retry is over, but for the sweep over what waited behind a closed gate, and then for the device flush that covers
+    /// the writes before `position`.
     Confirm {
         token: Token,
         tried: u64,
-        position: u64,
+        sweeps: u64,
+        position: Option<u64>,
         doubts: u64,
     },
     AckLoss {
         token: Token,
         cursor: u64,
-        end: u64,
+        range: ByteRange,
         bytes: u64,
         seq: LedgerSeq,
     },
@@ -201,6 +203,8 @@ pub(crate) struct Volume<'a> {
     pub(crate) condemned: VecDeque<CondemnedSlot>,
     pub(crate) tasks: VecDeque<Task>,
     pub(crate) sweep_cursor: u64,
+    /// How often the sweep came round.
+    pub(crate) sweeps: u64,
     pub(crate) probe_cursor: u64,
     pub(crate) dirty_since: Option<Instant>,
     pub(crate) next_overdue_check: Instant,
@@ -242,6 +246,7 @@ impl<'a> Volume<'a> {
             condemned: VecDeque::with_capacity(1024),
             tasks: VecDeque::with_capacity(COMMANDS_MAX),
             sweep_cursor: 0,
+            sweeps: 0,
             probe_cursor: 0,
             dirty_since: None,
             next_overdue_check: Instant(0),
@@ -272,6 +277,14 @@ impl<'a> Volume<'a> {
         (local_stripe << (self.stripe_shift - self.line_shift)) + (within >> self.line_shift)
     }
 
+    /// The local lines of a range within one stripe of this reactor, as `first..end`. For a range that crosses into
+    /// another stripe, `end - first` is still the number of lines that it touches.
+    pub(crate) fn lines_of(&self, offset: u64, length: u64) -> (u64, u64) {
+        let first = self.line_of(offset);
+        let count = ((offset + length - 1) >> self.line_shift) - (offset >> self.line_shift) + 1;
+        (first, first + count)
+    }
+
     /// Whether this reactor owns the stripe of a byte.
     pub(crate) fn owns(&self, offset: u64) -> bool {
         let geometry = &self.setup.geometry;
@@ -300,6 +313,18 @@ impl<'a> Volume<'a> {
             geometry.first_line_at_or_after(end)
         };
         (geometry.first_line_at_or_after(from / line_bytes * line_bytes), end)
+    }
+
+    /// The sectors of a line that lie wholly or partly in a range.
+    pub(crate) fn mask_within(&self, line: u64, range: ByteRange) -> u32 {
+        let base = self.geometry().offset_of(line);
+        let from = range.offset.max(base) - base;
+        let to = range.end().min(base + self.line_bytes()).saturating_sub(base);
+        let sector = |byte: u64| u32::try_from(byte).expect("a line is short");
+        match from < to {
+            true => crate::sector_mask(sector(from / 512), sector(to.div_ceil(512) - from / 512)),
+            false => 0,
+        }
     }
 
     /// The bytes of some sectors of a line.

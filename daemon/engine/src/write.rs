@@ -1,13 +1,14 @@
 //! Writes: every one goes to a fresh slot that takes over what its predecessor holds (M3).
 
 use crate::cache::Cache;
-use crate::engine::{Engine, Staged};
+use crate::engine::{Engine, Staged, answer};
 use crate::epochs::Stage;
 use crate::read::Part;
 use crate::requests::RequestId;
 use crate::volume::Volume;
 use crate::waits::Until;
-use crate::{Actions, Copy, Identity, Instant, Operation, SlotId, Status};
+use crate::writeback::Manner;
+use crate::{Actions, Copy, Identity, Instant, Operation, Request, SlotId, Status};
 use holdfast_policy::{Cause, FailurePolicy, Pressure, PressureVerdict, State, errno};
 
 /// Whether a write can go on.
@@ -23,30 +24,47 @@ enum Admission {
 }
 
 impl Engine<'_> {
+    /// Takes in and answers a write that need not wait for anything. `false`, and nothing has happened, if it must.
+    pub(crate) fn write_at_once(&mut self, request: &Request, out: &mut Actions) -> bool {
+        let index = usize::from(request.volume.0);
+        if self.waits_until(index, request.operation).is_some() {
+            return false;
+        }
+        let volume = &self.volumes[index];
+        let (first, end) = volume.lines_of(request.offset, request.length);
+        match self.admission(index, first, end, self.waits_in_line(index)) {
+            Admission::Granted | Admission::Overwrite => {}
+            Admission::Blocked | Admission::Full => return false,
+        }
+        self.take_in(request, (first, end), None, out);
+        answer(request, 0, 0, out);
+        true
+    }
+
     pub(crate) fn write(&mut self, id: RequestId, out: &mut Actions) {
         let request = self.requests.get(id).request;
-        let volume = &mut self.volumes[usize::from(request.volume.0)];
-        let first = volume.line_of(request.offset);
-        let skew = request.offset & (volume.line_bytes() - 1);
-        let end = first + (skew + request.length).div_ceil(volume.line_bytes());
+        let index = usize::from(request.volume.0);
+        let (first, end) = self.volumes[index].lines_of(request.offset, request.length);
         let pending = self.requests.get_mut(id);
         (pending.cursor, pending.end) = (first, end);
-        let waits_in_line = !volume.stalled.is_empty() && volume.gate.is_none();
-        match self.admission(id, waits_in_line) {
+        match self.admission(index, first, end, self.waits_in_line(index)) {
             Admission::Granted | Admission::Overwrite => self.accept(id, out),
-            Admission::Blocked | Admission::Full => {
-                self.volumes[usize::from(request.volume.0)].stalled.push_back(id)
-            }
+            Admission::Blocked | Admission::Full => self.volumes[index].stalled.push_back(id),
         }
     }
 
-    /// Whether all slots that the write needs are there; it gets all or none (M11). With `behind_others`, what room there
-    /// is belongs to writes that came before it.
-    fn admission(&self, id: RequestId, behind_others: bool) -> Admission {
-        let pending = self.requests.get(id);
-        let volume = &self.volumes[usize::from(pending.request.volume.0)];
-        let lines = pending.end - pending.cursor;
-        if volume.fences > 0 && self.is_fenced(volume, pending.cursor, pending.end) {
+    /// Whether writes that came before have a right to what room there is.
+    fn waits_in_line(&self, index: usize) -> bool {
+        let volume = &self.volumes[index];
+        !volume.stalled.is_empty() && volume.gate.is_none()
+    }
+
+    /// Whether all slots that a write of lines `first..end` needs are there; it gets all or none (M11). With
+    /// `behind_others`, what room there is belongs to writes that came before it.
+    fn admission(&self, index: usize, first: u64, end: u64, behind_others: bool) -> Admission {
+        let volume = &self.volumes[index];
+        let lines = end - first;
+        if volume.fences > 0 && self.is_fenced(volume, first, end) {
             return Admission::Blocked;
         }
         if self.would_starve_flush(usize::from(volume.id()), pending.cursor, pending.end) {
@@ -60,7 +78,7 @@ impl Engine<'_> {
             return Admission::Granted;
         }
         // Overwrites of lines that are not clean always proceed: they give back what they take.
-        let clean = (pending.cursor..pending.end).filter(|&line| {
+        let clean = (first..end).filter(|&line| {
             let newest = self.cache.newest(volume.id(), line);
             !newest.is_some_and(|slot| {
                 let state = self.cache.header(slot).state();
@@ -119,32 +137,38 @@ impl Engine<'_> {
             })
     }
 
-    /// Takes the write into the cache and answers it, unless it has to wait for the device.
+    /// Takes a pending write into the cache and answers it, unless it has to wait for the device.
     fn accept(&mut self, id: RequestId, out: &mut Actions) {
         let pending = *self.requests.get(id);
-        let request = pending.request;
-        let index = usize::from(request.volume.0);
-        let line_bytes = self.volumes[index].line_bytes();
-        let until = self.waits_until(index, request.operation);
-        let zeroes = matches!(request.operation, Operation::WriteZeroes { .. } | Operation::Discard);
-        for line in pending.cursor..pending.end {
-            let part = Part::of(&request, line_bytes, pending.cursor, line);
-            let slot = self.accept_line(index, line, part.mask, out);
-            let (at, length) = (part.at, part.length);
-            out.copies.push(if zeroes {
-                Copy::Zero { slot, at, length }
-            } else {
-                Copy::In { session: request.session, buffer: part.buffer, slot, at, length }
-            });
-            if let Some(until) = until {
-                self.wait_for_line(id, index, line, slot, until);
-            }
-        }
+        let until = self.waits_until(usize::from(pending.request.volume.0), pending.request.operation);
+        let lines = (pending.cursor, pending.end);
         self.requests.get_mut(id).cursor = pending.end;
-        self.volumes[index].stats.writes += 1;
+        self.take_in(&pending.request, lines, until.map(|until| (id, until)), out);
         if until.is_none() {
             self.complete(id, 0, 0, out);
         }
+    }
+
+    /// Gives each line of a write its fresh slot.
+    fn take_in(
+        &mut self,
+        request: &Request,
+        (first, end): (u64, u64),
+        waits: Option<(RequestId, Until)>,
+        out: &mut Actions,
+    ) {
+        let index = usize::from(request.volume.0);
+        let line_bytes = self.volumes[index].line_bytes();
+        for line in first..end {
+            let part = Part::of(request, line_bytes, first, line);
+            let slot = self.accept_line(index, line, part.mask, out);
+            let (session, buffer, at, length) = (request.session, part.buffer, part.at, part.length);
+            out.copies.push(Copy::In { session, buffer, slot, at, length });
+            if let Some((id, until)) = waits {
+                self.wait_for_line(id, index, line, slot, until);
+            }
+        }
+        self.volumes[index].stats.writes += 1;
     }
 
     pub(crate) fn waits_until(&self, volume: usize, operation: Operation) -> Option<Until> {
@@ -170,9 +194,12 @@ impl Engine<'_> {
 
     /// Gives a line a fresh slot for new content of `mask`; the caller copies the content in.
     pub(crate) fn accept_line(&mut self, index: usize, line: u64, mask: u32, out: &mut Actions) -> SlotId {
+        let before = self.cache.newest(self.volumes[index].id(), line);
+        if let Some(before) = before {
+            self.write_before_overwrite(index, line, before, out);
+        }
         let volume = &mut self.volumes[index];
         let generation = self.cache.take_generation();
-        let before = self.cache.newest(volume.id(), line);
         let (kept, unstable, mut status) = match before {
             None => (0, 0, Status::new(State::Incoming, mask)),
             Some(before) => inherit(&self.cache, before, mask),
@@ -189,7 +216,10 @@ impl Engine<'_> {
         volume.epochs.add(epoch, stage);
         self.cache.publish(&mut volume.counts, slot, Cause::Accepted, status);
         self.cache.set_link(slot, epoch);
-        self.cache.map(slot);
+        match before {
+            Some(before) => self.cache.replace(before, slot),
+            None => self.cache.map(slot),
+        }
         self.cache.touch(slot);
         self.staged.push(Staged::Publish(slot));
         if let Some(before) = before {
@@ -203,6 +233,20 @@ impl Engine<'_> {
             }
         }
         slot
+    }
+
+    /// Sends a line that somebody waits for on its way before it is overwritten. The sweep comes after the requests of a
+    /// turn and passes over what they have just taken in: a line that is overwritten in every turn would never be
+    /// written, and a flush that waits for it never be answered (M6).
+    fn write_before_overwrite(&mut self, index: usize, line: u64, before: SlotId, out: &mut Actions) {
+        let volume = &self.volumes[index];
+        let old = self.cache.link(before) < volume.epochs.current() && !volume.flushes.is_empty();
+        let wanted = old || !volume.tasks.is_empty() || self.waits.any_of(volume.id());
+        let ready = self.cache.header(before).state() == State::Dirty && volume.gate.is_none();
+        // The slot in flight stays until its operation ends: it needs room of its own.
+        if wanted && ready && self.fits(volume, 1) {
+            self.start_write(self.now, index, line, 1, Manner::default(), out);
+        }
     }
 
     /// `slot` takes the place of `before`: which epoch and stage its obligation has, and what failure it inherits.
@@ -243,7 +287,7 @@ impl Engine<'_> {
                 self.requests.remove(id);
                 continue;
             }
-            match self.admission(id, full) {
+            match self.admission(index, pending.cursor, pending.end, full) {
                 Admission::Granted | Admission::Overwrite => {
                     self.volumes[index].stalled.remove(passed);
                     self.accept(id, out);

@@ -163,6 +163,12 @@ impl Engine<'_> {
         } else if lines > 0 {
             // A short write: what was written is written; ask again for the rest and let the device say why.
             self.go_on(now, id, position, op.length - lines, out);
+        } else if done >= 512 {
+            // It ended inside a line: the rest of that line goes out by itself.
+            let (first, count) = self.span(SlotId(op.slots[op.position])).expect("a run has no gaps");
+            let op = self.ops.get_mut(id);
+            (op.length, op.pieces) = (1, sector_mask(first, count));
+            self.piece_written(now, id, done, out);
         } else {
             let errno = errno_of(result);
             self.run_refused(now, id, if errno == 0 { errno::EIO } else { errno }, out);
@@ -185,7 +191,7 @@ impl Engine<'_> {
         covered.count()
     }
 
-    /// A line with gaps goes out piece by piece.
+    /// A line with gaps goes out piece by piece, and so does one of which only the beginning was written.
     fn piece_written(&mut self, now: Instant, id: OpId, done: u64, out: &mut Actions) {
         let op = self.ops.get_mut(id);
         let first = op.pieces.trailing_zeros();
@@ -197,9 +203,10 @@ impl Engine<'_> {
         if sectors == 0 {
             return self.run_refused(now, id, errno::EIO, out);
         }
-        let (index, line, slot, doubts) = (usize::from(op.volume), op.first, SlotId(op.slots[0]), op.doubts);
+        let (index, at, doubts) = (usize::from(op.volume), op.position, op.doubts);
+        let (line, slot) = (op.first + at as u64, SlotId(op.slots[at]));
         self.line_written(index, line, slot, doubts, out);
-        self.go_on(now, id, 1, 1, out);
+        self.go_on(now, id, at + 1, 1, out);
     }
 
     /// Sends the next part of a run, or ends it.
@@ -280,13 +287,13 @@ impl Engine<'_> {
         }
         let volume = &mut self.volumes[index];
         let (header, epoch) = (self.cache.header(slot), self.cache.link(slot));
-        let (generation, status) = (header.generation(), header.status());
+        let (generation, mask, status) = (header.generation(), header.dirty(), header.status());
         if status.attempts > 0 {
             self.failures.remove(&mut volume.failed, slot);
             volume.failing[usize::from(status.class)] -= 1;
         }
         volume.epochs.moved(epoch, Stage::Writing, Stage::Written);
-        volume.written.push(Entry { line, generation, slot: slot.0, epoch });
+        volume.written.push(Entry { line, generation, slot: slot.0, epoch, mask });
         volume.written_since.get_or_insert(self.now);
         if self.cache.newest(volume.id(), line) == Some(slot) {
             let status = crate::Status { class: 0, attempts: 0, errno: 0, ..status };
@@ -315,6 +322,9 @@ impl Engine<'_> {
     /// Tells all writes that wait for the volume's device that it refuses, once the ledger holds what they wrote.
     pub(crate) fn fail_waits(&mut self, index: usize, errno: u16, out: &mut Actions) {
         let volume = self.volumes[index].id();
+        if self.waits.any_of(volume) {
+            (0..self.volumes[index].zeroed.len()).for_each(|at| self.record_zeroed(index, at, out));
+        }
         while let Some((request, line)) = self.waits.of_volume(volume) {
             self.record_line(index, line, out);
             self.settle_part(request, errno, out);

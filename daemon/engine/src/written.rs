@@ -14,6 +14,8 @@ pub(crate) struct Entry {
     pub(crate) slot: u32,
     /// The flush epoch that it belongs to.
     pub(crate) epoch: u32,
+    /// The sectors written: they heal what was lost of the line, though a newer write may be on its way.
+    pub(crate) mask: u32,
 }
 
 impl Entry {
@@ -103,8 +105,52 @@ impl Written {
         self.ring[self.index(position)]
     }
 
+    /// The entries, in no order, and places that have none.
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Entry> {
+        self.ring.iter_mut()
+    }
+
     /// The entries, oldest first.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Entry> {
         (self.head..self.tail).map(|position| &self.ring[self.index(position)])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::collections::VecDeque;
+    use proptest::prelude::*;
+
+    /// The ring behaves like a queue that is also emptied from its new end.
+    #[test]
+    fn the_ring_is_a_queue() {
+        let steps = proptest::collection::vec((0u8..4, 0u64..20), 1..300);
+        proptest!(|(steps in steps)| {
+            let mut written = Written::new(16);
+            let mut queue: VecDeque<u64> = VecDeque::new();
+            for (generation, (step, reach)) in (0..).zip(steps) {
+                match step {
+                    0 | 1 if queue.len() < 16 => {
+                        written.push(Entry { generation, ..Entry::default() });
+                        queue.push_back(generation);
+                    }
+                    2 => {
+                        let entry = written.pop_before(written.head() + reach);
+                        let expected = if reach == 0 { None } else { queue.pop_front() };
+                        prop_assert_eq!(entry.map(|entry| entry.generation), expected);
+                    }
+                    3 => {
+                        let start = written.head() + reach;
+                        let expected = if written.tail() > start { queue.pop_back() } else { None };
+                        prop_assert_eq!(written.pop_back_from(start).map(|entry| entry.generation), expected);
+                    }
+                    _ => {}
+                }
+                prop_assert_eq!(written.len(), queue.len() as u64);
+                prop_assert_eq!(written.is_empty(), queue.is_empty());
+                prop_assert!(written.iter().map(|entry| entry.generation).eq(queue.iter().copied()));
+            }
+        });
     }
 }

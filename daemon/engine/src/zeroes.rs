@@ -1,6 +1,6 @@
 //! Discard and write-zeroes: write-through, chunk by chunk (M10).
 
-use crate::engine::Engine;
+use crate::engine::{Engine, Staged};
 use crate::epochs::Stage;
 use crate::ops::{Op, Purpose, Waiter};
 use crate::requests::RequestId;
@@ -107,7 +107,7 @@ impl Engine<'_> {
             let first = pending.cursor;
             let count = (pending.end - first).min(CHUNK_LINES).min(volume.geometry().contiguous_from(first));
             let busy = volume.index.busy.any_in(first, count) || volume.redo_overlaps(first, first + count);
-            if busy || self.any_incoming(index) {
+            if busy || self.any_incoming(index, first, first + count) {
                 return;
             }
             let discard = pending.request.operation == Operation::Discard;
@@ -119,9 +119,15 @@ impl Engine<'_> {
         }
     }
 
-    /// Whether writes of this turn await their copies: zeroes that were asked for later must not pass them.
-    fn any_incoming(&self, index: usize) -> bool {
-        self.volumes[index].counts.of(State::Incoming) > 0
+    /// Whether writes of this turn to the lines await their copies: zeroes that were asked for later must not pass them.
+    fn any_incoming(&self, index: usize, first: u64, end: u64) -> bool {
+        let volume = &self.volumes[index];
+        let within = |staged: &Staged| {
+            let Staged::Publish(slot) = *staged else { return false };
+            let header = self.cache.header(slot);
+            header.volume() == volume.id() && (first..end).contains(&header.line())
+        };
+        volume.counts.of(State::Incoming) > 0 && self.staged.iter().any(within)
     }
 
     fn submit_zero(

@@ -1,4 +1,5 @@
 //! `holdfast-sim`: runs seeds until one fails, and then says how to see it again.
+#![forbid(unsafe_code)]
 
 use clap::Parser;
 use holdfast_sim::{Coverage, Kind, Options, run};

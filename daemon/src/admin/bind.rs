@@ -28,18 +28,18 @@ pub enum BindError {
     },
 }
 
-/// Makes the socket at `path`: mode 0660, of `group` if one is given, so that its members may look.
+/// Makes the socket at `path` with this file mode, of `group` if one is given: with 0660 its members may look.
 ///
 /// Two daemons that start at the same moment are kept apart by the lock of the arena, not here.
 ///
 /// # Errors
 /// [`BindError`], with what to do.
-pub fn bind(path: &Path, group: Option<u32>) -> Result<UnixListener, BindError> {
+pub fn bind(path: &Path, mode: u32, group: Option<u32>) -> Result<UnixListener, BindError> {
     let failed = |source| BindError::Io { path: path.to_owned(), source };
     clear(path)?;
     let listener = UnixListener::bind(path).map_err(failed)?;
     chown(path, None, group).map_err(failed)?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660)).map_err(failed)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).map_err(failed)?;
     Ok(listener)
 }
 
@@ -70,11 +70,11 @@ mod tests {
     fn a_dead_socket_is_replaced_and_a_living_one_is_not() {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let path = directory.path().join("admin.sock");
-        let living = bind(&path, None).expect("a fresh socket");
+        let living = bind(&path, 0o660, None).expect("a fresh socket");
         assert_eq!(path.metadata().expect("a socket").permissions().mode() & 0o777, 0o660);
-        assert!(matches!(bind(&path, None), Err(BindError::Served(_))));
+        assert!(matches!(bind(&path, 0o660, None), Err(BindError::Served(_))));
         drop(living);
-        bind(&path, None).expect("nobody listens any more");
+        bind(&path, 0o660, None).expect("nobody listens any more");
     }
 
     #[test]
@@ -82,9 +82,9 @@ mod tests {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let path = directory.path().join("admin.sock");
         std::fs::write(&path, "precious").expect("a file");
-        assert!(matches!(bind(&path, None), Err(BindError::NoSocket(_))));
+        assert!(matches!(bind(&path, 0o660, None), Err(BindError::NoSocket(_))));
         assert_eq!(std::fs::read_to_string(&path).expect("still there"), "precious");
         let nowhere = directory.path().join("none/admin.sock");
-        assert!(matches!(bind(&nowhere, None), Err(BindError::Io { .. })));
+        assert!(matches!(bind(&nowhere, 0o660, None), Err(BindError::Io { .. })));
     }
 }

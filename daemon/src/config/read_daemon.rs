@@ -135,7 +135,7 @@ pub(super) fn limits(root: &mut Section<'_>) -> LimitSettings {
     let (sessions_max, requests_max) =
         (count("sessions_max", 1..=1024, 64), count("requests_max", 16..=65536, 4096));
     let (device_ops_max, io_workers_max) =
-        (count("device_ops_max", 4..=4096, 128), count("io_workers_max", 1..=256, 4));
+        (count("device_ops_max", 4..=4096, 128), count("io_workers_max", 1..=4096, 128));
     let settings = LimitSettings {
         sessions_max,
         queue_depth_max: section.take("queue_depth_max").and_then(|node| depth(&node)).unwrap_or(256),

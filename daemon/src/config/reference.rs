@@ -80,8 +80,8 @@ keys! {
         "Requests of all sessions that one reactor has accepted and not answered; more wait in their rings.";
     "limits.device_ops_max" "integer" "operations" "128" "4 to 4096"
         "Device operations of one reactor in flight. More than the device's queue holds only adds latency.";
-    "limits.io_workers_max" "integer" "threads" "4" "1 to 256"
-        "Kernel threads that may run one reactor's blocking I/O (fsync, writes that allocate), off the reactors' cores. A volume that hangs keeps some of them.";
+    "limits.io_workers_max" "integer" "threads" "128" "1 to 4096"
+        "Kernel threads that may run one reactor's blocking I/O (fsync, writes that allocate), off the reactors' cores, made as they are needed. Below `device_ops_max`, a volume that hangs can keep them all, and others wait.";
     "limits.reserve" "share" "of a reactor's lines" "\"5%\"" "2% to 50%"
         "Lines that data which is not on stable media can never take, so that reads, fills and overwrites of held data always proceed. Never less than the largest request twice.";
     "limits.flush_after" "time" "-" "\"1s\"" "10ms to 1m"

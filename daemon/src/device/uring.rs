@@ -29,6 +29,9 @@ pub struct DiskOptions<'a> {
     pub volumes_max: usize,
     /// Descriptors watched at most.
     pub watches_max: usize,
+    /// Kernel threads that may run blocking operations at most: with fewer than `ops_max`, a volume whose operations hang
+    /// can keep them all.
+    pub workers_max: u32,
     /// The cores that the kernel's worker threads keep off.
     pub reactor_cores: &'a [usize],
 }
@@ -108,10 +111,6 @@ const KIND_OP: u64 = 0;
 pub(super) const KIND_WATCH: u64 = 1;
 pub(super) const KIND_IGNORED: u64 = 2;
 
-/// Workers of the kernel for one ring: two for each volume (a flush and a deallocation, so that one that hangs leaves
-/// the others theirs) and these.
-const WORKERS_SPARE: usize = 4;
-
 impl Disk {
     /// Sets a ring up over the slots' memory. Must be called on the thread that will use it.
     ///
@@ -121,7 +120,8 @@ impl Disk {
     /// # Panics
     /// If a bound is 0 or absurd.
     pub fn new(options: &DiskOptions<'_>, slots: &SlotAddresses) -> Result<(Disk, Vec<Fallback>), DiskError> {
-        let &DiskOptions { ops_max, segments_max, volumes_max, watches_max, reactor_cores } = options;
+        let &DiskOptions { ops_max, segments_max, volumes_max, watches_max, workers_max, reactor_cores } =
+            options;
         assert!(
             (1..=16_384).contains(&ops_max),
             "{ops_max} operations: io_uring's queues end at 32,768 entries"
@@ -137,8 +137,7 @@ impl Disk {
         let files = u32::try_from(volumes_max).expect("a VolumeId has 16 bits");
         ring.submitter().register_files_sparse(files).map_err(setup)?;
         let buffers = ring::register_buffers(&ring, slots, &mut fallbacks);
-        let workers = u32::try_from(2 * volumes_max + WORKERS_SPARE).expect("bounded");
-        ring::tame_workers(&ring, workers, reactor_cores, &mut fallbacks);
+        ring::tame_workers(&ring, workers_max, reactor_cores, &mut fallbacks);
         let disk = Disk {
             ring,
             addresses: slots.clone(),

@@ -58,10 +58,14 @@ pub struct ExplainedBytes {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UnknownId {
     /// Nobody was ever given it.
-    #[error("failure id {0} was never given to anybody: take the one that a failed flush or `status` names")]
+    #[error(
+        "failure id {0:016x} was never given to anybody: take the one that a failed flush or `status` names"
+    )]
     NeverGiven(u64),
     /// It is older than what is kept.
-    #[error("failure id {0} is older than the {1} ids that are kept; `extents` lists what is still true")]
+    #[error(
+        "failure id {0:016x} is older than the {1} ids that are kept; `extents` lists what is still true"
+    )]
     Forgotten(u64, usize),
 }
 

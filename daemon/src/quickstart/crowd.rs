@@ -15,17 +15,19 @@ use std::time::{Duration, Instant};
 /// How a client fared that went on writing.
 #[derive(Default)]
 struct Crowd {
+    /// Where they went.
+    offsets: Vec<u64>,
     /// Writes acknowledged at once.
     quick: usize,
     /// How long the last one waited, and how it ended, if it waited or was refused.
     last: Option<(Duration, Option<Errno>)>,
 }
 
-/// Writes on, and looks at what the policy does about it.
+/// Writes on, and looks at what the policy does about it. Gives back the offsets of the lines written to.
 ///
 /// # Errors
 /// If the daemon goes away.
-pub(super) fn press(timeline: &mut Timeline<'_>) -> Result<(), Error> {
+pub(super) fn press(timeline: &mut Timeline<'_>) -> Result<Vec<u64>, Error> {
     match timeline.volume.policy {
         Policy::HoldForever => hold_forever(timeline),
         Policy::HoldUntilPressure => hold_until_pressure(timeline),
@@ -33,7 +35,7 @@ pub(super) fn press(timeline: &mut Timeline<'_>) -> Result<(), Error> {
     }
 }
 
-fn hold_forever(timeline: &mut Timeline<'_>) -> Result<(), Error> {
+fn hold_forever(timeline: &mut Timeline<'_>) -> Result<Vec<u64>, Error> {
     let crowd = write_on(timeline)?;
     let lost = timeline.lost()?;
     let held = crowd.last.is_some_and(|(waited, errno)| errno == Some(Errno::NOSPC) && waited >= STALL);
@@ -42,10 +44,10 @@ fn hold_forever(timeline: &mut Timeline<'_>) -> Result<(), Error> {
     let what = step("t4", "C9", "what is held stays held");
     let seen = format!("{} lost", binary(total(&lost)));
     timeline.transcript.check(what, "0 B lost", &seen, lost.is_empty());
-    Ok(())
+    Ok(crowd.offsets)
 }
 
-fn hold_until_pressure(timeline: &mut Timeline<'_>) -> Result<(), Error> {
+fn hold_until_pressure(timeline: &mut Timeline<'_>) -> Result<Vec<u64>, Error> {
     let crowd = write_on(timeline)?;
     let lost = timeline.lost()?;
     let admitted = crowd.last.is_some_and(|(waited, errno)| errno.is_none() && waited >= STALL);
@@ -54,12 +56,13 @@ fn hold_until_pressure(timeline: &mut Timeline<'_>) -> Result<(), Error> {
     let what = step("t4", "C9", "the oldest failure made room for it");
     let seen = format!("{} listed as lost", binary(total(&lost)));
     timeline.transcript.check(what, "some listed as lost", &seen, !lost.is_empty());
-    Ok(())
+    Ok(crowd.offsets)
 }
 
 /// One write to each reactor: as long as the disk refuses, nothing is acknowledged that it has not taken.
-fn evict_immediately(timeline: &mut Timeline<'_>) -> Result<(), Error> {
-    for offset in [CROWD.start, CROWD.start + STRIPE] {
+fn evict_immediately(timeline: &mut Timeline<'_>) -> Result<Vec<u64>, Error> {
+    let offsets = [CROWD.start, CROWD.start + STRIPE];
+    for offset in offsets {
         // A disk that answers EIO speaks of single blocks only, and the next write may be well.
         let refuses = timeline.operator.volume(timeline.volume.name())?.gate.is_some();
         let bytes = timeline.ink(b'C').bytes(offset, LINE);
@@ -69,7 +72,7 @@ fn evict_immediately(timeline: &mut Timeline<'_>) -> Result<(), Error> {
         let what = step("t4", "C9", "write on while the disk refuses");
         timeline.transcript.check(what, expected, &seen, refused.is_some() == refuses);
     }
-    Ok(())
+    Ok(offsets.to_vec())
 }
 
 /// Writes line after line until one has to wait or is refused.
@@ -80,6 +83,7 @@ fn write_on(timeline: &mut Timeline<'_>) -> Result<Crowd, Error> {
         let begun = Instant::now();
         let refused = timeline.write(offset, &bytes)?;
         let waited = begun.elapsed();
+        crowd.offsets.push(offset);
         if refused.is_some() || waited >= STALL {
             crowd.last = Some((waited, refused));
             break;

@@ -128,6 +128,7 @@ fn sector_of(image: &[u8], at: usize) -> &[u8] {
 }
 
 #[cfg(test)]
+#[allow(clippy::cast_possible_truncation, reason = "small numbers of a test")]
 mod tests {
     use super::*;
     use crate::quickstart::pattern::{B, Ink};

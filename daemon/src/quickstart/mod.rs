@@ -8,6 +8,7 @@
 
 mod child;
 mod crowd;
+mod ending;
 mod error;
 mod expected;
 mod interrupt;
@@ -197,10 +198,11 @@ fn introduce(place: &Place, volumes: &[Planned], daemon: &Daemon, transcript: &T
 
 fn conclude(options: &Options, transcript: &Transcript) {
     transcript.say(format_args!("\n{}", transcript.summary()));
-    let next = match (transcript.holds(), options.serve) {
+    let next = match (transcript.holds(), options.serve || options.backing.is_some()) {
+        (false, _) if options.keep => "The daemon's log is there, too.",
         (false, _) => "Run it again with --keep to have the daemon's log.",
         (true, true) => {
-            "Next: copy configs/hold-forever.toml, name your disk, `holdfastd serve --config FILE`."
+            "Next: copy configs/hold-forever.toml, name your disk in it, `holdfastd serve --config FILE`."
         }
         (true, false) => "Next: `holdfastd quickstart --serve`, and be the operator yourself.",
     };

@@ -27,7 +27,9 @@ pub(super) fn serve(
     let client = connect(place, VOLUME.name())?;
     let id = fill_up(&client, Ink { letter: b'D', salt })?;
     let (name, socket) = (VOLUME.name(), place.admin_socket());
-    let ctl = format!("holdfastd ctl --socket {}", socket.display());
+    // As it was called, because after `cargo run` it is not in the PATH.
+    let program = std::env::args().next().unwrap_or_else(|| "holdfastd".to_owned());
+    let ctl = format!("{program} ctl --socket {}", socket.display());
     transcript.say(format_args!(
         "\nThe daemon goes on, and the disk of volume {name} is full again. Try, in this order:"
     ));

@@ -2,12 +2,11 @@
 
 use super::error::Error;
 use super::expected::{Expected, Found, covers};
-use super::pattern::{LINE, lines};
+use super::pattern::LINE;
 use holdfast_ctl::api::{Extent, FailureId};
 use holdfast_ringbuf::client::{self, Client};
 use rustix::io::Errno;
 use std::fmt;
-use std::ops::Range;
 
 /// What a flush answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,20 +95,20 @@ pub(super) struct Walk {
 }
 
 impl Walk {
-    /// Reads every line of `range`. What was lost before must answer EIO, and nothing may that is not lost after.
+    /// Reads the lines at these offsets. What was lost before must answer EIO, and nothing may that is not lost after.
     ///
     /// # Errors
     /// If the session is over, or the losses cannot be listed.
     pub(super) fn over(
         client: &Client,
         volume: &str,
-        range: Range<u64>,
+        lines: &[u64],
         expected: &Expected,
         lost: impl Fn() -> Result<Vec<Extent>, Error>,
     ) -> Result<Walk, Error> {
         let before = lost()?;
         let mut found = Vec::new();
-        for offset in lines(range) {
+        for &offset in lines {
             let mut line = vec![0; usize::try_from(LINE).expect("a line is short")];
             let refused = refusal(client.read_at(&mut line, offset), volume)?;
             found.push((offset, refused.map_or_else(|| Ok(expected.judge_line(offset, &line)), Err)));

@@ -9,7 +9,7 @@ use super::{copy, wire};
 use crate::arena::Slots;
 use crate::config::Idle;
 use crate::device::{Disk, DiskError, Reaped};
-use holdfast_engine::{Actions, Engine, Event, Limits, OpId, PeerMessage, SessionId, VolumeId};
+use holdfast_engine::{Actions, Engine, Event, Instant, Limits, OpId, PeerMessage, SessionId, VolumeId};
 use holdfast_ringbuf::PeerFault;
 use holdfast_ringbuf::daemon_side::WakeState;
 use std::collections::VecDeque;
@@ -45,6 +45,8 @@ pub struct Reactor<'a> {
     sessions: Sessions,
     outlets: Outlets,
     clock: Clock,
+    /// The beginning of this turn.
+    now: Instant,
     idler: Idler,
     stats: ReactorStats,
     volumes: usize,
@@ -57,6 +59,7 @@ pub struct Reactor<'a> {
     late_mail: VecDeque<(u32, Event)>,
     ending: Vec<(SessionId, Option<PeerFault>)>,
     first_session: usize,
+    quiet: bool,
     stopped: bool,
 }
 
@@ -87,6 +90,7 @@ impl<'a> Reactor<'a> {
             slots,
             sessions: Sessions::new(),
             outlets,
+            now: clock.now(),
             clock,
             idler: Idler::new(idle),
             stats: ReactorStats { core, ..ReactorStats::default() },
@@ -98,6 +102,7 @@ impl<'a> Reactor<'a> {
             late_mail: VecDeque::with_capacity(256),
             ending: Vec::with_capacity(64),
             first_session: 0,
+            quiet: false,
             stopped: false,
             limits,
         })
@@ -108,16 +113,19 @@ impl<'a> Reactor<'a> {
     /// # Errors
     /// The ring to the kernel is of no more use.
     pub fn run(&mut self) -> Result<(), DiskError> {
+        // One look at the clock a turn: the beginning of a turn is the end of the one before.
+        self.now = self.clock.now();
         while !self.stopped {
-            let began = self.clock.now();
+            let began = self.now;
             if self.turn()? {
-                let took = self.clock.now().since_ns(began);
-                self.stats.longest_turn_ns = self.stats.longest_turn_ns.max(took);
+                self.now = self.clock.now();
+                self.stats.longest_turn_ns = self.stats.longest_turn_ns.max(self.now.since_ns(began));
                 self.stats.busy_turns += 1;
                 self.idler.busy();
             } else {
                 self.stats.idle_turns += 1;
                 self.rest()?;
+                self.now = self.clock.now();
             }
         }
         Ok(())
@@ -125,15 +133,14 @@ impl<'a> Reactor<'a> {
 
     /// One turn; whether there was anything to do.
     fn turn(&mut self) -> Result<bool, DiskError> {
-        let now = self.clock.now();
         let mut busy = self.take_answers();
         busy |= self.take_mail();
         busy |= self.take_requests();
-        self.engine.tick(now, &mut self.actions);
+        self.engine.tick(self.now, &mut self.actions);
         busy |= self.perform();
         self.end_sessions();
         self.disk.enter()?;
-        if now.since_ns(holdfast_engine::Instant(self.stats.at_ns)) >= PUBLISH_NS {
+        if self.now.since_ns(Instant(self.stats.at_ns)) >= PUBLISH_NS {
             self.publish(false);
         }
         Ok(busy)
@@ -146,10 +153,9 @@ impl<'a> Reactor<'a> {
             Reaped::Wake { key } => woken.push_back(key),
         });
         let busy = !self.reaped.is_empty();
-        let now = self.clock.now();
         while self.actions.has_room(&self.limits) {
             let Some((op, result)) = self.reaped.pop_front() else { break };
-            self.engine.apply(now, Event::Completed { op, result }, &mut self.actions);
+            self.engine.apply(self.now, Event::Completed { op, result }, &mut self.actions);
         }
         while let Some(key) = self.woken.pop_front() {
             self.wake(key);
@@ -172,14 +178,14 @@ impl<'a> Reactor<'a> {
 
     fn take_mail(&mut self) -> bool {
         let mut busy = false;
-        let now = self.clock.now();
         while self.actions.has_room(&self.limits) {
             let Some(mail) = self.outlets.links[self.number as usize].inbox.pop() else { break };
             busy = true;
             match mail {
-                Mail::Event(event) => self.engine.apply(now, event, &mut self.actions),
+                Mail::Event(event) => self.engine.apply(self.now, event, &mut self.actions),
                 Mail::Seat(seat) => self.admit(seat),
                 Mail::Leave(session) => self.ending.push((session, None)),
+                Mail::Quiet => self.quiet = true,
                 Mail::Stop => self.stopped = true,
             }
         }
@@ -197,11 +203,14 @@ impl<'a> Reactor<'a> {
 
     /// Takes requests from every session in turn, a bounded number from each.
     fn take_requests(&mut self) -> bool {
+        if self.quiet {
+            return false;
+        }
         let mut busy = false;
         let count = self.sessions.len();
         let mut left = self.limits.requests_a_turn;
         self.first_session = if self.first_session + 1 < count { self.first_session + 1 } else { 0 };
-        let now = self.clock.now();
+        let now = self.now;
         for step in 0..count {
             let index = if self.first_session + step < count {
                 self.first_session + step
@@ -316,7 +325,7 @@ impl<'a> Reactor<'a> {
             // Nothing is to be unwatched if the watch was refused; and a ring that fails says so at the next enter.
             let _ = self.disk.unwatch(u64::from(session.0));
             self.sessions.remove(session);
-            self.engine.apply(self.clock.now(), Event::SessionClosed(session), &mut self.actions);
+            self.engine.apply(self.now, Event::SessionClosed(session), &mut self.actions);
             let fault = fault.map(|fault| fault.to_string());
             self.late_words.push_back(Word::Over { session, fault });
             self.late_words.push_back(Word::Left(session));
@@ -324,7 +333,7 @@ impl<'a> Reactor<'a> {
     }
 
     fn publish(&mut self, asleep: bool) {
-        self.stats.at_ns = self.clock.now().0;
+        self.stats.at_ns = self.now.0;
         self.stats.asleep = asleep;
         self.stats.cache = self.engine.cache_stats();
         let board = &self.outlets.links[self.number as usize].board;
@@ -337,8 +346,7 @@ impl<'a> Reactor<'a> {
 
     /// After an idle turn: spins, yields or sleeps.
     fn rest(&mut self) -> Result<(), DiskError> {
-        let now = self.clock.now();
-        match self.idler.rest(now, self.engine.next_wake()) {
+        match self.idler.rest(self.now, self.engine.next_wake()) {
             Rest::Spin => std::hint::spin_loop(),
             Rest::Yield => std::thread::yield_now(),
             Rest::Sleep(timeout) => self.sleep(timeout)?,
@@ -354,7 +362,8 @@ impl<'a> Reactor<'a> {
         }
         let mut may_sleep = true;
         let mut armed = 0;
-        for index in 0..self.sessions.len() {
+        let listening = if self.quiet { 0 } else { self.sessions.len() };
+        for index in 0..listening {
             let taken = self.sessions.at(index);
             armed = index + 1;
             match taken.seat.ring.prepare_sleep() {

@@ -57,7 +57,7 @@ pub fn serve(settings: Settings, options: Options) -> Result<ExitCode, StartErro
         Outlets { ledger: Arc::clone(&entries), words: Arc::clone(&words), links: Arc::clone(&links) };
     let door = Door::bind(&settings.daemon.socket, settings.daemon.socket_mode)
         .map_err(|source| StartError::Door { path: settings.daemon.socket.clone(), source })?;
-    let listener = admin::bind(&settings.daemon.admin_socket, None)?;
+    let listener = admin::bind(&settings.daemon.admin_socket, settings.daemon.admin_socket_mode, None)?;
     let seed = random_word();
     let shards = arena.take_shards();
     let plan = reactors::Plan {
@@ -70,7 +70,9 @@ pub fn serve(settings: Settings, options: Options) -> Result<ExitCode, StartErro
     };
     let (threads, fallbacks) = reactors::start(&plan, shards)?;
     warnings.extend(fallbacks);
-    warnings.extend(crate::config::warnings(&settings));
+    // What the settings only suspect of the arena is known by now.
+    let suspected = crate::config::warnings(&settings);
+    warnings.extend(suspected.into_iter().filter(|warning| !warning.starts_with("arena.path")));
     for warning in &warnings {
         tracing::warn!("{warning}");
     }

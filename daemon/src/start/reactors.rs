@@ -147,6 +147,7 @@ impl Part {
             segments_max: RUN_LINES_MAX,
             volumes_max: self.setups.len(),
             watches_max: SEATS_MAX as usize + 1,
+            workers_max: self.settings.limits.io_workers_max,
             reactor_cores: &cores,
         };
         let (mut disk, fallbacks) = Disk::new(&options, self.shard.slots.addresses()).map_err(failed)?;

@@ -14,7 +14,7 @@ fn world_with_failures() -> World {
 }
 
 fn commands(world: &World) -> Vec<(u16, Command)> {
-    world.state().commands.iter().map(|(VolumeId(volume), command, _)| (*volume, *command)).collect()
+    world.state().commands.iter().map(|(VolumeId(volume), command, _)| (*volume, command.clone())).collect()
 }
 
 #[test]

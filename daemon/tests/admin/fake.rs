@@ -145,7 +145,7 @@ impl State {
             _ if self.mood == Mood::Refusing => Answer::Refused { errno: 95 },
             Command::List { state, from } => self.list(reactor, state, from),
             Command::Retry { .. } => Answer::Retried { tried: mine(stats.failed), failed: left },
-            Command::Drop { .. } => Answer::Dropped { bytes: mine(stats.failed) * LINE },
+            Command::Drop { .. } | Command::Abandon => Answer::Dropped { bytes: mine(stats.failed) * LINE },
             Command::AckLoss { .. } => Answer::Acknowledged { bytes: mine(stats.lost) * LINE },
             Command::Drain => Answer::Drained { left },
             Command::SetPolicy { .. } | Command::RestoreLoss { .. } => Answer::Done,
@@ -171,7 +171,7 @@ impl Backend for Fake {
         let (sender, answers) = mpsc::channel(REACTORS as usize);
         let listing = matches!(command, Command::List { .. });
         if !listing {
-            state.commands.push((volume, command, by));
+            state.commands.push((volume, command.clone(), by));
         }
         match state.mood {
             Mood::Hanging if !listing => state.hanging.push(sender),
@@ -179,7 +179,7 @@ impl Backend for Fake {
             // The last reactor answers first: the order must not matter.
             _ => {
                 for reactor in (0..REACTORS).rev() {
-                    let answer = state.obey(reactor, volume, command);
+                    let answer = state.obey(reactor, volume, command.clone());
                     sender.try_send((reactor, answer)).expect("there is room for all");
                 }
             }

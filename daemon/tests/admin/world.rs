@@ -44,7 +44,7 @@ impl World {
 
     pub(crate) fn with(options: Options) -> World {
         let directory = tempfile::tempdir().expect("a temporary directory");
-        let listener = bind(&directory.path().join("admin.sock"), None).expect("a socket");
+        let listener = bind(&directory.path().join("admin.sock"), 0o660, None).expect("a socket");
         let fake = Arc::new(Fake::new());
         let server = serve(listener, Arc::clone(&fake) as Arc<dyn Backend>, options).expect("a server");
         World { fake, directory, _server: server }

@@ -62,8 +62,14 @@ fn with_short_queues(backing: &Backing) {
     const OPS: u32 = 1500;
     let mut arena = Arena::create(&layout(in_memory().path()), &mut |_, _| {}).expect("an arena in memory");
     let shard = arena.take_shards().remove(0);
-    let options =
-        DiskOptions { ops_max: 4096, segments_max: 1, volumes_max: 1, watches_max: 0, reactor_cores: &[] };
+    let options = DiskOptions {
+        ops_max: 4096,
+        segments_max: 1,
+        volumes_max: 1,
+        watches_max: 0,
+        workers_max: 8,
+        reactor_cores: &[],
+    };
     let (mut disk, fallbacks) = Disk::new(&options, shard.slots.addresses()).expect("some ring");
     if let Some(short) = fallbacks.iter().find(|fallback| matches!(fallback, Fallback::ShortQueues { .. })) {
         println!("{short}");

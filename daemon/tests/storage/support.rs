@@ -86,6 +86,7 @@ impl Rig {
             segments_max: 16,
             volumes_max: 4,
             watches_max: 4,
+            workers_max: 8,
             reactor_cores: &[0],
         };
         let (disk, fallbacks) = Disk::new(&options, shard.slots.addresses()).expect("io_uring");

@@ -207,7 +207,7 @@ mod tests {
     #[test]
     fn a_failed_flush_says_how_to_learn_more() {
         let error = Error::answered(Opcode::Flush, 0, 0, Failure { errno: 28, failure: Some(FailureId(17)) });
-        assert!(error.to_string().ends_with("(see `holdfastctl explain 17`)"), "{error}");
+        assert!(error.to_string().ends_with("(see `holdfastctl explain 0000000000000011`)"), "{error}");
         assert_eq!((error.errno(), error.failure_id()), (28, Some(FailureId(17))));
     }
 }

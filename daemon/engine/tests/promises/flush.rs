@@ -63,6 +63,21 @@ fn overwriting_neither_restarts_nor_ends_the_wait_of_a_flush() {
     assert!(shell.stable(0) >= 1 && shell.stable(0) != 0xd5);
 }
 
+/// M6: a line that is overwritten in every single turn is written nevertheless, and the flush behind it answered.
+#[test]
+fn a_line_overwritten_in_every_turn_does_not_starve_a_flush() {
+    let mut shell = Shell::new(Plan::default());
+    shell.put(0, LINE, 1);
+    let flush = shell.flush();
+    let fua = shell.write_to(0, LINE, LINE, 1, true);
+    for value in 2..40 {
+        shell.write(0, LINE, value);
+        shell.write(LINE, LINE, value);
+        shell.turn();
+    }
+    assert_eq!((shell.errno(flush), shell.errno(fua)), (Some(0), Some(0)));
+}
+
 /// M6: a flush does not wait for what was written after it.
 #[test]
 fn a_flush_does_not_wait_for_newer_writes() {
@@ -131,7 +146,7 @@ fn a_failure_is_recorded_before_it_is_told() {
     let flush = shell.flush();
     shell.run_ms(50);
     assert_eq!(shell.errno(flush), None, "the ledger is not durable");
-    assert_eq!(shell.disk().attempts(IoKind::Write), 1, "one probe, the rest is recorded untried");
+    assert!(shell.disk().attempts(IoKind::Write) <= 8, "those of one turn, the rest is recorded untried");
     shell.ledger.held = false;
     shell.run_ms(20);
     assert_eq!(shell.errno(flush), Some(ENOSPC));

@@ -186,10 +186,11 @@ fn failed_and_lost_extents_are_listed() {
     shell.flush();
     shell.run_ms(50);
     let failed = shell.list(ListState::Failed);
-    assert_eq!(failed.len(), 1, "one probe, {failed:?}");
-    assert_eq!((failed[0].errno, failed[0].attempts), (ENOSPC, 1));
+    assert_eq!(failed.len(), 1, "the first closed the gate, {failed:?}");
+    assert_eq!((failed[0].range.offset, failed[0].errno, failed[0].attempts), (20 * LINE, ENOSPC, 1));
     let dirty = shell.list(ListState::Dirty);
-    assert!(dirty.iter().any(|extent| extent.range == ByteRange { offset: 20 * LINE, length: 512 }));
+    assert_eq!(dirty[0].range, ByteRange { offset: 10 * LINE, length: 2 * LINE });
+    assert_eq!((dirty[0].errno, dirty[0].attempts), (ENOSPC, 0), "never tried, and why");
 }
 
 /// C9: pages of a listing follow each other without a gap, whatever the number of extents.

@@ -1,6 +1,7 @@
 //! The promises and mechanisms of the design, each as a named test against a disk that does what the test says.
 #![allow(clippy::cast_possible_truncation, reason = "sizes of tests are small")]
 
+mod allocations;
 mod disk;
 mod flush;
 mod ledger;

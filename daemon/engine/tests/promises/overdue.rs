@@ -106,10 +106,10 @@ fn a_hanging_device_does_not_hold_up_another() {
 #[test]
 fn a_stalled_write_is_answered_though_nothing_was_refused() {
     let mut shell = Shell::new(Plan { budget: 32, ..Plan::default() });
+    shell.disk().hold(IoKind::Write);
     for line in 0..32 {
         shell.put(line * LINE, LINE, 1);
     }
-    shell.disk().hold(IoKind::Write);
     let write = shell.write(100 * LINE, LINE, 2);
     shell.run_ms(20_000);
     assert_eq!(shell.errno(write), None);

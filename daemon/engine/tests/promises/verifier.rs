@@ -14,7 +14,7 @@ fn a_failed_device_flush_makes_what_was_written_dirty_again() {
     assert_eq!(shell.flushed(), EIO);
     assert_eq!(shell.disk().attempts(IoKind::Write), 2);
     assert_eq!((shell.stats().dirty, shell.stats().unstable), (2, 0));
-    assert_eq!(shell.ledger.not_stable.len(), 9);
+    assert_eq!(shell.ledger.not_stable.len(), 16);
     // What the device forgot is written again once it is well.
     let clean = shell.disk().stable.clone();
     shell.disk().media = clean;
