@@ -67,7 +67,7 @@ impl Engine<'_> {
         if volume.fences > 0 && self.is_fenced(volume, first, end) {
             return Admission::Blocked;
         }
-        if self.would_starve_flush(usize::from(volume.id()), pending.cursor, pending.end) {
+        if self.would_starve_flush(index, first, end) {
             return Admission::Blocked;
         }
         let waits = usize::try_from(lines).expect("a request is short");
