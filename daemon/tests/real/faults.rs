@@ -118,3 +118,31 @@ fn evicted_data_is_eio_whatever_its_cause_until_it_is_acknowledged_or_overwritte
     daemon.stop_clean();
     check_backing(&place.file("vm"), 2, LINE, LINE);
 }
+
+/// A flush that stalls is no error as long as it waits: reads and writes pass it, and it succeeds when the cause is gone.
+#[test]
+fn a_parked_flush_waits_for_the_disk_to_heal() {
+    let mut place = Place::new();
+    let volume = Volume::file("vm", &place.file("vm"), 8 * MIB);
+    place.add(&[volume.with(r#"flush_on_failure = { kind = "stall", timeout = "1h" }"#)]);
+    let daemon = Daemon::start(&place);
+    let client = daemon.client("vm");
+    daemon.must(&["fault", "vm", "add", "write", "ENOSPC"]);
+    client.write_at(&pattern(1, STRIPE - LINE, 2 * LINE), STRIPE - LINE).expect("acknowledged");
+    std::thread::scope(|scope| {
+        let flush = scope.spawn(|| client.flush());
+        // Each reactor has its part of it.
+        eventually("both parts are parked", || (daemon.bytes("vm", "parked_flushes") == 2).then_some(()));
+        let mut data = vec![0; 2 * LINE as usize];
+        client.read_at(&mut data, STRIPE - LINE).expect("a read passes it");
+        check_same(&data, &pattern(1, STRIPE - LINE, 2 * LINE), "held");
+        client.write_at(&pattern(2, 0, LINE), 0).expect("a write passes it");
+        assert!(!flush.is_finished(), "nothing is well yet");
+        daemon.must(&["fault", "vm", "clear"]);
+        flush.join().expect("the thread").expect("the cause is gone");
+    });
+    assert_eq!(daemon.count("vm", "flushes_failed"), 0);
+    drop(client);
+    daemon.stop_clean();
+    check_backing(&place.file("vm"), 1, STRIPE - LINE, 2 * LINE);
+}

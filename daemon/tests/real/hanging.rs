@@ -117,6 +117,7 @@ fn a_volume_that_refuses_and_then_hangs_takes_nothing_from_another() {
 
     daemon.must(&["fault", "ill", "clear"]);
     daemon.must(&["fault", "ill", "add", "write", "ENOSPC", "--sequence", "hhhhhhhhhhhhhhhhX"]);
+    client.write_at(&pattern(1, taken[0], LINE), taken[0]).expect("an overwrite of what is held");
     assert!(client.flush().is_err());
     eventually("something hangs", || (daemon.bytes("ill", "overdue") > 0).then_some(()));
     work(&daemon, 3);

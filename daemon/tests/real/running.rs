@@ -162,6 +162,12 @@ impl<'a> Daemon<'a> {
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("it is our child");
     }
 
+    /// Ends it with SIGKILL.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().expect("it is our child");
+        self.child.wait().expect("it is our child");
+    }
+
     /// Waits for its end.
     pub(crate) fn wait(&mut self) -> (ExitStatus, String) {
         let status = eventually("the daemon's end", || self.child.try_wait().expect("it is our child"));

@@ -150,3 +150,27 @@ fn what_is_acknowledged_during_the_end_is_not_lost() {
         }
     }
 }
+
+/// This release cannot take an arena over: it says what is in it, and loses nothing by itself.
+#[test]
+fn a_daemon_killed_with_data_leaves_it_and_one_killed_without_starts_again() {
+    let place = place();
+    let mut daemon = holding(&place, &[]);
+    daemon.kill();
+    let mut refused = Daemon::spawn(&place, &[], |_| {});
+    let (status, log) = refused.wait();
+    assert_eq!(status.code(), Some(2), "{log}");
+    assert!(log.contains("still holds") && log.contains("16 failed"), "{log}");
+    let daemon = Daemon::start_with(&place, &["--discard-arena"], |_| {});
+    daemon.must(&["ack-loss", "vm", "--yes"]);
+    let client = daemon.client("vm");
+    client.write_at(&pattern(3, 0, LINE), 0).expect("acknowledged");
+    client.flush().expect("the disk is well");
+    drop(client);
+    let mut daemon = daemon;
+    daemon.kill();
+    let daemon = Daemon::start(&place);
+    daemon.client("vm").flush().expect("nothing was lost");
+    daemon.stop_clean();
+    check_backing(&place.file("vm"), 3, 0, LINE);
+}
