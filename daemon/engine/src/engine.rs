@@ -324,9 +324,10 @@ impl<'a> Engine<'a> {
         if pending.errno == 0 {
             pending.errno = errno;
         }
-        let done = pending.remaining == 0 && pending.cursor >= pending.end;
-        let errno = pending.errno;
-        let waits_for_ledger = errno != 0 && pending.request.operation != Operation::Read;
+        let (done, errno) = (pending.remaining == 0 && pending.cursor >= pending.end, pending.errno);
+        // If the ledger holds all that it was told, no later word of it would release the answer.
+        let told = self.ledger.is_durable(self.ledger.last());
+        let waits_for_ledger = errno != 0 && pending.request.operation != Operation::Read && !told;
         match (done, waits_for_ledger) {
             (false, _) => {}
             (true, false) => self.complete(id, errno, 0, out),

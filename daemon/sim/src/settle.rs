@@ -10,7 +10,7 @@ use holdfast_policy::ClassSet;
 const REST_NS: u64 = 300_000_000_000;
 
 impl Shell<'_> {
-    /// Lets time pass until `done`; what is not done within [`REST_NS`] never will be.
+    /// Lets time pass until `done`; what is not done within five simulated minutes never will be.
     pub fn run_until(&mut self, what: &str, done: impl Fn(&Self) -> bool) {
         let end = self.now + REST_NS;
         while !done(self) {
