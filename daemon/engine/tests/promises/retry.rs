@@ -148,6 +148,24 @@ fn an_overwrite_probes_a_closed_gate() {
     assert_eq!(shell.flushed(), 0);
 }
 
+/// A write that waits for the device causes a try of the failed line that it overwrites, after the floor, though the rules
+/// leave retries to a timer of minutes.
+#[test]
+fn a_waiting_overwrite_does_not_wait_for_the_longest_backoff() {
+    let retry =
+        Retry { on_overwrite: false, on_flush: false, first_ms: 1_000, max_ms: 600_000, ..Retry::default() };
+    let mut shell = Shell::new(Plan { mode: Mode::WriteThrough, ..hold(retry) });
+    shell.disk().bad.insert(7, i32::from(EIO));
+    shell.write(7 * LINE, LINE, 1);
+    shell.run_ms(100_000);
+    let attempts = shell.disk().writes_of(7).len();
+    assert!(attempts < 10, "{attempts}");
+    shell.disk().heal();
+    let write = shell.write(7 * LINE, LINE, 2);
+    shell.run_ms(1_100);
+    assert_eq!(shell.errno(write), Some(0));
+}
+
 /// C8: an operator's retry bypasses every backoff, and says what came of it.
 #[test]
 fn an_operator_bypasses_the_backoff() {
