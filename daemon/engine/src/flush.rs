@@ -88,7 +88,8 @@ impl Engine<'_> {
             return Outcome::Undecided;
         }
         if waiting + failed + overdue + written > 0 || !volume.losses.is_empty() {
-            let errno = if volume.only_space() && overdue == 0 { errno::ENOSPC } else { errno::EIO };
+            let waits_for_space = volume.only_space() && overdue == 0 && !(written > 0 && hung);
+            let errno = if waits_for_space { errno::ENOSPC } else { errno::EIO };
             return Outcome::Failing { errno };
         }
         if self.ledger.is_durable(volume.healed) { Outcome::Success } else { Outcome::Undecided }

@@ -26,7 +26,8 @@ impl Engine<'_> {
         let last =
             if before.is_none() || again.is_some() { now } else { before.map_or(now, |gate| gate.last) };
         let probing = before.is_some_and(|gate| gate.probing);
-        let forced = before.is_some_and(|gate| gate.forced && !gate.probing);
+        // What is asked for while a probe is out is another one.
+        let forced = before.is_some_and(|gate| gate.forced);
         let overwritten = before.is_some_and(|gate| gate.overwritten);
         let proven = false;
         volume.gate =
@@ -159,16 +160,25 @@ impl Engine<'_> {
             }
         }
         let Some(pass) = self.volumes[index].pass else { return };
-        if pass.walked && pass.in_flight == 0 {
+        let operator = matches!(pass.kind, PassKind::Operator { .. });
+        if pass.walked && pass.in_flight == 0 && !(operator && self.is_probing(index)) {
             self.end_pass(index, pass);
         }
     }
 
+    fn is_probing(&self, index: usize) -> bool {
+        self.volumes[index].gate.is_some_and(|gate| gate.probing)
+    }
+
+    /// An operator's walk does not begin or end while a probe is out: its line is not among the failed ones then, and would
+    /// neither be tried since the operator asked nor be told of.
     fn begin_pass(&mut self, now: Instant, index: usize) {
+        let probing = self.is_probing(index);
         let volume = &mut self.volumes[index];
         let flush = volume.flushes.iter().any(|flush| flush.pass > volume.flush_passes_begun);
         let failed = volume.failed_lines() > 0;
-        let kind = if let Some(kind) = volume.take_retry() {
+        let retry = if probing { None } else { volume.take_retry() };
+        let kind = if let Some(kind) = retry {
             kind
         } else if volume.reopened {
             volume.reopened = false;
@@ -193,8 +203,9 @@ impl Engine<'_> {
             volume.flush_passes_done = volume.flush_passes_begun;
         }
         if let PassKind::Operator { token, .. } = pass.kind {
-            let (position, doubts) = (volume.written.tail(), volume.doubts);
-            volume.tasks.push_front(Task::Confirm { token, tried: pass.tried, position, doubts });
+            let (sweeps, doubts) = (volume.sweeps, volume.doubts);
+            let confirm = Task::Confirm { token, tried: pass.tried, sweeps, position: None, doubts };
+            volume.tasks.push_front(confirm);
         }
     }
 

@@ -152,17 +152,28 @@ impl Engine<'_> {
         Some(Task::Drop { token, cursor, end, bytes, seq, all })
     }
 
-    /// A retry is answered once a device flush has covered what it wrote, or has failed.
+    /// A retry is answered once what was dirty behind a closed gate went out with it, and a device flush has covered
+    /// that; or when the device refuses again.
     fn advance_confirm(&mut self, index: usize, task: Task, out: &mut Actions) -> Option<Task> {
-        let Task::Confirm { token, tried, position, doubts } = task else { return None };
+        let Task::Confirm { token, tried, sweeps, position, doubts } = task else { return None };
         let volume = &self.volumes[index];
         let doubted = volume.doubts != doubts;
+        let untried = volume.index.dirty.count() - volume.index.failed.count();
+        let Some(position) = position else {
+            // Twice round: the sweep may have been anywhere when the retry came.
+            let swept = untried == 0 || volume.sweeps >= sweeps + 2;
+            // Busy clients keep something in flight at all times; two rounds later it is none of what the retry found.
+            let written = swept && (volume.counts.of(State::Writing) == 0 || volume.sweeps >= sweeps + 4);
+            let known = written || volume.gate.is_some() || doubted || volume.stats.overdue > 0;
+            let position = known.then(|| volume.written.tail());
+            return Some(Task::Confirm { token, tried, sweeps, position, doubts });
+        };
         // Refused zeroes can take writes back without a doubt about the device: then there are fewer positions.
         let settled = volume.written.head() >= position.min(volume.written.tail());
         if (!doubted && !settled) || volume.redirty {
             return Some(task);
         }
-        let in_doubt = if doubted { volume.index.dirty.count() } else { 0 };
+        let in_doubt = if doubted || volume.gate.is_some() { volume.index.dirty.count() } else { 0 };
         let failed = volume.failed_lines().max(in_doubt);
         out.answers.push((token, Answer::Retried { tried, failed }));
         None
@@ -193,7 +204,8 @@ impl Engine<'_> {
         Some(Task::AckLoss { token, cursor, range, bytes, seq })
     }
 
-    /// A drain is over when everything is stable, or what is left has been tried and refused.
+    /// A drain is over when everything is stable, or what is left has been tried and refused; retries that were asked
+    /// for before it are awaited.
     fn advance_drain(&mut self, index: usize, token: Token, out: &mut Actions) -> Option<Task> {
         let volume = &self.volumes[index];
         let total = volume.epochs.total();
@@ -201,7 +213,9 @@ impl Engine<'_> {
         let refused = volume.gate.is_some_and(|gate| !gate.probing && !gate.forced && !gate.proven)
             || (volume.index.dirty.count() == volume.index.failed.count() && volume.pass.is_none())
             || volume.stats.overdue > 0;
-        let moving = volume.ops > 0 && volume.stats.overdue == 0;
+        let retrying =
+            volume.tasks.iter().any(|task| matches!(task, Task::Retry { .. })) || volume.pass.is_some();
+        let moving = (volume.ops > 0 || retrying) && volume.stats.overdue == 0;
         let unflushed =
             total.at(crate::epochs::Stage::Written) > 0 && volume.gate.is_none_or(|gate| !gate.from_flush);
         let over = total.is_empty() || (refused && !moving && !unflushed && !volume.redirty);

@@ -36,6 +36,7 @@ impl Engine<'_> {
                 Search::Paused { from } => volume.sweep_cursor = from,
                 Search::End => {
                     volume.sweep_cursor = 0;
+                    volume.sweeps += 1;
                     let left = volume.index.dirty.count() > volume.index.failed.count();
                     volume.dirty_since = left.then_some(now);
                     if wrapped {
@@ -61,7 +62,7 @@ impl Engine<'_> {
             || volume.dirty_since.is_some_and(|since| now >= since.after_ms(setup.write_back_after_ms))
             || not_clean * 1000 >= setup.budget_slots * u64::from(setup.write_back_from)
             || self.cache.not_clean() * 4 >= room * 3
-            || volume.tasks.iter().any(|task| matches!(task, Task::Drain { .. }))
+            || volume.tasks.iter().any(|task| matches!(task, Task::Drain { .. } | Task::Confirm { .. }))
             || self.waits.any_of(volume.id())
     }
 

@@ -143,11 +143,13 @@ pub(crate) enum Task {
         seq: LedgerSeq,
         all: bool,
     },
-    /// A retry is over, but for the device flush that covers the writes before `position`.
+    /// A retry is over, but for the sweep over what waited behind a closed gate, and then for the device flush that covers
+    /// the writes before `position`.
     Confirm {
         token: Token,
         tried: u64,
-        position: u64,
+        sweeps: u64,
+        position: Option<u64>,
         doubts: u64,
     },
     AckLoss {
@@ -201,6 +203,8 @@ pub(crate) struct Volume<'a> {
     pub(crate) condemned: VecDeque<CondemnedSlot>,
     pub(crate) tasks: VecDeque<Task>,
     pub(crate) sweep_cursor: u64,
+    /// How often the sweep came round.
+    pub(crate) sweeps: u64,
     pub(crate) probe_cursor: u64,
     pub(crate) dirty_since: Option<Instant>,
     pub(crate) next_overdue_check: Instant,
@@ -242,6 +246,7 @@ impl<'a> Volume<'a> {
             condemned: VecDeque::with_capacity(1024),
             tasks: VecDeque::with_capacity(COMMANDS_MAX),
             sweep_cursor: 0,
+            sweeps: 0,
             probe_cursor: 0,
             dirty_since: None,
             next_overdue_check: Instant(0),
@@ -379,7 +384,7 @@ impl<'a> Volume<'a> {
             && !ErrorClass::ALL.iter().any(|class| others(&class))
             && self.gate.is_none_or(|gate| gate.class == ErrorClass::Space)
             && self.stats.overdue == 0
-            && (self.gate.is_some() || self.failed_lines() > 0)
+            && (self.gate.is_some() || self.failing[ErrorClass::Space as usize] > 0)
     }
 
     /// Everything that the device accepted since the last good flush, or is about to, is to be done again.

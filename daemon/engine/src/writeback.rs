@@ -163,6 +163,12 @@ impl Engine<'_> {
         } else if lines > 0 {
             // A short write: what was written is written; ask again for the rest and let the device say why.
             self.go_on(now, id, position, op.length - lines, out);
+        } else if done >= 512 {
+            // It ended inside a line: the rest of that line goes out by itself.
+            let (first, count) = self.span(SlotId(op.slots[op.position])).expect("a run has no gaps");
+            let op = self.ops.get_mut(id);
+            (op.length, op.pieces) = (1, sector_mask(first, count));
+            self.piece_written(now, id, done, out);
         } else {
             let errno = errno_of(result);
             self.run_refused(now, id, if errno == 0 { errno::EIO } else { errno }, out);
@@ -185,7 +191,7 @@ impl Engine<'_> {
         covered.count()
     }
 
-    /// A line with gaps goes out piece by piece.
+    /// A line with gaps goes out piece by piece, and so does one of which only the beginning was written.
     fn piece_written(&mut self, now: Instant, id: OpId, done: u64, out: &mut Actions) {
         let op = self.ops.get_mut(id);
         let first = op.pieces.trailing_zeros();
@@ -197,9 +203,10 @@ impl Engine<'_> {
         if sectors == 0 {
             return self.run_refused(now, id, errno::EIO, out);
         }
-        let (index, line, slot, doubts) = (usize::from(op.volume), op.first, SlotId(op.slots[0]), op.doubts);
+        let (index, at, doubts) = (usize::from(op.volume), op.position, op.doubts);
+        let (line, slot) = (op.first + at as u64, SlotId(op.slots[at]));
         self.line_written(index, line, slot, doubts, out);
-        self.go_on(now, id, 1, 1, out);
+        self.go_on(now, id, at + 1, 1, out);
     }
 
     /// Sends the next part of a run, or ends it.

@@ -68,13 +68,10 @@ impl Losses {
             || self.healing.iter().any(|&(a, b, _)| a < to && from < b)
     }
 
-    /// If the sector's loss was in force at `when`: when the last of its losses was recorded.
+    /// If the sector's loss was in force at `when`: when the last such loss was recorded.
     pub(crate) fn in_force(&self, sector: u64, when: u64) -> Option<u64> {
-        let losses = self.sectors.get(&sector)?;
-        losses
-            .iter()
-            .any(|loss| loss.since < when)
-            .then(|| losses.iter().map(|loss| loss.recorded).fold(0, u64::max))
+        let losses = self.sectors.get(&sector)?.iter().filter(|loss| loss.since < when);
+        losses.map(|loss| loss.recorded).max()
     }
 
     /// A sector of `own` whose loss was in force at `when`, if there is one.

@@ -98,6 +98,8 @@ pub(crate) fn settle(shell: &mut Shell<'_>) {
         shell.command(volume, Command::Retry { range: ByteRange::ALL, classes: ClassSet::ANY });
     }
     shell.run_until("what was asked before the repair", Shell::is_idle);
+    // An attempt that was refused just before the repair may not be repeated before its backoff is over: 10 s at most.
+    shell.pass(11_000_000_000);
     for volume in 0..shell.plan.volumes.len() {
         volume_settles(shell, u16::try_from(volume).expect("few volumes"));
     }

@@ -39,7 +39,8 @@ impl Versions {
 
     /// Request `id` wants it to be `stamp`. Nobody who waits began before `oldest`.
     pub(crate) fn submitted(&mut self, stamp: u64, id: u64, oldest: u64) {
-        if self.0.len() > 3 {
+        // Now and then only: whoever waits long keeps all of them.
+        if self.0.len() > 3 && self.0.len().is_power_of_two() {
             let all = self.clone();
             self.0.retain(|old| !all.superseded(old, oldest, |new| new.acknowledged));
         }
@@ -99,11 +100,11 @@ impl Versions {
 
     /// An operator accepted the loss recorded at `recorded`: nobody knows which of the versions before it the device has.
     pub(crate) fn forget_order(&mut self, recorded: u64, on_device: [u64; 2]) {
-        self.0.extend(on_device.map(|stamp| Version::new(stamp, 0)));
         for old in self.0.iter_mut().filter(|old| old.submitted < recorded) {
             let answered = if old.answered == NEVER { NEVER } else { old.answered.min(recorded) };
             *old = Version { answered, ..Version::new(old.stamp, old.submitted) };
         }
+        self.0.extend(on_device.map(|stamp| Version { answered: recorded, ..Version::new(stamp, 0) }));
     }
 }
 

@@ -19,6 +19,8 @@ fn scene(trouble: Trouble) {
     assert_ne!(failed.failure_id, 0);
     assert_eq!(shell.flush(session).errno, errno::EIO, "it is still true");
     shell.disks[0].heal();
+    // The next attempt is not due before the backoff is over: 80 ms at most.
+    shell.pass(200_000_000);
     assert_eq!(shell.flush(session).errno, 0, "the cause is gone");
     let written: u64 =
         shell.reactors.iter().map(|reactor| reactor.engine.stats(VolumeId(0)).device_write_bytes).sum();

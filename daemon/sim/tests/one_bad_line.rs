@@ -20,6 +20,8 @@ fn every_good_line_is_clean_after_one_sweep_and_the_bad_one_is_listed() {
     let failed = shell.flush(session);
     assert_eq!(failed.errno, errno::EIO);
     shell.pass(3_000_000_000);
+    shell
+        .run_until("the end of an attempt", |shell| shell.reactors[0].engine.stats(VolumeId(0)).writing == 0);
 
     let stats = shell.reactors[0].engine.stats(VolumeId(0));
     assert_eq!((stats.not_clean, stats.failed), (1, 1), "{stats:?}");

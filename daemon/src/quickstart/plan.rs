@@ -18,6 +18,10 @@ pub(super) const GROWTH: u64 = 7 << 18;
 /// Memory of a volume's data that is not on stable media: more than B, less than the crowd of writes after it.
 const BUDGET: u64 = 2 << 20;
 
+/// Nothing is written back before the flush of t3: the disk would refuse the beginning of B while a client still writes
+/// its end, and evict-immediately acknowledges nothing more from then on.
+const LAZY: &str = "write_back = { from = \"100%\", after = \"10m\" }";
+
 /// One of the three failure policies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Policy {
@@ -136,7 +140,7 @@ pub(super) fn config(place: &Place, volumes: &[Planned]) -> String {
     for volume in volumes {
         let (name, backing, rule) = (volume.name(), volume.backing(), volume.policy.rule());
         text += &format!(
-            "\n[[volume]]\nname = \"{name}\"\nbacking = {backing}\nbudget = {BUDGET}\n\n\
+            "\n[[volume]]\nname = \"{name}\"\nbacking = {backing}\nbudget = {BUDGET}\n{LAZY}\n\n\
              [[volume.on_failure]]\nclass = \"any\"\n{rule}\n"
         );
     }

@@ -18,6 +18,8 @@ pub enum Mail {
     Seat(Box<Seat>),
     /// The session is over: give its seat back.
     Leave(SessionId),
+    /// Take no more requests; those that were taken are answered.
+    Quiet,
     /// Leave the loop.
     Stop,
 }

@@ -59,6 +59,7 @@ pub struct Reactor<'a> {
     late_mail: VecDeque<(u32, Event)>,
     ending: Vec<(SessionId, Option<PeerFault>)>,
     first_session: usize,
+    quiet: bool,
     stopped: bool,
 }
 
@@ -101,6 +102,7 @@ impl<'a> Reactor<'a> {
             late_mail: VecDeque::with_capacity(256),
             ending: Vec::with_capacity(64),
             first_session: 0,
+            quiet: false,
             stopped: false,
             limits,
         })
@@ -183,6 +185,7 @@ impl<'a> Reactor<'a> {
                 Mail::Event(event) => self.engine.apply(self.now, event, &mut self.actions),
                 Mail::Seat(seat) => self.admit(seat),
                 Mail::Leave(session) => self.ending.push((session, None)),
+                Mail::Quiet => self.quiet = true,
                 Mail::Stop => self.stopped = true,
             }
         }
@@ -200,6 +203,9 @@ impl<'a> Reactor<'a> {
 
     /// Takes requests from every session in turn, a bounded number from each.
     fn take_requests(&mut self) -> bool {
+        if self.quiet {
+            return false;
+        }
         let mut busy = false;
         let count = self.sessions.len();
         let mut left = self.limits.requests_a_turn;
@@ -356,7 +362,8 @@ impl<'a> Reactor<'a> {
         }
         let mut may_sleep = true;
         let mut armed = 0;
-        for index in 0..self.sessions.len() {
+        let listening = if self.quiet { 0 } else { self.sessions.len() };
+        for index in 0..listening {
             let taken = self.sessions.at(index);
             armed = index + 1;
             match taken.seat.ring.prepare_sleep() {

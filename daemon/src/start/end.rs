@@ -47,6 +47,10 @@ pub(super) fn wait(hub: &Hub, signals: &Signals, abandon: bool) -> u64 {
             continue;
         }
         hub.set_stopping(true);
+        // What a client is told after the drain would be in no place: from here on no request is taken.
+        for link in hub.links.iter() {
+            hub.post(link, Mail::Quiet);
+        }
         let mut left = drain(hub);
         if left > 0 && end == End::Abandon {
             give_up(hub);
@@ -55,8 +59,9 @@ pub(super) fn wait(hub: &Hub, signals: &Signals, abandon: bool) -> u64 {
         if left > 0 {
             tracing::error!(
                 lines = left,
-                "not all data could be written: it stays in the arena '{}' and the ledger; 'holdfastctl drain \
-                 --abandon' or 'serve --abandon' gives it up",
+                "not all data could be written: it stays in the arena '{}', which this release cannot take over, and the \
+                 ledger lists it. To give it up, start with '--discard-arena'; it is then on record as lost. To end \
+                 without a remainder, mend the device before, or 'serve --abandon'",
                 hub.settings.arena.path.display()
             );
         }

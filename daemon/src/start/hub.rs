@@ -11,7 +11,8 @@ use crate::config::{Settings, VolumeSettings};
 use crate::device::{Faults, Sequence, Thin};
 use crate::reactor::{Clock, Link, Mail, Post, Word};
 use holdfast_ctl::api::FaultOperation;
-use holdfast_engine::{Answer, Command, Event, Instant, Token, VolumeId};
+use holdfast_engine::{Answer, ByteRange, Command, Event, Instant, Token, VolumeId};
+use holdfast_policy::ClassSet;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -143,17 +144,33 @@ impl Hub {
         }
     }
 
-    /// Asks all reactors to do something to a volume.
+    /// Asks all reactors to do something to a volume. What a drain leaves has been tried since it was asked for: a retry
+    /// goes before it, whose answer nobody waits for.
     pub(super) fn ask(&self, volume: VolumeId, command: &Command) -> Result<Answers, BackendError> {
+        if matches!(command, Command::Drain) {
+            self.tell(
+                self.token(),
+                volume,
+                &Command::Retry { range: ByteRange::ALL, classes: ClassSet::ANY },
+            );
+        }
         let reactors = self.links.len();
         let (sender, receiver) = mpsc::channel(reactors);
-        let token = Token(self.tokens.fetch_add(1, Ordering::Relaxed));
+        let token = self.token();
         self.asked().insert(token.0, Asked { sender, left: reactors });
+        self.tell(token, volume, command);
+        Ok(receiver)
+    }
+
+    fn token(&self) -> Token {
+        Token(self.tokens.fetch_add(1, Ordering::Relaxed))
+    }
+
+    fn tell(&self, token: Token, volume: VolumeId, command: &Command) {
         for link in self.links.iter() {
             let event = Event::Operator { token, volume, command: command.clone() };
             self.post(link, Mail::Event(event));
         }
-        Ok(receiver)
     }
 
     /// How the daemon is to end, if somebody said so.

@@ -35,6 +35,9 @@ struct Admitted {
     volume: usize,
 }
 
+/// How a handshake ended; the place of one that failed is free again.
+type Outcome = Result<Admitted, SessionId>;
+
 /// Lets clients in and out.
 pub(super) struct Keeper {
     hub: Arc<Hub>,
@@ -44,7 +47,7 @@ pub(super) struct Keeper {
     places: Vec<bool>,
     next: u32,
     handshakes: Arc<AtomicUsize>,
-    admitted: (Sender<Result<Admitted, SessionId>>, Receiver<Result<Admitted, SessionId>>),
+    admitted: (Sender<Outcome>, Receiver<Outcome>),
 }
 
 impl Keeper {

@@ -70,7 +70,9 @@ pub fn serve(settings: Settings, options: Options) -> Result<ExitCode, StartErro
     };
     let (threads, fallbacks) = reactors::start(&plan, shards)?;
     warnings.extend(fallbacks);
-    warnings.extend(crate::config::warnings(&settings));
+    // What the settings only suspect of the arena is known by now.
+    let suspected = crate::config::warnings(&settings);
+    warnings.extend(suspected.into_iter().filter(|warning| !warning.starts_with("arena.path")));
     for warning in &warnings {
         tracing::warn!("{warning}");
     }

@@ -195,7 +195,12 @@ fn an_operator_opens_a_gate() {
     shell.disk().heal();
     let token = shell.operator(Command::Retry { range: ByteRange::ALL, classes: ClassSet::ANY });
     shell.settle();
-    assert!(matches!(shell.answers[&token], Answer::Retried { .. }));
+    assert!(matches!(shell.answers[&token], Answer::Retried { failed: 0, .. }));
+    let stable = (0..20).all(|line| shell.disk().stable[line * 2 * 4096] == 1);
+    assert!(
+        stable,
+        "what waited behind the gate is on stable media before the operator hears that all is well"
+    );
     assert_eq!(shell.flushed(), 0);
 }
 
@@ -286,4 +291,16 @@ fn old_data_is_written_and_flushed_unasked() {
     shell.run_ms(1_100);
     assert_eq!(shell.stable(0), 1);
     assert_eq!(shell.stats().not_clean, 0);
+}
+
+/// M12: a write that ends inside a line, the first of its run or not, goes on from there; nobody is told of an error.
+#[test]
+fn a_write_cut_short_inside_its_first_line_goes_on() {
+    let mut shell = Shell::new(Plan::default());
+    shell.put(0, 4 * LINE, 7);
+    shell.disk().short = Some(512);
+    assert_eq!(shell.flushed(), 0);
+    assert_eq!(shell.disk().stable[..4 * 4096], all(7, 4 * 4096));
+    assert_eq!(shell.stats().failed, 0);
+    assert!(shell.ledger.not_stable.is_empty());
 }

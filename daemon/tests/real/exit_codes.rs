@@ -1,0 +1,93 @@
+//! What scripts rely on: the exit codes of the operators' program against a daemon that runs.
+
+use crate::pattern::{failure, pattern};
+use crate::place::{LINE, MIB, Place, Volume};
+use crate::running::{Daemon, eventually};
+use holdfast_ctl::Exit;
+use std::process::Command;
+
+#[test]
+fn status_and_retry_say_how_it_is() {
+    let mut place = Place::new();
+    place.add(&[Volume::file("vm", &place.file("vm"), 8 * MIB)]);
+    let daemon = Daemon::start(&place);
+    let client = daemon.client("vm");
+    assert_eq!(daemon.ctl(&["status"]).exit, Exit::Ok);
+    daemon.must(&["retry", "--all", "--wait"]);
+
+    daemon.must(&["fault", "vm", "add", "write", "EIO"]);
+    client.write_at(&pattern(1, 0, LINE), 0).expect("acknowledged");
+    let (_, id) = failure(client.flush());
+    let degraded = daemon.ctl(&["status"]);
+    assert_eq!(degraded.exit, Exit::Incomplete);
+    assert_eq!(degraded.json["health"], "DEGRADED");
+    assert_eq!(degraded.json["reasons"][0]["code"], "HF_FAILED_EXTENTS");
+    assert_eq!(daemon.ctl(&["retry", "vm", "--wait"]).exit, Exit::Incomplete, "not healed");
+    assert_eq!(daemon.ctl(&["retry", "--all", "--wait"]).exit, Exit::Incomplete);
+    assert_eq!(daemon.ctl(&["drain", "vm"]).exit, Exit::Incomplete, "held data is left");
+    let refused = daemon.ctl(&["drop", "vm"]);
+    assert_eq!(refused.exit, Exit::Usage, "not by accident");
+    assert!((refused.json.to_string() + &refused.words).contains("--yes-lose-data"), "{refused:?}");
+    assert_eq!(daemon.extents("vm", "failed"), [(0, LINE)]);
+
+    daemon.must(&["drop", "vm", "--yes-lose-data"]);
+    let faulted = daemon.ctl(&["status"]);
+    assert_eq!(faulted.exit, Exit::Faulted);
+    assert_eq!(faulted.json["reasons"][0]["code"], "HF_LOST_EXTENTS");
+    assert_eq!(daemon.extents("vm", "lost"), [(0, LINE)]);
+    daemon.must(&["fault", "vm", "clear"]);
+    assert_eq!(daemon.ctl(&["status"]).exit, Exit::Faulted, "a well disk brings nothing back");
+    daemon.must(&["ack-loss", "vm", "--yes"]);
+    eventually("health", || (daemon.ctl(&["status"]).exit == Exit::Ok).then_some(()));
+    client.flush().expect("acknowledged");
+    daemon.must(&["drain", "vm"]);
+
+    let id = id.expect("a name");
+    daemon.must(&["explain", &format!("{id:016x}")]);
+    assert_eq!(daemon.ctl(&["explain", "dead"]).exit, Exit::Usage);
+    assert_eq!(daemon.ctl(&["extents", "nobody", "--state", "lost"]).exit, Exit::Usage);
+    drop(client);
+    daemon.stop_clean();
+}
+
+/// What a failed flush prints is what an operator types.
+#[test]
+fn the_name_of_a_failure_is_the_one_that_explain_takes() {
+    let mut place = Place::new();
+    place.add(&[Volume::file("vm", &place.file("vm"), 8 * MIB)]);
+    let daemon = Daemon::start(&place);
+    let client = daemon.client("vm");
+    daemon.must(&["fault", "vm", "add", "write", "EIO", "--sequence", "xX"]);
+    // Many sets of failures, so that a number and its hexadecimal form must differ.
+    for line in 0..20 {
+        client.write_at(&pattern(1, line * LINE, LINE), line * LINE).expect("acknowledged");
+        let error = client.flush().expect_err("refused").to_string();
+        let (_, command) = error.split_once("`holdfastctl ").expect("what to type");
+        let words: Vec<&str> = command.trim_end_matches("`)").split(' ').collect();
+        let told = daemon.must(&words);
+        assert_eq!(told["unresolved"], true, "{told}");
+    }
+    daemon.must(&["fault", "vm", "clear"]);
+    daemon.must(&["retry", "vm", "--wait"]);
+    drop(client);
+    daemon.stop_clean();
+}
+
+/// `holdfastd ctl` is the same program, in words for people.
+#[test]
+fn the_daemons_own_program_is_an_operators_program_too() {
+    let mut place = Place::new();
+    place.add(&[Volume::file("vm", &place.file("vm"), 8 * MIB)]);
+    let ctl = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_holdfastd"));
+        command.args(["ctl", "--socket"]).arg(place.admin()).args(arguments);
+        command.output().expect("the program")
+    };
+    assert_eq!(ctl(&["status"]).status.code(), Some(3), "nobody is there");
+    let daemon = Daemon::start(&place);
+    let output = ctl(&["status"]);
+    let words = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{words}");
+    assert!(words.contains("HEALTHY") && words.contains("vm"), "{words}");
+    daemon.stop_clean();
+}

@@ -1,0 +1,138 @@
+//! A disk that does not answer: its own volume says so, and no other one notices.
+
+use crate::pattern::{EIO, check_backing, check_same, failure, pattern};
+use crate::place::{LINE, MIB, Place, STRIPE, Volume};
+use crate::running::{Daemon, eventually};
+use holdfast_ctl::Exit;
+
+/// The flush comes back although the write never does; and the write is carried out once, when it can.
+#[test]
+fn a_flush_answers_although_a_write_hangs() {
+    let mut place = Place::new();
+    place.add(&[Volume::file("vm", &place.file("vm"), 8 * MIB).with(r#"io_timeout = "200ms""#)]);
+    let daemon = Daemon::start(&place);
+    let client = daemon.client("vm");
+    daemon.must(&["fault", "vm", "add", "write", "EIO", "--sequence", "h"]);
+    client.write_at(&pattern(1, 0, LINE), 0).expect("acknowledged");
+    let (errno, id) = failure(client.flush());
+    assert_eq!(errno, EIO);
+    assert!(id.is_some());
+    assert_eq!(daemon.bytes("vm", "overdue"), 1, "it is still in flight");
+    assert_eq!(daemon.ctl(&["status"]).exit, Exit::Incomplete);
+    let mut data = vec![0; LINE as usize];
+    client.read_at(&mut data, 0).expect("held");
+    check_same(&data, &pattern(1, 0, LINE), "a read never goes back");
+    // A newer write of the same line waits for the older one: at most one I/O a sector.
+    client.write_at(&pattern(2, 0, LINE), 0).expect("acknowledged");
+    assert_eq!(failure(client.flush()).0, EIO);
+
+    daemon.must(&["fault", "vm", "clear"]);
+    eventually("the flush after the device came back", || client.flush().ok());
+    eventually("health", || (daemon.ctl(&["status"]).exit == Exit::Ok).then_some(()));
+    drop(client);
+    daemon.stop_clean();
+    check_backing(&place.file("vm"), 2, 0, LINE);
+}
+
+/// What hangs is in no place but the arena: the end is no clean one, and it comes.
+#[test]
+fn an_end_comes_although_a_write_hangs() {
+    let mut place = Place::new();
+    place.add(&[Volume::file("vm", &place.file("vm"), 8 * MIB).with(r#"io_timeout = "200ms""#)]);
+    let daemon = Daemon::start(&place);
+    let client = daemon.client("vm");
+    daemon.must(&["fault", "vm", "add", "write", "EIO", "--sequence", "h"]);
+    client.write_at(&pattern(1, 0, LINE), 0).expect("acknowledged");
+    assert_eq!(failure(client.flush()).0, EIO);
+    client.write_at(&pattern(2, 0, 2 * LINE), 0).expect("acknowledged");
+    let (status, log) = daemon.stop();
+    assert_eq!(status.code(), Some(1), "{log}");
+    assert!(place.has_arena(), "the data stays");
+}
+
+#[test]
+fn a_flush_answers_although_the_device_flush_hangs() {
+    let mut place = Place::new();
+    place.add(&[Volume::file("vm", &place.file("vm"), 8 * MIB).with(r#"io_timeout = "200ms""#)]);
+    let daemon = Daemon::start(&place);
+    let client = daemon.client("vm");
+    daemon.must(&["fault", "vm", "add", "flush", "EIO", "--sequence", "h"]);
+    client.write_at(&pattern(1, 0, LINE), 0).expect("acknowledged");
+    assert_eq!(failure(client.flush()).0, EIO);
+    daemon.must(&["fault", "vm", "clear"]);
+    eventually("the flush after the device came back", || client.flush().ok());
+    drop(client);
+    daemon.stop_clean();
+    check_backing(&place.file("vm"), 1, 0, LINE);
+}
+
+/// Requests of the volume beside, in each phase.
+const ROUNDS: u64 = 100;
+
+/// `ROUNDS` writes and reads on both reactors and some flushes of a volume that is well: each is answered with success.
+fn work(daemon: &Daemon<'_>, version: u64) {
+    let client = daemon.client("well");
+    let (writes, flushes) = (daemon.count("well", "writes"), daemon.count("well", "flushes_ok"));
+    for round in 0..ROUNDS {
+        let at = (round % 2) * STRIPE + round * LINE;
+        client.write_at(&pattern(version, at, LINE), at).expect("acknowledged");
+        let mut data = vec![0; LINE as usize];
+        client.read_at(&mut data, at).expect("read");
+        check_same(&data, &pattern(version, at, LINE), "what was written");
+        if round % 20 == 19 {
+            client.flush().expect("its own disk is well");
+        }
+    }
+    eventually("the counters", || {
+        let counted = daemon.count("well", "writes") - writes == ROUNDS;
+        // A flush counts once on each reactor.
+        (counted && daemon.count("well", "flushes_ok") - flushes >= ROUNDS / 20).then_some(())
+    });
+    eventually("a clean budget", || (daemon.bytes("well", "not_clean_bytes") == 0).then_some(()));
+}
+
+#[test]
+fn a_volume_that_refuses_and_then_hangs_takes_nothing_from_another() {
+    let mut place = Place::new();
+    let ill = Volume::file("ill", &place.file("ill"), 16 * MIB);
+    let well = Volume::file("well", &place.file("well"), 16 * MIB);
+    place.add(&[ill.with("budget = \"2MiB\"\nio_timeout = \"200ms\""), well.with("budget = \"8MiB\"")]);
+    let daemon = Daemon::start(&place);
+    let client = daemon.client("ill");
+    let budgets = [daemon.bytes("ill", "budget_bytes"), daemon.bytes("well", "budget_bytes")];
+    work(&daemon, 1);
+
+    daemon.must(&["fault", "ill", "add", "write", "ENOSPC", "--sequence", "X"]);
+    let mut taken = Vec::new();
+    for at in (0..16 * MIB).step_by(64 << 10) {
+        match client.write_at(&pattern(1, at, 64 << 10), at) {
+            Ok(()) => taken.push(at),
+            Err(_) => break,
+        }
+    }
+    assert!(!taken.is_empty() && taken.len() < 256, "its own budget ends it: {}", taken.len());
+    assert!(client.flush().is_err());
+    assert!(daemon.bytes("ill", "not_clean_bytes") <= budgets[0]);
+    work(&daemon, 2);
+
+    daemon.must(&["fault", "ill", "clear"]);
+    daemon.must(&["fault", "ill", "add", "write", "ENOSPC", "--sequence", "hhhhhhhhhhhhhhhhX"]);
+    client.write_at(&pattern(1, taken[0], LINE), taken[0]).expect("an overwrite of what is held");
+    assert!(client.flush().is_err());
+    eventually("something hangs", || (daemon.bytes("ill", "overdue") > 0).then_some(()));
+    work(&daemon, 3);
+    assert!(daemon.bytes("ill", "overdue") > 0, "it hung all the time");
+    let now = [daemon.bytes("ill", "budget_bytes"), daemon.bytes("well", "budget_bytes")];
+    assert_eq!(now, budgets);
+
+    daemon.must(&["fault", "ill", "clear"]);
+    eventually("the ill one is well", || client.flush().ok());
+    drop(client);
+    daemon.stop_clean();
+    for at in taken {
+        check_backing(&place.file("ill"), 1, at, 64 << 10);
+    }
+    for round in 0..ROUNDS {
+        check_backing(&place.file("well"), 3, (round % 2) * STRIPE + round * LINE, LINE);
+    }
+}

@@ -1,0 +1,23 @@
+//! The daemon as a process, on disks that really fail, with clients that are killed or hostile, and with operators who
+//! mend things. What needs root, loop devices or nbdkit is skipped loudly where they are missing, and fails where
+//! `HOLDFAST_REQUIRE_REAL=1` says that they must be there.
+#![allow(missing_docs, clippy::cast_possible_truncation)]
+
+mod exit_codes;
+mod faults;
+mod four_clients;
+mod full_cache;
+mod full_disk;
+mod hanging;
+mod hostile;
+mod killed_clients;
+mod one_bad_line;
+mod pattern;
+mod place;
+#[path = "../../../ringbuf/tests/raw_client/mod.rs"]
+mod raw_client;
+mod refusing;
+mod running;
+mod stopping;
+mod world;
+mod write_through;
