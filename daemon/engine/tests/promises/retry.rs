@@ -80,6 +80,19 @@ fn a_closed_gate_lets_only_probes_out() {
     assert_eq!(shell.flushed(), 0);
 }
 
+/// C8: the floor holds for probes, too, though the shortest backoff rounds down to nothing.
+#[test]
+fn the_shortest_backoff_is_no_hot_loop() {
+    let mut shell = Shell::new(hold(Retry { first_ms: 1, max_ms: 1, ..Retry::default() }));
+    shell.put(0, LINE, 1);
+    shell.disk().refuse(IoKind::Write, ENOSPC);
+    shell.flush();
+    for _ in 0..1_000 {
+        shell.turn();
+    }
+    assert_eq!(shell.disk().attempts(IoKind::Write), 1, "no time has passed");
+}
+
 /// C8: attempts on a bad block are spaced by the backoff, from `first` up to `max`, each later than the one before.
 #[test]
 fn attempts_are_spaced_by_the_backoff() {
