@@ -157,27 +157,21 @@ impl Keeper {
         let max = self.hub.settings.limits.sessions_max as usize;
         let place = self.places.iter().position(|&taken| !taken).filter(|_| taken < max);
         let Some(place) = place else {
-            let text = format!("{max} sessions are open: close one, or raise 'limits.sessions_max'");
-            let _ = pending.refuse(&Refusal { errno: errno(rustix::io::Errno::AGAIN), text });
-            return;
+            let ticket = Ticket::new(&self.handshakes, None);
+            return hello(move || turn_away(pending, max, &ticket));
         };
         self.places[place] = true;
         self.next = self.next.wrapping_add(1) % (u32::MAX / SEATS_MAX);
         let id = SessionId(self.next * SEATS_MAX + u32::try_from(place).expect("few places"));
-        let (hub, sender) = (Arc::clone(&self.hub), self.admitted.0.clone());
-        let handshakes = Arc::clone(&self.handshakes);
-        handshakes.fetch_add(1, Ordering::Relaxed);
-        let spawned = std::thread::Builder::new().name("holdfast-hello".to_owned()).spawn(move || {
-            let outcome = shake_hands(&hub, pending, id);
-            handshakes.fetch_sub(1, Ordering::Relaxed);
-            // The keeper is gone only when the daemon is.
-            let _ = sender.send(outcome.ok_or(id));
+        let mut ticket = Ticket::new(&self.handshakes, Some((self.admitted.0.clone(), id)));
+        let hub = Arc::clone(&self.hub);
+        hello(move || {
+            if let Some(admitted) = shake_hands(&hub, pending, id) {
+                ticket.admit(admitted);
+            }
+            drop(ticket);
             hub.words.ring();
         });
-        if spawned.is_err() {
-            self.handshakes.fetch_sub(1, Ordering::Relaxed);
-            self.places[place] = false;
-        }
     }
 
     fn seat(&mut self, admitted: Admitted) {
@@ -189,6 +183,52 @@ impl Keeper {
             let seat = Seat { session: id, volume, read_only, ring };
             self.hub.post(link, Mail::Seat(Box::new(seat)));
         }
+    }
+}
+
+/// Runs one client's handshake on a thread of its own. Without threads there are no clients: this one sees its connection
+/// closed.
+fn hello(handshake: impl FnOnce() + Send + 'static) {
+    if let Err(error) = std::thread::Builder::new().name("holdfast-hello".to_owned()).spawn(handshake) {
+        tracing::warn!(%error, "no thread for a client's handshake");
+    }
+}
+
+/// A handshake under way: counted while it lives. Its place is given back if it ends without a session, however.
+struct Ticket {
+    handshakes: Arc<AtomicUsize>,
+    place: Option<(Sender<Outcome>, SessionId)>,
+}
+
+impl Ticket {
+    fn new(handshakes: &Arc<AtomicUsize>, place: Option<(Sender<Outcome>, SessionId)>) -> Ticket {
+        handshakes.fetch_add(1, Ordering::Relaxed);
+        Ticket { handshakes: Arc::clone(handshakes), place }
+    }
+
+    fn admit(&mut self, admitted: Admitted) {
+        if let Some((sender, _)) = self.place.take() {
+            // The keeper is gone only when the daemon is.
+            let _ = sender.send(Ok(admitted));
+        }
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        self.handshakes.fetch_sub(1, Ordering::Relaxed);
+        if let Some((sender, id)) = self.place.take() {
+            let _ = sender.send(Err(id));
+        }
+    }
+}
+
+/// Refuses a client for want of places, after its hello: a peer that hangs up while the client still talks is not heard.
+fn turn_away(mut pending: Pending, max: usize, _counted: &Ticket) {
+    let text = format!("{max} sessions are open: close one, or raise 'limits.sessions_max'");
+    if pending.read_hello(HANDSHAKE).is_ok() {
+        // It may have gone meanwhile.
+        let _ = pending.refuse(&Refusal { errno: errno(rustix::io::Errno::AGAIN), text });
     }
 }
 
