@@ -282,16 +282,20 @@ impl Engine<'_> {
         match kind {
             PassKind::Reopened => class.gates() || timer,
             PassKind::Flush => timer || (retry.on_flush && now >= last.after_ms(retry.floor_ms())),
-            PassKind::Timer => timer || (retry.on_overwrite && self.was_overwritten(now, index, slot)),
+            PassKind::Timer => timer || self.was_overwritten(now, index, slot),
             PassKind::Operator { .. } => true,
         }
     }
 
-    /// Whether the slot's data is newer than the refusal, and the floor between attempts is over.
+    /// Whether the slot's data is newer than the refusal, somebody may ask for it, and the floor between attempts is over.
+    /// A write that waits for the device may: it would have to wait for the longest backoff otherwise.
     fn was_overwritten(&self, now: Instant, index: usize, slot: SlotId) -> bool {
         let status = self.cache.header(slot).status();
         let Some(class) = ErrorClass::from_u8(status.class) else { return false };
-        let floor = self.volumes[index].setup.rules.for_class(class).retry.floor_ms();
-        self.failures.is_heir(slot) && now >= self.failures.last(slot).after_ms(floor)
+        let volume = &self.volumes[index];
+        let retry = &volume.setup.rules.for_class(class).retry;
+        let floor = retry.floor_ms();
+        let asked = retry.on_overwrite || self.waits.any_on(volume.id(), self.cache.header(slot).line());
+        asked && self.failures.is_heir(slot) && now >= self.failures.last(slot).after_ms(floor)
     }
 }

@@ -450,6 +450,8 @@ impl<'a> Volume<'a> {
         if gate.probing || !retry.on_timer {
             return None;
         }
-        Some(gate.last.after_ms(retry.backoff_ms(gate.attempts, u64::from(self.id()) ^ gate.last.0)))
+        // A backoff of a millisecond or two may round down to none.
+        let backoff = retry.backoff_ms(gate.attempts, u64::from(self.id()) ^ gate.last.0);
+        Some(gate.last.after_ms(backoff.max(retry.floor_ms())))
     }
 }

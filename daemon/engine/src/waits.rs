@@ -42,6 +42,11 @@ impl Waits {
         self.waits.iter().any(|wait| wait.volume == volume)
     }
 
+    /// Whether any write waits for the line.
+    pub(crate) fn any_on(&self, volume: u16, line: u64) -> bool {
+        self.waits.iter().any(|wait| wait.volume == volume && wait.line == line)
+    }
+
     pub(crate) fn add(&mut self, request: RequestId, volume: u16, line: u64, generation: u64, until: Until) {
         self.waits.push(Wait { request, volume, line, generation, until });
     }

@@ -80,6 +80,19 @@ fn a_closed_gate_lets_only_probes_out() {
     assert_eq!(shell.flushed(), 0);
 }
 
+/// C8: the floor holds for probes, too, though the shortest backoff rounds down to nothing.
+#[test]
+fn the_shortest_backoff_is_no_hot_loop() {
+    let mut shell = Shell::new(hold(Retry { first_ms: 1, max_ms: 1, ..Retry::default() }));
+    shell.put(0, LINE, 1);
+    shell.disk().refuse(IoKind::Write, ENOSPC);
+    shell.flush();
+    for _ in 0..1_000 {
+        shell.turn();
+    }
+    assert_eq!(shell.disk().attempts(IoKind::Write), 1, "no time has passed");
+}
+
 /// C8: attempts on a bad block are spaced by the backoff, from `first` up to `max`, each later than the one before.
 #[test]
 fn attempts_are_spaced_by_the_backoff() {
@@ -146,6 +159,24 @@ fn an_overwrite_probes_a_closed_gate() {
     shell.run_ms(200);
     assert_eq!(shell.stats().gate_class, 0);
     assert_eq!(shell.flushed(), 0);
+}
+
+/// A write that waits for the device causes a try of the failed line that it overwrites, after the floor, though the rules
+/// leave retries to a timer of minutes.
+#[test]
+fn a_waiting_overwrite_does_not_wait_for_the_longest_backoff() {
+    let retry =
+        Retry { on_overwrite: false, on_flush: false, first_ms: 1_000, max_ms: 600_000, ..Retry::default() };
+    let mut shell = Shell::new(Plan { mode: Mode::WriteThrough, ..hold(retry) });
+    shell.disk().bad.insert(7, i32::from(EIO));
+    shell.write(7 * LINE, LINE, 1);
+    shell.run_ms(100_000);
+    let attempts = shell.disk().writes_of(7).len();
+    assert!(attempts < 10, "{attempts}");
+    shell.disk().heal();
+    let write = shell.write(7 * LINE, LINE, 2);
+    shell.run_ms(1_100);
+    assert_eq!(shell.errno(write), Some(0));
 }
 
 /// C8: an operator's retry bypasses every backoff, and says what came of it.
