@@ -383,6 +383,7 @@ impl<'a> Volume<'a> {
         self.losses.is_empty()
             && !ErrorClass::ALL.iter().any(|class| others(&class))
             && self.gate.is_none_or(|gate| gate.class == ErrorClass::Space)
+            && self.stats.overdue == 0
             && (self.gate.is_some() || self.failing[ErrorClass::Space as usize] > 0)
     }
 

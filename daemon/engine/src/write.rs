@@ -67,9 +67,6 @@ impl Engine<'_> {
         if volume.fences > 0 && self.is_fenced(volume, first, end) {
             return Admission::Blocked;
         }
-        if self.would_starve_flush(index, first, end) {
-            return Admission::Blocked;
-        }
         let waits = usize::try_from(lines).expect("a request is short");
         if self.cache.free() < lines || !self.waits.has_room(waits) {
             return Admission::Blocked;
@@ -90,23 +87,6 @@ impl Engine<'_> {
             clean if !behind_others && self.fits(volume, clean) => Admission::Granted,
             _ => Admission::Full,
         }
-    }
-
-    /// Whether a flush waits for one of the lines and its write-back can begin this turn. A line that is overwritten in
-    /// every turn is never found dirty by the sweep, which comes after the requests: its next write lets the sweep pass.
-    fn would_starve_flush(&self, index: usize, first: u64, end: u64) -> bool {
-        let volume = &self.volumes[index];
-        if volume.flushes.is_empty() || volume.gate.is_some() || volume.redirty || !self.may_submit(index) {
-            return false;
-        }
-        (first..end).any(|line| {
-            let newest = self.cache.newest(volume.id(), line);
-            newest.is_some_and(|slot| {
-                self.cache.header(slot).state() == State::Dirty
-                    && self.cache.link(slot) < volume.epochs.current()
-                    && !volume.index.busy.reader().get(line)
-            })
-        })
     }
 
     /// Whether the volume's budget and the cache's reserve allow `lines` more that are not clean, and the policy does.
@@ -161,6 +141,7 @@ impl Engine<'_> {
         let line_bytes = self.volumes[index].line_bytes();
         for line in first..end {
             let part = Part::of(request, line_bytes, first, line);
+            self.write_before_overwrite(index, line, end - line, out);
             let slot = self.accept_line(index, line, part.mask, out);
             let (session, buffer, at, length) = (request.session, part.buffer, part.at, part.length);
             out.copies.push(Copy::In { session, buffer, slot, at, length });
@@ -195,9 +176,6 @@ impl Engine<'_> {
     /// Gives a line a fresh slot for new content of `mask`; the caller copies the content in.
     pub(crate) fn accept_line(&mut self, index: usize, line: u64, mask: u32, out: &mut Actions) -> SlotId {
         let before = self.cache.newest(self.volumes[index].id(), line);
-        if let Some(before) = before {
-            self.write_before_overwrite(index, line, before, out);
-        }
         let volume = &mut self.volumes[index];
         let generation = self.cache.take_generation();
         let (kept, unstable, mut status) = match before {
@@ -238,13 +216,17 @@ impl Engine<'_> {
     /// Sends a line that somebody waits for on its way before it is overwritten. The sweep comes after the requests of a
     /// turn and passes over what they have just taken in: a line that is overwritten in every turn would never be
     /// written, and a flush that waits for it never be answered (M6).
-    fn write_before_overwrite(&mut self, index: usize, line: u64, before: SlotId, out: &mut Actions) {
+    fn write_before_overwrite(&mut self, index: usize, line: u64, lines_left: u64, out: &mut Actions) {
         let volume = &self.volumes[index];
+        if volume.flushes.is_empty() && volume.tasks.is_empty() && !self.waits.any_of(volume.id()) {
+            return;
+        }
+        let Some(before) = self.cache.newest(volume.id(), line) else { return };
         let old = self.cache.link(before) < volume.epochs.current() && !volume.flushes.is_empty();
         let wanted = old || !volume.tasks.is_empty() || self.waits.any_of(volume.id());
         let ready = self.cache.header(before).state() == State::Dirty && volume.gate.is_none();
-        // The slot in flight stays until its operation ends: it needs room of its own.
-        if wanted && ready && self.fits(volume, 1) {
+        // The slot in flight stays until its operation ends: it needs room of its own, beside the rest of the request.
+        if wanted && ready && self.fits(volume, lines_left) {
             self.start_write(self.now, index, line, 1, Manner::default(), out);
         }
     }

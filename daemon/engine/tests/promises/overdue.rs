@@ -76,6 +76,19 @@ fn a_flush_is_answered_though_the_device_flush_hangs() {
     assert_eq!(shell.flushed(), 0);
 }
 
+/// C3: a device that hangs is no lack of space: EIO, though operations other than the flush hang, too.
+#[test]
+fn a_hanging_device_is_not_out_of_space() {
+    let mut shell = Shell::new(Plan::default());
+    shell.put(0, LINE, 1);
+    shell.disk().hold(IoKind::Flush);
+    shell.disk().hold(IoKind::Read);
+    shell.send(0, 1, Operation::Read, 100 * LINE, LINE);
+    let flush = shell.flush();
+    shell.run_ms(6_000);
+    assert_eq!(shell.errno(flush), Some(EIO));
+}
+
 /// C6: the neighbour of a volume whose device hangs writes, reads and flushes as ever.
 #[test]
 fn a_hanging_device_does_not_hold_up_another() {

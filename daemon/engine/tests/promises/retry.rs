@@ -179,7 +179,10 @@ fn an_operator_opens_a_gate() {
     shell.settle();
     assert!(matches!(shell.answers[&token], Answer::Retried { failed: 0, .. }));
     let stable = (0..20).all(|line| shell.disk().stable[line * 2 * 4096] == 1);
-    assert!(stable, "what waited behind the gate is on stable media before the operator hears that all is well");
+    assert!(
+        stable,
+        "what waited behind the gate is on stable media before the operator hears that all is well"
+    );
     assert_eq!(shell.flushed(), 0);
 }
 
