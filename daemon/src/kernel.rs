@@ -1,5 +1,6 @@
 //! What this kernel can do for us, found out before anything else, with a word for each thing that it cannot.
 
+use crate::device::Patience;
 use io_uring::{IoUring, Probe, opcode};
 use rustix::io::Errno;
 use rustix::process::Resource;
@@ -44,7 +45,7 @@ impl Finding {
 pub fn probe() -> Vec<Finding> {
     let release = rustix::system::uname().release().to_string_lossy().into_owned();
     let disabled = std::fs::read_to_string("/proc/sys/kernel/io_uring_disabled").unwrap_or_default();
-    let ring = IoUring::new(2);
+    let ring = small_ring();
     let mut findings = vec![version(&release), presence(ring.as_ref().err(), disabled.trim())];
     if let Ok(ring) = &ring {
         findings.push(operations(ring));
@@ -52,6 +53,17 @@ pub fn probe() -> Vec<Finding> {
     }
     findings.push(locked_memory(rustix::process::getrlimit(Resource::Memlock).current));
     findings
+}
+
+/// Newer kernels count rings against RLIMIT_MEMLOCK, and give back what a killed daemon had a moment after its end.
+fn small_ring() -> io::Result<IoUring> {
+    let patience = Patience::start();
+    loop {
+        match IoUring::new(2) {
+            Err(error) if Errno::from_io_error(&error) == Some(Errno::NOMEM) && patience.wait() => {}
+            other => return other,
+        }
+    }
 }
 
 fn version(release: &str) -> Finding {

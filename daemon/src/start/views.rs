@@ -195,7 +195,10 @@ pub(super) fn events(hub: &Hub, since: u64, limit: usize) -> EventsPage {
 
 fn event(transition: &Transition) -> EventView {
     let ByteRange { offset, length } = transition.range;
-    let name = errno::name(transition.failure.errno).unwrap_or("an error");
+    let name = match transition.failure.errno {
+        0 => "not tried",
+        errno => errno::name(errno).unwrap_or("an error"),
+    };
     let (kind, what) = match (transition.kind, transition.ending) {
         (Kind::NotStable, None) => ("not_stable", format!("not on stable media ({name})")),
         (Kind::Lost, None) => ("lost", format!("given up ({name})")),

@@ -58,8 +58,12 @@ impl Connection {
         let socket = connect_to(path, deadline)
             .map_err(|source| ConnectError::Socket { path: path.to_owned(), source })?;
         let hello = hello(name, options.wished());
-        send_message(&socket, &hello, &[], deadline).map_err(ConnectError::Handshake)?;
-        let (reply, descriptors) = receive_reply(&socket, deadline)?;
+        let sent = send_message(&socket, &hello, &[], deadline);
+        // A daemon that has no seat says so and hangs up without a look at the hello: its words are still there.
+        let (reply, descriptors) = match (receive_reply(&socket, deadline), sent) {
+            (Err(ConnectError::Handshake(_)), Err(unsent)) => return Err(ConnectError::Handshake(unsent)),
+            (received, _) => received?,
+        };
         let connection = Self::accept_offer(socket, &reply, descriptors, options)?;
         connection.settle(deadline)?;
         Ok(connection)
