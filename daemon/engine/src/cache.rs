@@ -181,8 +181,8 @@ impl<'a> Cache<'a> {
     /// Moves a slot along an edge of the state machine and keeps the rest of its status.
     #[inline]
     pub(crate) fn pass(&mut self, counts: &mut Counts, slot: SlotId, cause: Cause) {
-        let status = self.header(slot).status();
-        self.publish(counts, slot, cause, status);
+        let to = self.moves(counts, slot, cause);
+        self.headers[at(slot)].advance(to);
     }
 
     /// Moves a slot along an edge of the state machine; all of `status` but its state is what the header will say.
@@ -191,10 +191,16 @@ impl<'a> Cache<'a> {
     /// If there is no such edge.
     #[inline]
     pub(crate) fn publish(&mut self, counts: &mut Counts, slot: SlotId, cause: Cause, status: Status) {
-        let from = self.header(slot).state();
-        let to =
-            from.after(cause).unwrap_or_else(|| panic!("slot {} is {from:?}: no edge {cause:?}", slot.0));
+        let to = self.moves(counts, slot, cause);
         self.header(slot).publish(if to == State::Free { Status::FREE } else { status.with_state(to) });
+    }
+
+    /// The books of a move along an edge: all but the header itself.
+    #[inline]
+    fn moves(&mut self, counts: &mut Counts, slot: SlotId, cause: Cause) -> State {
+        let from = self.header(slot).state();
+        let to = State::from_u8(EDGES[from as usize][cause as usize])
+            .unwrap_or_else(|| panic!("slot {} is {from:?}: no edge {cause:?}", slot.0));
         counts.moved(from, to);
         match (from.holds_unstable_data(), to.holds_unstable_data()) {
             (false, true) => self.not_clean += 1,
@@ -206,6 +212,7 @@ impl<'a> Cache<'a> {
             self.free_head = slot.0;
             self.free += 1;
         }
+        to
     }
 
     /// Adds sectors to what a slot holds, without a change of state.
@@ -244,6 +251,24 @@ impl<'a> Cache<'a> {
         self.evictions += 1;
     }
 }
+
+/// [`State::after`] as a table, 255 where there is no edge: a hit takes three edges, and a load is cheaper than a tree of
+/// comparisons.
+static EDGES: [[u8; Cause::ALL.len()]; State::ALL.len()] = {
+    let mut edges = [[u8::MAX; Cause::ALL.len()]; State::ALL.len()];
+    let mut state = 0;
+    while state < edges.len() {
+        let mut cause = 0;
+        while cause < edges[state].len() {
+            if let Some(next) = State::ALL[state].after(Cause::ALL[cause]) {
+                edges[state][cause] = next as u8;
+            }
+            cause += 1;
+        }
+        state += 1;
+    }
+    edges
+};
 
 /// Spreads places over buckets: one multiplication to 128 bits, folded (the idea of wyhash, by Wang Yi), keyed by the
 /// seed because clients choose their addresses.

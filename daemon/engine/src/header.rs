@@ -113,6 +113,16 @@ impl Header {
         self.0[STATUS].store(pack(status), Ordering::Release);
     }
 
+    /// [`Header::publish`] of the same status with another state; a slot that becomes free forgets the rest.
+    #[inline]
+    pub(crate) fn advance(&self, to: State) {
+        let word = match to {
+            State::Free => FREE,
+            _ => sealed(self.0[STATUS].load(Ordering::Relaxed) & !(0xff << 24 | 15) | to as u64),
+        };
+        self.0[STATUS].store(word, Ordering::Release);
+    }
+
     /// The status, as its writer knows it.
     #[inline]
     pub fn status(&self) -> Status {
@@ -188,14 +198,21 @@ pub(crate) const fn at(slot: SlotId) -> usize {
     slot.0 as usize
 }
 
-fn pack(status: Status) -> u64 {
+const fn pack(status: Status) -> u64 {
     let low = status.state as u64
-        | u64::from(status.class & 15) << 4
-        | u64::from(status.attempts) << 8
-        | u64::from(status.errno) << 16;
-    let word = low | u64::from(status.valid) << 32;
-    word | u64::from(check(word)) << 24
+        | ((status.class & 15) as u64) << 4
+        | (status.attempts as u64) << 8
+        | (status.errno as u64) << 16;
+    sealed(low | (status.valid as u64) << 32)
 }
+
+/// A word with the check that belongs to it.
+const fn sealed(word: u64) -> u64 {
+    word | (check(word) as u64) << 24
+}
+
+/// Word 3 of a free slot.
+const FREE: u64 = pack(Status::FREE);
 
 #[allow(clippy::cast_possible_truncation, reason = "the check is cut out of the word at its width")]
 fn unpack(word: u64) -> Option<Status> {
@@ -224,7 +241,7 @@ fn fields(word: u64) -> Option<Status> {
 /// A check that a stray word, all ones or a flipped bit does not pass: the top byte of a product with a constant of
 /// Knuth's multiplicative hashing (TAOCP vol. 3, 6.4), in which each bit of the input reaches.
 #[allow(clippy::cast_possible_truncation, reason = "a shift by 56 leaves a byte")]
-fn check(word: u64) -> u8 {
+const fn check(word: u64) -> u8 {
     ((word ^ word >> 29).wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as u8
 }
 
