@@ -105,6 +105,7 @@ impl<'a> Cache<'a> {
     }
 
     /// The newest slot of a line.
+    #[inline]
     pub(crate) fn newest(&self, volume: u16, line: u64) -> Option<SlotId> {
         let wanted = place(volume, line);
         self.map
@@ -143,6 +144,7 @@ impl<'a> Cache<'a> {
     ///
     /// # Panics
     /// If none is free: the caller has asked [`Cache::free`].
+    #[inline]
     pub(crate) fn allocate(&mut self, identity: Identity) -> SlotId {
         let slot = SlotId(self.free_head);
         assert!(slot.0 != NONE, "a slot was promised that is not there");

@@ -249,14 +249,15 @@ impl<'a> Engine<'a> {
     }
 
     fn request(&mut self, now: Instant, request: Request, out: &mut Actions) {
-        let errno = self.check(&request);
+        let mut lines = (0, 0);
+        let errno = self.check(&request, &mut lines);
         if errno != 0 {
             return answer(&request, errno, 0, out);
         }
         // What can be answered at once never becomes a pending request.
         let answered = match request.operation {
-            Operation::Read => self.read_hit(&request, out),
-            Operation::Write { .. } => self.write_at_once(&request, out),
+            Operation::Read => self.read_hit(&request, lines, out),
+            Operation::Write { .. } => self.write_at_once(&request, lines, out),
             _ => false,
         };
         if answered {
@@ -286,8 +287,9 @@ impl<'a> Engine<'a> {
         }
     }
 
-    /// What a client may not ask for, as an errno; 0 for what it may.
-    fn check(&self, request: &Request) -> u16 {
+    /// What a client may not ask for, as an errno; 0 for what it may, and then `lines` are those of a read or write.
+    #[inline]
+    fn check(&self, request: &Request, lines: &mut (u64, u64)) -> u16 {
         let Some(volume) = self.volumes.get(usize::from(request.volume.0)) else { return errno::ENXIO };
         let (offset, length) = (request.offset, request.length);
         if request.operation == Operation::Flush {
@@ -303,8 +305,8 @@ impl<'a> Engine<'a> {
         if matches!(request.operation, Operation::Discard | Operation::WriteZeroes { .. }) {
             return 0;
         }
-        let (first, end) = volume.lines_of(offset, length);
-        let too_long = end - first > self.limits.request_lines_max as u64;
+        *lines = volume.lines_of(offset, length);
+        let too_long = lines.1 - lines.0 > self.limits.request_lines_max as u64;
         let foreign = !volume.owns(offset) || !volume.same_stripe(offset, offset + length - 1);
         if too_long || foreign { errno::EINVAL } else { 0 }
     }

@@ -54,10 +54,14 @@ enum Look {
 
 impl Engine<'_> {
     /// Answers a read whose lines are all there. `false`, and nothing has happened, if one is not.
-    pub(crate) fn read_hit(&mut self, request: &Request, out: &mut Actions) -> bool {
+    pub(crate) fn read_hit(
+        &mut self,
+        request: &Request,
+        (first, end): (u64, u64),
+        out: &mut Actions,
+    ) -> bool {
         let volume = &self.volumes[usize::from(request.volume.0)];
         let (id, line_bytes) = (volume.id(), volume.line_bytes());
-        let (first, end) = volume.lines_of(request.offset, request.length);
         let copies = out.copies.len();
         for line in first..end {
             let part = Part::of(request, line_bytes, first, line);

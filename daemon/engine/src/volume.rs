@@ -267,6 +267,7 @@ impl<'a> Volume<'a> {
     }
 
     /// The local line of a byte that this reactor owns: [`Geometry::local_line`] without its divisions.
+    #[inline]
     pub(crate) fn line_of(&self, offset: u64) -> u64 {
         if self.setup.geometry.reactors == 1 {
             return offset >> self.line_shift;
@@ -279,6 +280,7 @@ impl<'a> Volume<'a> {
 
     /// The local lines of a range within one stripe of this reactor, as `first..end`. For a range that crosses into
     /// another stripe, `end - first` is still the number of lines that it touches.
+    #[inline]
     pub(crate) fn lines_of(&self, offset: u64, length: u64) -> (u64, u64) {
         let first = self.line_of(offset);
         let count = ((offset + length - 1) >> self.line_shift) - (offset >> self.line_shift) + 1;
@@ -286,6 +288,7 @@ impl<'a> Volume<'a> {
     }
 
     /// Whether this reactor owns the stripe of a byte.
+    #[inline]
     pub(crate) fn owns(&self, offset: u64) -> bool {
         let geometry = &self.setup.geometry;
         geometry.reactors == 1
@@ -293,6 +296,7 @@ impl<'a> Volume<'a> {
     }
 
     /// Whether two bytes lie in the same stripe.
+    #[inline]
     pub(crate) fn same_stripe(&self, one: u64, other: u64) -> bool {
         one >> self.stripe_shift == other >> self.stripe_shift || self.setup.geometry.reactors == 1
     }

@@ -25,13 +25,16 @@ enum Admission {
 
 impl Engine<'_> {
     /// Takes in and answers a write that need not wait for anything. `false`, and nothing has happened, if it must.
-    pub(crate) fn write_at_once(&mut self, request: &Request, out: &mut Actions) -> bool {
+    pub(crate) fn write_at_once(
+        &mut self,
+        request: &Request,
+        (first, end): (u64, u64),
+        out: &mut Actions,
+    ) -> bool {
         let index = usize::from(request.volume.0);
         if self.waits_until(index, request.operation).is_some() {
             return false;
         }
-        let volume = &self.volumes[index];
-        let (first, end) = volume.lines_of(request.offset, request.length);
         match self.admission(index, first, end, self.waits_in_line(index)) {
             Admission::Granted | Admission::Overwrite => {}
             Admission::Blocked | Admission::Full => return false,
