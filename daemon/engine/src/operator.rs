@@ -164,7 +164,9 @@ impl Engine<'_> {
             let swept = untried == 0 || volume.sweeps >= sweeps + 2;
             // Busy clients keep something in flight at all times; two rounds later it is none of what the retry found.
             let written = swept && (volume.counts.of(State::Writing) == 0 || volume.sweeps >= sweeps + 4);
-            let known = written || volume.gate.is_some() || doubted || volume.stats.overdue > 0;
+            // A probe that this retry caused may still open the gate.
+            let refused = volume.gate.is_some_and(|gate| !gate.probing && !gate.forced && !gate.proven);
+            let known = written || refused || doubted || volume.stats.overdue > 0;
             let position = known.then(|| volume.written.tail());
             return Some(Task::Confirm { token, tried, sweeps, position, doubts });
         };

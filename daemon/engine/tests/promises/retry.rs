@@ -317,3 +317,30 @@ fn a_write_cut_short_inside_its_first_line_goes_on() {
     assert_eq!(shell.stats().failed, 0);
     assert!(shell.ledger.not_stable.is_empty());
 }
+
+/// C8: a retry finds a closed gate and no failed line, because all that was refused was given up: it waits for the probe that
+/// it causes, and is answered when what waited behind the gate is stable.
+#[test]
+fn a_retry_waits_for_the_probe_it_causes() {
+    let retry = Retry { on_timer: false, ..Retry::default() };
+    let mut shell = Shell::new(hold(retry));
+    for line in 0..20 {
+        shell.put(line * 2 * LINE, LINE, 1);
+    }
+    shell.disk().refuse(IoKind::Write, ENOSPC);
+    assert_eq!(shell.flushed(), ENOSPC);
+    let token = shell.operator(Command::Drop { range: ByteRange::ALL });
+    shell.settle();
+    assert!(matches!(shell.answers[&token], Answer::Dropped { .. }));
+    assert_eq!(shell.stats().failed, 0);
+    assert_ne!(shell.stats().gate_class, 0, "nobody asked the disk since");
+    shell.disk().heal();
+    shell.disk().hold(IoKind::Write);
+    let token = shell.operator(Command::Retry { range: ByteRange::ALL, classes: ClassSet::ANY });
+    (0..5).for_each(|_| shell.turn());
+    assert!(!shell.answers.contains_key(&token), "the probe is on its way");
+    shell.disk().release();
+    shell.settle();
+    assert_eq!(shell.answers[&token], Answer::Retried { tried: 0, failed: 0 });
+    assert_eq!(shell.stats().not_clean, 0);
+}
