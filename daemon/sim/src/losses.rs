@@ -17,6 +17,8 @@ pub(crate) struct Losses {
     sectors: BTreeMap<u64, Vec<Loss>>,
     /// Losses whose end is not yet durable: from, to, since when they were in force.
     healing: Vec<(u64, u64, u64)>,
+    /// Losses that ended while requests waited: from, to, when.
+    ended: Vec<(u64, u64, u64)>,
 }
 
 impl Losses {
@@ -41,8 +43,11 @@ impl Losses {
         self.sectors.retain(|_, losses| !losses.is_empty());
     }
 
-    /// The ledger is told that a range is lost no more. Returns its lost sectors with when they were recorded.
-    pub(crate) fn heal(&mut self, (from, to): (u64, u64)) -> Vec<(u64, u64)> {
+    /// The ledger is told that a range is lost no more. Returns its lost sectors with when they were recorded. Nobody who
+    /// waits began before `oldest`.
+    pub(crate) fn heal(&mut self, (from, to): (u64, u64), now: u64, oldest: u64) -> Vec<(u64, u64)> {
+        self.ended.retain(|&(_, _, when)| when > oldest);
+        self.ended.push((from, to, now));
         let (mut healed, mut since) = (Vec::new(), u64::MAX);
         for (&sector, losses) in self.sectors.range(from..to) {
             since = losses.iter().map(|loss| loss.since).fold(since, u64::min);
@@ -66,6 +71,11 @@ impl Losses {
     pub(crate) fn touch(&self, from: u64, to: u64) -> bool {
         self.sectors.range(from..to).next().is_some()
             || self.healing.iter().any(|&(a, b, _)| a < to && from < b)
+    }
+
+    /// Whether any sector was lost at some moment since `since`.
+    pub(crate) fn touched(&self, from: u64, to: u64, since: u64) -> bool {
+        self.touch(from, to) || self.ended.iter().any(|&(a, b, when)| a < to && from < b && when > since)
     }
 
     /// If the sector's loss was in force at `when`: when the last such loss was recorded.

@@ -142,7 +142,7 @@ impl Model {
         let (from, to) = span(&request);
         let volume = self.volume(request.volume.0);
         if errno != 0 {
-            let reason = excused || volume.losses.touch(from, to);
+            let reason = excused || volume.losses.touched(from, to, id);
             demand(Clause::C5, reason, || format!("{request:?} failed with {errno} without a reason"));
             return;
         }
@@ -213,6 +213,7 @@ impl Model {
     /// The ledger was told (`durable` false), or holds (`durable` true), a note on sectors.
     pub fn noted(&mut self, volume: u16, note: Note, range: (u64, u64), durable: bool, content: Content<'_>) {
         let now = self.tick();
+        let oldest = self.pending.first_key_value().map_or(now, |(&oldest, _)| oldest);
         let volume = self.volume(volume);
         match (note, durable) {
             (Note::NotStable, true) => volume.reported.insert(range.0, range.1),
@@ -220,8 +221,8 @@ impl Model {
             (Note::Lost(generation), false) => volume.losses.record(range, generation, now),
             (Note::Lost(generation), true) => volume.losses.enforce(range, generation, now),
             (Note::Rescinded(generation), false) => volume.losses.rescind(range, generation),
-            (Note::LossHealed, false) => volume.heal(range, now, content),
-            (Note::Acknowledged, false) => volume.acknowledge(range, content),
+            (Note::LossHealed, false) => volume.heal(range, now, oldest, content),
+            (Note::Acknowledged, false) => volume.acknowledge(range, now, oldest, content),
             (Note::LossHealed | Note::Acknowledged, true) => volume.losses.healed(range),
             (Note::NotStable | Note::Healed, false) | (Note::Rescinded(_), true) => {}
         }
@@ -240,8 +241,8 @@ impl Model {
 
 impl Volume {
     /// A loss may only end by newer data that is stable.
-    fn heal(&mut self, range: (u64, u64), now: u64, content: Content<'_>) {
-        for (sector, _) in self.losses.heal(range) {
+    fn heal(&mut self, range: (u64, u64), now: u64, oldest: u64, content: Content<'_>) {
+        for (sector, _) in self.losses.heal(range, now, oldest) {
             let stable = content(sector).1;
             let versions = self.sectors.get(&sector);
             let covered = versions.is_none_or(|versions| versions.covered(stable, now));
@@ -253,11 +254,11 @@ impl Volume {
         }
     }
 
-    fn acknowledge(&mut self, range: (u64, u64), content: Content<'_>) {
-        for (sector, recorded) in self.losses.heal(range) {
+    fn acknowledge(&mut self, range: (u64, u64), now: u64, oldest: u64, content: Content<'_>) {
+        for (sector, recorded) in self.losses.heal(range, now, oldest) {
             let (view, stable) = content(sector);
             if let Some(versions) = self.sectors.get_mut(&sector) {
-                versions.forget_order(recorded, [view, stable]);
+                versions.forget_order(recorded, now, [view, stable]);
             }
         }
     }

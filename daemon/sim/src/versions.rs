@@ -29,27 +29,32 @@ impl Version {
 
 /// All versions of a sector that somebody may still see.
 #[derive(Clone, Debug)]
-pub(crate) struct Versions(Vec<Version>);
+pub(crate) struct Versions {
+    all: Vec<Version>,
+    /// When an operator last accepted a loss: what was seen before says nothing about the order since.
+    forgotten: u64,
+}
 
 impl Versions {
     /// A sector that was zeroes, and that the unanswered requests of these numbers want to be zeroes.
     pub(crate) fn new(zeroing: impl Iterator<Item = u64>) -> Versions {
-        Versions(std::iter::once(Version::ZEROES).chain(zeroing.map(|id| Version::new(0, id))).collect())
+        let all = std::iter::once(Version::ZEROES).chain(zeroing.map(|id| Version::new(0, id))).collect();
+        Versions { all, forgotten: 0 }
     }
 
     /// Request `id` wants it to be `stamp`. Nobody who waits began before `oldest`.
     pub(crate) fn submitted(&mut self, stamp: u64, id: u64, oldest: u64) {
         // Now and then only: whoever waits long keeps all of them.
-        if self.0.len() > 3 && self.0.len().is_power_of_two() {
+        if self.all.len() > 3 && self.all.len().is_power_of_two() {
             let all = self.clone();
-            self.0.retain(|old| !all.superseded(old, oldest, |new| new.acknowledged));
+            self.all.retain(|old| !all.superseded(old, oldest, |new| new.acknowledged));
         }
-        self.0.push(Version::new(stamp, id));
+        self.all.push(Version::new(stamp, id));
     }
 
     /// Request `id` was answered.
     pub(crate) fn answered(&mut self, id: u64, now: u64, acknowledged: bool) {
-        for version in self.0.iter_mut().filter(|version| version.submitted == id) {
+        for version in self.all.iter_mut().filter(|version| version.submitted == id) {
             version.answered = now;
             if acknowledged {
                 version.acknowledged = now;
@@ -59,7 +64,7 @@ impl Versions {
     }
 
     fn superseded(&self, old: &Version, since: u64, effect: impl Fn(&Version) -> u64) -> bool {
-        self.0.iter().any(|new| effect(new) < since && old.answered < new.submitted)
+        self.all.iter().any(|new| effect(new) < since && old.answered < new.submitted)
     }
 
     /// Whether a read that began at `since` and ended `now` may have seen `stamp`; if the sector's loss was recorded at
@@ -72,10 +77,11 @@ impl Versions {
                 && newer
                 && !self.superseded(old, since, |new| new.effective)
         };
-        let Some(seen) = self.0.iter().position(fine) else { return false };
-        // Zeroes look all alike, and those of a failed request may go away again with the device's cache.
-        if stamp != 0 {
-            for (at, version) in self.0.iter_mut().enumerate() {
+        let Some(seen) = self.all.iter().position(fine) else { return false };
+        // Zeroes look all alike, and those of a failed request may go away again with the device's cache. A
+        // read that began before a loss was accepted may have seen what was given up meanwhile.
+        if stamp != 0 && since >= self.forgotten {
+            for (at, version) in self.all.iter_mut().enumerate() {
                 if at == seen {
                     version.effective = version.effective.min(now);
                 } else if version.answered < since {
@@ -90,21 +96,23 @@ impl Versions {
     pub(crate) fn covered(&self, stable: u64, since: u64) -> bool {
         let fine =
             |old: &Version| old.stamp == stable && !self.superseded(old, since, |new| new.acknowledged);
-        self.0.iter().any(fine)
+        self.all.iter().any(fine)
     }
 
     /// Whether `stable` is not older than what request `id` asked for.
     pub(crate) fn reached(&self, stable: u64, id: u64) -> bool {
-        self.0.iter().any(|version| version.stamp == stable && version.answered >= id)
+        self.all.iter().any(|version| version.stamp == stable && version.answered >= id)
     }
 
-    /// An operator accepted the loss recorded at `recorded`: nobody knows which of the versions before it the device has.
-    pub(crate) fn forget_order(&mut self, recorded: u64, on_device: [u64; 2]) {
-        for old in self.0.iter_mut().filter(|old| old.submitted < recorded) {
+    /// An operator accepts, `now`, the loss recorded at `recorded`: nobody knows which of the versions before it the device
+    /// has.
+    pub(crate) fn forget_order(&mut self, recorded: u64, now: u64, on_device: [u64; 2]) {
+        self.forgotten = now;
+        for old in self.all.iter_mut().filter(|old| old.submitted < recorded) {
             let answered = if old.answered == NEVER { NEVER } else { old.answered.min(recorded) };
             *old = Version { answered, ..Version::new(old.stamp, old.submitted) };
         }
-        self.0.extend(on_device.map(|stamp| Version { answered: recorded, ..Version::new(stamp, 0) }));
+        self.all.extend(on_device.map(|stamp| Version { answered: recorded, ..Version::new(stamp, 0) }));
     }
 }
 
@@ -160,10 +168,21 @@ mod tests {
     #[test]
     fn an_acknowledged_loss_reads_as_whatever_the_device_has() {
         let mut versions = written(&[(7, 1, Some(2)), (8, 3, Some(4))]);
-        versions.forget_order(5, [7, 7]);
+        versions.forget_order(5, 6, [7, 7]);
         assert!(versions.clone().seen(7, 9, None, 10) && versions.covered(7, 9));
         versions.submitted(9, 11, 11);
         versions.answered(11, 12, true);
         assert!(!versions.covered(7, 13) && versions.covered(9, 13));
+    }
+
+    #[test]
+    fn what_was_seen_before_a_loss_was_accepted_says_nothing_about_the_order_since() {
+        let mut versions = written(&[(7, 1, Some(2)), (8, 3, Some(4))]);
+        versions.forget_order(5, 10, [7, 7]);
+        assert!(versions.seen(8, 9, None, 11), "it began before, and had its copy before");
+        assert!(versions.seen(7, 12, None, 13), "which is not what the device has");
+        let mut versions = written(&[(7, 1, Some(2)), (8, 3, Some(4))]);
+        versions.forget_order(5, 10, [7, 7]);
+        assert!(versions.seen(8, 11, None, 12) && !versions.seen(7, 13, None, 14));
     }
 }
