@@ -45,8 +45,8 @@ impl Engine<'_> {
             if volume.index.reported.clear(entry.line) {
                 self.add_healed(index, entry.line, healed, out);
             }
-            self.heal_loss(index, entry.line, header.dirty(), entry.generation, out);
         }
+        self.heal_loss(index, entry.line, entry.mask, entry.generation, out);
         self.notify(index, entry.line, entry.generation, Until::Stable, out);
     }
 

@@ -154,6 +154,23 @@ fn an_overwrite_of_condemned_data_rescinds_the_loss() {
     assert_eq!(shell.flushed(), 0);
 }
 
+/// C2: a lost sector that newer stable data superseded does not fail a flush because the line is being overwritten again.
+#[test]
+fn a_line_that_is_overwritten_all_the_time_heals() {
+    let mut shell = lossy();
+    let mut healed = false;
+    for value in 10..60 {
+        shell.put(3 * LINE, LINE, value);
+        let flush = shell.flush();
+        shell.turn();
+        // The next write follows before the device is done with the last one.
+        shell.put(3 * LINE, LINE, value + 100);
+        shell.settle();
+        healed |= shell.errno(flush) == Some(0);
+    }
+    assert!(healed);
+}
+
 /// C9: failed and lost extents are listed with errno, attempts and times.
 #[test]
 fn failed_and_lost_extents_are_listed() {
