@@ -195,8 +195,9 @@ impl Engine<'_> {
                 out.answers.push((token, Answer::Acknowledged { bytes }));
                 return None;
             };
+            let mask = loss.mask & !self.condemned_sectors(index, line);
             let volume = &mut self.volumes[index];
-            let mask = volume.mask_within(line, range) & loss.mask;
+            let mask = volume.mask_within(line, range) & mask;
             let healed = volume.losses.heal(line, mask, u64::MAX);
             self.push_loss_healed(index, line, healed, true, out);
             bytes += u64::from(healed.count_ones()) * 512;

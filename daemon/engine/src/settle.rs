@@ -45,8 +45,8 @@ impl Engine<'_> {
             if volume.index.reported.clear(entry.line) {
                 self.add_healed(index, entry.line, healed, out);
             }
-            self.heal_loss(index, entry.line, header.dirty(), entry.generation, out);
         }
+        self.heal_loss(index, entry.line, entry.mask, entry.generation, out);
         self.notify(index, entry.line, entry.generation, Until::Stable, out);
     }
 
@@ -72,9 +72,16 @@ impl Engine<'_> {
 
     /// Sectors of a line are stable, as of `generation`: what was lost of them before is lost no more.
     fn heal_loss(&mut self, index: usize, line: u64, mask: u32, generation: u64, out: &mut Actions) {
-        let volume = &mut self.volumes[index];
-        let healed = volume.losses.heal(line, mask, generation);
+        let mask = mask & !self.condemned_sectors(index, line);
+        let healed = self.volumes[index].losses.heal(line, mask, generation);
         self.push_loss_healed(index, line, healed, false, out);
+    }
+
+    /// The sectors of a line that are on their way out. The ledger has been told that they are lost and knows losses by
+    /// range: told now that an older loss of them is over, it would forget the new one.
+    pub(crate) fn condemned_sectors(&self, index: usize, line: u64) -> u32 {
+        let newest = self.cache.newest(self.volumes[index].id(), line).map(|slot| self.cache.header(slot));
+        newest.filter(|header| header.state() == State::Condemned).map_or(0, crate::Header::dirty)
     }
 
     /// Tells the ledger that sectors are lost no more, one entry for each group of neighbours.

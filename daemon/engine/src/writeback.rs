@@ -287,13 +287,13 @@ impl Engine<'_> {
         }
         let volume = &mut self.volumes[index];
         let (header, epoch) = (self.cache.header(slot), self.cache.link(slot));
-        let (generation, status) = (header.generation(), header.status());
+        let (generation, mask, status) = (header.generation(), header.dirty(), header.status());
         if status.attempts > 0 {
             self.failures.remove(&mut volume.failed, slot);
             volume.failing[usize::from(status.class)] -= 1;
         }
         volume.epochs.moved(epoch, Stage::Writing, Stage::Written);
-        volume.written.push(Entry { line, generation, slot: slot.0, epoch });
+        volume.written.push(Entry { line, generation, slot: slot.0, epoch, mask });
         volume.written_since.get_or_insert(self.now);
         if self.cache.newest(volume.id(), line) == Some(slot) {
             let status = crate::Status { class: 0, attempts: 0, errno: 0, ..status };

@@ -14,6 +14,8 @@ pub(crate) struct Entry {
     pub(crate) slot: u32,
     /// The flush epoch that it belongs to.
     pub(crate) epoch: u32,
+    /// The sectors written: they heal what was lost of the line, though a newer write may be on its way.
+    pub(crate) mask: u32,
 }
 
 impl Entry {

@@ -84,6 +84,13 @@ impl Losses {
         losses.map(|loss| loss.recorded).max()
     }
 
+    /// `oldest`, or when the first of the sector's losses was recorded, if that is earlier: any version after it may end
+    /// the loss.
+    pub(crate) fn oldest(&self, sector: u64, oldest: u64) -> u64 {
+        let recorded = self.sectors.get(&sector).into_iter().flatten().map(|loss| loss.recorded);
+        recorded.fold(oldest, u64::min)
+    }
+
     /// A sector of `own` whose loss was in force at `when`, if there is one.
     pub(crate) fn any_in_force(&self, own: impl Fn(u64) -> bool, when: u64) -> Option<u64> {
         self.sectors.keys().copied().find(|&sector| own(sector) && self.in_force(sector, when).is_some())

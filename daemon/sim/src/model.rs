@@ -84,10 +84,13 @@ impl Model {
                         && sector < end
                 });
                 let new = || Versions::new(zeroing.map(|(&id, _)| id));
+                let oldest = volume.losses.oldest(sector, oldest);
                 volume.sectors.entry(sector).or_insert_with(new).submitted(stamp(id, sector), id, oldest);
             }
         } else if zeroes(request.operation) {
-            volume.sectors.range_mut(from..to).for_each(|(_, versions)| versions.submitted(0, id, oldest));
+            for (&sector, versions) in volume.sectors.range_mut(from..to) {
+                versions.submitted(0, id, volume.losses.oldest(sector, oldest));
+            }
         }
         self.pending.insert(id, *request);
         id
@@ -240,13 +243,14 @@ impl Model {
 }
 
 impl Volume {
-    /// A loss may only end by newer data that is stable.
+    /// A loss may only end by data that is newer than it and stable. That need not be the newest: what was acknowledged
+    /// since is the next flush's matter, which the model asks about by itself.
     fn heal(&mut self, range: (u64, u64), now: u64, oldest: u64, content: Content<'_>) {
-        for (sector, _) in self.losses.heal(range, now, oldest) {
+        for (sector, recorded) in self.losses.heal(range, now, oldest) {
             let stable = content(sector).1;
             let versions = self.sectors.get(&sector);
-            let covered = versions.is_none_or(|versions| versions.covered(stable, now));
-            demand(Clause::C2, covered, || {
+            let newer = versions.is_none_or(|versions| versions.reached(stable, recorded));
+            demand(Clause::C2, newer, || {
                 format!(
                     "the loss of sector {sector} is said to be healed; stable is {stable:x} of {versions:x?}"
                 )

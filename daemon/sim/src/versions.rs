@@ -99,9 +99,9 @@ impl Versions {
         self.all.iter().any(fine)
     }
 
-    /// Whether `stable` is not older than what request `id` asked for.
-    pub(crate) fn reached(&self, stable: u64, id: u64) -> bool {
-        self.all.iter().any(|version| version.stamp == stable && version.answered >= id)
+    /// Whether `stable` is not older than the moment `since`, at which a request was submitted or a loss was recorded.
+    pub(crate) fn reached(&self, stable: u64, since: u64) -> bool {
+        self.all.iter().any(|version| version.stamp == stable && version.answered >= since)
     }
 
     /// An operator accepts, `now`, the loss recorded at `recorded`: nobody knows which of the versions before it the device
@@ -163,6 +163,14 @@ mod tests {
         assert!(!versions.clone().seen(7, 9, Some(8), 10));
         assert!(versions.seen(8, 30, Some(8), 31));
         assert!(!versions.seen(7, 40, None, 41));
+    }
+
+    #[test]
+    fn a_loss_ends_by_any_version_that_is_newer() {
+        let versions = written(&[(7, 1, Some(2)), (8, 20, Some(21)), (9, 22, Some(23))]);
+        assert!(!versions.reached(7, 10), "what was lost heals nothing");
+        assert!(versions.reached(8, 10) && versions.reached(9, 10), "9 need not be stable yet");
+        assert!(!versions.covered(8, 30), "for a flush it has to be");
     }
 
     #[test]

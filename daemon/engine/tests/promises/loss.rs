@@ -154,6 +154,47 @@ fn an_overwrite_of_condemned_data_rescinds_the_loss() {
     assert_eq!(shell.flushed(), 0);
 }
 
+/// M8: the end of an older loss, told to the ledger after a newer one of the same line, does not make it forget that.
+#[test]
+fn the_end_of_an_older_loss_is_not_taken_for_that_of_a_newer_one() {
+    let mut shell = lossy();
+    shell.disk().bad.insert(3, i32::from(EIO));
+    shell.put(3 * LINE, LINE, 2);
+    shell.flush();
+    shell.ledger.held = true;
+    shell.run_ms(5_000);
+    let lost = |entry: &LedgerEntry| matches!(entry, LedgerEntry::Lost { .. });
+    assert_eq!(shell.ledger.count(lost), 2, "the newer data is condemned");
+    let token = shell.operator(Command::AckLoss { range: ByteRange::ALL });
+    shell.run_ms(10);
+    shell.ledger.held = false;
+    shell.run_ms(100);
+    assert!(shell.answers.contains_key(&token));
+    assert_eq!(shell.get(3 * LINE, LINE), Err(EIO));
+    assert_eq!(
+        (shell.stats().lost, shell.ledger.lost.len()),
+        (1, 8),
+        "a line, and in the ledger its sectors"
+    );
+}
+
+/// C2: a lost sector that newer stable data superseded does not fail a flush because the line is being overwritten again.
+#[test]
+fn a_line_that_is_overwritten_all_the_time_heals() {
+    let mut shell = lossy();
+    let mut healed = false;
+    for value in 10..60 {
+        shell.put(3 * LINE, LINE, value);
+        let flush = shell.flush();
+        shell.turn();
+        // The next write follows before the device is done with the last one.
+        shell.put(3 * LINE, LINE, value + 100);
+        shell.settle();
+        healed |= shell.errno(flush) == Some(0);
+    }
+    assert!(healed);
+}
+
 /// C9: failed and lost extents are listed with errno, attempts and times.
 #[test]
 fn failed_and_lost_extents_are_listed() {

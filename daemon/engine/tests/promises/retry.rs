@@ -179,6 +179,25 @@ fn a_waiting_overwrite_does_not_wait_for_the_longest_backoff() {
     assert_eq!(shell.errno(write), Some(0));
 }
 
+/// The same where no timer, flush or overwrite ever asks for the lines of a write that had failed before: each line of it
+/// is tried after the floor, and the write is answered.
+#[test]
+fn a_waiting_overwrite_of_some_failed_lines_is_answered() {
+    let retry = Retry { on_timer: false, on_overwrite: false, on_flush: true, first_ms: 1, max_ms: 1 };
+    let mut shell = Shell::new(Plan { mode: Mode::WriteThrough, ..hold(retry) });
+    shell.disk().bad.extend([(8, i32::from(EIO)), (10, i32::from(EIO))]);
+    for line in [8, 10] {
+        let write = shell.write(line * LINE, LINE, 1);
+        shell.run_ms(10);
+        assert_eq!(shell.errno(write), Some(EIO));
+    }
+    let write = shell.write(7 * LINE, 5 * LINE, 2);
+    shell.disk().heal();
+    shell.run_ms(200);
+    assert_eq!(shell.errno(write), Some(0));
+    assert_eq!((shell.stats().failed, shell.stats().dirty), (0, 0));
+}
+
 /// C8: an operator's retry bypasses every backoff, and says what came of it.
 #[test]
 fn an_operator_bypasses_the_backoff() {
