@@ -67,7 +67,7 @@ fn what_refused_zeroes_left_is_not_cached_until_it_is_stable() {
     shell.settle();
     assert_eq!(shell.get(0, LINE).unwrap(), all(0xd5, 4096));
     assert_eq!(shell.get(LINE, LINE).unwrap()[512..], all(0xd5, 4096 - 512));
-    shell.run_ms(2 * u64::from(shell.limits.flush_after_ms));
+    shell.run_ms(2 * shell.limits.flush_after_ms);
     shell.get(0, LINE).unwrap();
     let reads = shell.disk().attempts(IoKind::Read);
     assert_eq!(shell.get(0, LINE).unwrap(), all(0xd5, 4096));
