@@ -99,6 +99,13 @@ impl Versions {
         self.all.iter().any(fine)
     }
 
+    /// Whether `stable` is newer than the loss recorded at `recorded`: what was lost had been answered by then. A stamp names
+    /// its request, also that of a version which nobody may see any more.
+    pub(crate) fn is_newer(&self, stable: u64, recorded: u64) -> bool {
+        let answered_later = |version: &Version| version.stamp == stable && version.answered > recorded;
+        stable >> 32 > recorded || self.all.iter().any(answered_later)
+    }
+
     /// Whether `stable` is not older than what request `id` asked for.
     pub(crate) fn reached(&self, stable: u64, id: u64) -> bool {
         self.all.iter().any(|version| version.stamp == stable && version.answered >= id)
@@ -163,6 +170,14 @@ mod tests {
         assert!(!versions.clone().seen(7, 9, Some(8), 10));
         assert!(versions.seen(8, 30, Some(8), 31));
         assert!(!versions.seen(7, 40, None, 41));
+    }
+
+    #[test]
+    fn a_loss_ends_by_stable_data_newer_than_itself() {
+        let versions = written(&[(7, 1, Some(2)), (8, 5, Some(6)), (9, 7, Some(8))]);
+        assert!(!versions.is_newer(7, 4) && !versions.is_newer(0, 4));
+        assert!(versions.is_newer(8, 4), "that the newest is not stable does not undo it");
+        assert!(versions.is_newer(9, 4) && !versions.is_newer(9, 8));
     }
 
     #[test]
