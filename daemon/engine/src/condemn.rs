@@ -83,6 +83,7 @@ impl Engine<'_> {
             last: self.failures.last(slot),
         };
         volume.losses.add(line, loss);
+        volume.torn.add(line, line + 1, self.now);
         volume.epochs.remove(self.cache.link(slot), Stage::Failed);
         if status.attempts > 0 {
             self.failures.remove(&mut volume.failed, slot);

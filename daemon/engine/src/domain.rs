@@ -49,6 +49,7 @@ impl Engine<'_> {
         let id = usize::from(domain.0);
         for volume in self.volumes.iter_mut().filter(|volume| volume.setup.domain == domain) {
             volume.covered_before = volume.written.tail();
+            volume.torn.cover(now);
             for range in volume.zeroed.iter_mut().filter(|range| !range.redo) {
                 range.covered = true;
             }
@@ -170,6 +171,7 @@ impl Engine<'_> {
             if volume.gate.is_some_and(|gate| gate.from_flush && !gate.probing) {
                 self.open_gate(now, index);
             }
+            self.volumes[index].torn.settle();
             self.settle_zeroed(index);
         }
     }

@@ -213,10 +213,12 @@ impl<'a> Engine<'a> {
     pub fn next_wake(&self) -> Instant {
         let quiet = self.requests.len() == 0
             && self.cache.not_clean() == 0
-            && self
-                .volumes
-                .iter()
-                .all(|volume| volume.gate.is_none() && volume.tasks.is_empty() && volume.zeroed.is_empty());
+            && self.volumes.iter().all(|volume| {
+                volume.gate.is_none()
+                    && volume.tasks.is_empty()
+                    && volume.zeroed.is_empty()
+                    && volume.torn.is_empty()
+            });
         let background = self.volumes.iter().any(|volume| volume.redirty);
         match (quiet, background) {
             (_, true) => self.now,

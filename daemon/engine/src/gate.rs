@@ -85,12 +85,12 @@ impl Engine<'_> {
     }
 
     /// By the timer, for somebody who may ask at once, or, after the floor, for an overwrite of what was refused and for
-    /// a write that waits for the device where no timer would ever ask for it.
+    /// a write that waits for the device, or zeroes that wait for room, where no timer would ever ask for it.
     fn probe_is_due(&self, now: Instant, index: usize, gate: Gate) -> bool {
         let volume = &self.volumes[index];
         let retry = &volume.setup.rules.for_class(gate.class).retry;
-        let asked =
-            (gate.overwritten && retry.on_overwrite) || (!retry.on_timer && self.waits.any_of(volume.id()));
+        let waiting = self.waits.any_of(volume.id()) || !volume.zeroers.is_empty();
+        let asked = (gate.overwritten && retry.on_overwrite) || (!retry.on_timer && waiting);
         gate.forced
             || volume.next_probe().is_some_and(|due| now >= due)
             || (asked && now >= gate.last.after_ms(retry.floor_ms()))

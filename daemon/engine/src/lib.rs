@@ -47,6 +47,7 @@ mod settle;
 mod submit;
 mod sweep;
 mod time;
+mod torn;
 mod volume;
 mod waits;
 mod write;

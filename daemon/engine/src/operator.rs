@@ -237,6 +237,7 @@ impl Engine<'_> {
             let loss =
                 Loss { mask, superseded: 0, generation: 0, class, errno, attempts: 0, first, last: first };
             volume.losses.add(line, loss);
+            volume.torn.add(line, line + 1, self.now);
         }
     }
 

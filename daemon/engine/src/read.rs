@@ -369,6 +369,9 @@ impl Engine<'_> {
         let existing = state.geometry().existing_mask(line);
         let readable = existing & !state.losses.unreadable(line);
         let zeroed = state.zeroed_overlaps(line, line + 1);
+        if !zeroed && state.torn.contains(line) {
+            return self.line_passes(volume, line, slot, readable, op, out);
+        }
         if zeroed {
             // The device has forgotten the line's zeroes since the read began.
             out.copies.push(Copy::Zero { slot, at: 0, length: existing.count_ones() * 512 });
@@ -405,6 +408,33 @@ impl Engine<'_> {
             }
             copy_out(&request, newest, part, out);
             engine.cache.touch(newest);
+            0
+        });
+    }
+
+    /// What the device has of a torn line goes to those who wait for it and not into the cache.
+    fn line_passes(
+        &mut self,
+        volume: usize,
+        line: u64,
+        slot: SlotId,
+        readable: u32,
+        op: &Op,
+        out: &mut Actions,
+    ) {
+        let mut valid = readable;
+        self.cache.unmap(slot);
+        if let Some(newest) = self.cache.newest(self.volumes[volume].id(), line) {
+            let held = self.cache.header(newest).valid();
+            out.copies.push(Copy::Merge { from: newest, to: slot, mask: held });
+            valid |= held;
+        }
+        self.staged.push(Staged::Free { slot, generation: self.cache.header(slot).generation() });
+        self.each_waiter(volume, line, op, out, |_, request, part, out| {
+            if valid & part.mask != part.mask {
+                return errno::EIO;
+            }
+            copy_out(&request, slot, part, out);
             0
         });
     }

@@ -121,7 +121,13 @@ impl Engine<'_> {
             return true;
         }
         let fresh_zeroes = volume.zeroed.iter().filter(|range| !range.redo && !range.stable).count();
-        if volume.redirty || (volume.written.tail() <= volume.stable_before && fresh_zeroes == 0) {
+        if volume.redirty {
+            return false;
+        }
+        if volume.torn.since().is_some_and(|since| now >= since.after_ms(self.limits.flush_after_ms)) {
+            return true;
+        }
+        if volume.written.tail() <= volume.stable_before && fresh_zeroes == 0 {
             return false;
         }
         let bucket = volume.epochs.oldest();

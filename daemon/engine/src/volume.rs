@@ -5,6 +5,7 @@ use crate::epochs::{Epochs, Stage};
 use crate::failures::FailedList;
 use crate::losses::Losses;
 use crate::requests::RequestId;
+use crate::torn::Torn;
 use crate::written::Written;
 use crate::{ByteRange, Geometry, Instant, LedgerSeq, Mode, SlotId, Token, VolumeSetup, VolumeStats};
 use alloc::collections::VecDeque;
@@ -182,6 +183,7 @@ pub(crate) struct Volume<'a> {
     /// How often that happened.
     pub(crate) doubts: u64,
     pub(crate) zeroed: Vec<Zeroed>,
+    pub(crate) torn: Torn,
     /// Zero operations in flight plus ranges to be redone: while 0, no request has to look for an overlap.
     pub(crate) fences: u32,
     pub(crate) zeroers: VecDeque<RequestId>,
@@ -229,6 +231,7 @@ impl<'a> Volume<'a> {
             redirty: false,
             doubts: 0,
             zeroed: Vec::with_capacity(ZEROED_MAX),
+            torn: Torn::new(),
             fences: 0,
             zeroers: VecDeque::with_capacity(requests_max),
             flushes: VecDeque::with_capacity(requests_max),
@@ -396,6 +399,7 @@ impl<'a> Volume<'a> {
         self.redirty = true;
         self.covered_before = self.stable_before;
         self.doubts += 1;
+        self.torn.doubt();
         for range in self.zeroed.iter_mut().filter(|range| !range.redo && !range.stable) {
             (range.redo, range.covered) = (true, false);
             self.epochs.moved(range.epoch, Stage::Written, Stage::Waiting);

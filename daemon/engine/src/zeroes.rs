@@ -197,6 +197,7 @@ impl Engine<'_> {
     fn zeroes_refused(&mut self, index: usize, op: &Op) {
         let end = op.first + op.count as u64;
         self.volumes[index].written.forget(op.first, end);
+        self.volumes[index].torn.add(op.first, end, self.now);
         for line in op.first..end {
             let volume = &mut self.volumes[index];
             let Some(slot) = self.cache.newest(volume.id(), line) else { continue };

@@ -243,13 +243,13 @@ impl Model {
 }
 
 impl Volume {
-    /// A loss may only end by data that is newer than it and stable. That need not be the newest: what was acknowledged
-    /// since is the next flush's matter, which the model asks about by itself.
+    /// A loss may only end by newer data that is stable; that there is still newer data which is not is the flush's
+    /// business (M8).
     fn heal(&mut self, range: (u64, u64), now: u64, oldest: u64, content: Content<'_>) {
         for (sector, recorded) in self.losses.heal(range, now, oldest) {
             let stable = content(sector).1;
             let versions = self.sectors.get(&sector);
-            let newer = versions.is_none_or(|versions| versions.reached(stable, recorded));
+            let newer = versions.is_none_or(|versions| versions.is_newer(stable, recorded));
             demand(Clause::C2, newer, || {
                 format!(
                     "the loss of sector {sector} is said to be healed; stable is {stable:x} of {versions:x?}"

@@ -99,9 +99,16 @@ impl Versions {
         self.all.iter().any(fine)
     }
 
-    /// Whether `stable` is not older than the moment `since`, at which a request was submitted or a loss was recorded.
-    pub(crate) fn reached(&self, stable: u64, since: u64) -> bool {
-        self.all.iter().any(|version| version.stamp == stable && version.answered >= since)
+    /// Whether `stable` is newer than the loss recorded at `recorded`: what was lost had been answered by then. A stamp names
+    /// its request, also that of a version which nobody may see any more.
+    pub(crate) fn is_newer(&self, stable: u64, recorded: u64) -> bool {
+        let answered_later = |version: &Version| version.stamp == stable && version.answered > recorded;
+        stable >> 32 > recorded || self.all.iter().any(answered_later)
+    }
+
+    /// Whether `stable` is not older than what request `id` asked for.
+    pub(crate) fn reached(&self, stable: u64, id: u64) -> bool {
+        self.all.iter().any(|version| version.stamp == stable && version.answered >= id)
     }
 
     /// An operator accepts, `now`, the loss recorded at `recorded`: nobody knows which of the versions before it the device
@@ -166,11 +173,11 @@ mod tests {
     }
 
     #[test]
-    fn a_loss_ends_by_any_version_that_is_newer() {
-        let versions = written(&[(7, 1, Some(2)), (8, 20, Some(21)), (9, 22, Some(23))]);
-        assert!(!versions.reached(7, 10), "what was lost heals nothing");
-        assert!(versions.reached(8, 10) && versions.reached(9, 10), "9 need not be stable yet");
-        assert!(!versions.covered(8, 30), "for a flush it has to be");
+    fn a_loss_ends_by_stable_data_newer_than_itself() {
+        let versions = written(&[(7, 1, Some(2)), (8, 5, Some(6)), (9, 7, Some(8))]);
+        assert!(!versions.is_newer(7, 4) && !versions.is_newer(0, 4));
+        assert!(versions.is_newer(8, 4), "that the newest is not stable does not undo it");
+        assert!(versions.is_newer(9, 4) && !versions.is_newer(9, 8));
     }
 
     #[test]

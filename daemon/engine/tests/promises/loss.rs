@@ -96,6 +96,29 @@ fn an_operator_acknowledges_a_loss() {
     assert_eq!(shell.ledger.count(acknowledged), 1);
 }
 
+/// C1: what refused writes left in the device's cache may be read once the loss is acknowledged, but it is not kept: after
+/// a reset the line reads as the device has it.
+#[test]
+fn what_a_lost_write_left_is_not_cached_until_it_is_stable() {
+    let mut shell =
+        Shell::new(Plan { rules: rules(evict_immediately(), Retry::default()), ..Plan::default() });
+    shell.disk().hold(IoKind::Flush);
+    shell.put(3 * LINE, LINE, 1);
+    shell.disk().bad.insert(3, i32::from(EIO));
+    shell.flush();
+    shell.run_ms(5_000);
+    assert_eq!(shell.stats().lost, 1);
+    shell.disk().media[3 * 4096..4 * 4096].fill(1);
+    shell.operator(Command::AckLoss { range: ByteRange::ALL });
+    shell.settle();
+    assert_eq!(shell.get(3 * LINE, LINE).unwrap(), all(1, 4096));
+    let kept = shell.disk().stable.clone();
+    shell.disk().media = kept;
+    shell.events.push_back(Event::DeviceChanged { domain: DomainId(0) });
+    shell.settle();
+    assert_eq!(shell.get(3 * LINE, LINE).unwrap(), all(0xd5, 4096));
+}
+
 /// An operator acknowledges the sectors that he names, and no others of their line.
 #[test]
 fn an_acknowledgement_reaches_no_further_than_it_says() {

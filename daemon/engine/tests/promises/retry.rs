@@ -161,6 +161,23 @@ fn an_overwrite_probes_a_closed_gate() {
     assert_eq!(shell.flushed(), 0);
 }
 
+/// M10: zeroes whose edges find no room ask for the probe that makes some, where no timer would.
+#[test]
+fn zeroes_that_wait_for_room_probe_a_closed_gate() {
+    let retry = Retry { on_timer: false, on_overwrite: false, ..Retry::default() };
+    let mut shell = Shell::new(Plan { budget: 8, ..hold(retry) });
+    shell.put(0, 8 * LINE, 1);
+    shell.disk().refuse(IoKind::Write, ENOSPC);
+    assert_eq!(shell.flushed(), ENOSPC);
+    let tag = shell.send(0, 1, Operation::WriteZeroes { fua: false }, 9 * LINE + 512, LINE);
+    shell.run_ms(1_000);
+    assert_eq!(shell.errno(tag), None, "it waits for room");
+    shell.disk().heal();
+    shell.run_ms(10_000);
+    assert_eq!(shell.errno(tag), Some(0));
+    assert_eq!(shell.flushed(), 0);
+}
+
 /// A write that waits for the device causes a try of the failed line that it overwrites, after the floor, though the rules
 /// leave retries to a timer of minutes.
 #[test]

@@ -45,6 +45,35 @@ fn refused_zeroes_leave_the_data() {
     }
 }
 
+/// C1, M10: what refused zeroes left in the device's cache is read, but not kept: it may be gone after a reset, and a
+/// copy of it would be there still. Once a device flush has succeeded, it is kept like any other.
+#[test]
+fn what_refused_zeroes_left_is_not_cached_until_it_is_stable() {
+    let mut shell = Shell::new(Plan::default());
+    shell.disk().hold(IoKind::Flush);
+    shell.disk().refuse(IoKind::Zero, EIO);
+    let tag = zeroes(&mut shell, 0, 4 * LINE, false);
+    shell.settle();
+    assert_eq!(shell.errno(tag), Some(EIO));
+    shell.disk().heal();
+    shell.disk().media[..2 * 4096].fill(0);
+    assert_eq!(shell.get(0, LINE).unwrap(), all(0, 4096));
+    shell.put(LINE, 512, 7);
+    assert_eq!(shell.get(LINE, LINE).unwrap()[512..], all(0, 4096 - 512));
+    let kept = shell.disk().stable.clone();
+    shell.disk().media = kept;
+    shell.events.push_back(Event::DeviceChanged { domain: DomainId(0) });
+    shell.disk().release();
+    shell.settle();
+    assert_eq!(shell.get(0, LINE).unwrap(), all(0xd5, 4096));
+    assert_eq!(shell.get(LINE, LINE).unwrap()[512..], all(0xd5, 4096 - 512));
+    shell.run_ms(2 * shell.limits.flush_after_ms);
+    shell.get(0, LINE).unwrap();
+    let reads = shell.disk().attempts(IoKind::Read);
+    assert_eq!(shell.get(0, LINE).unwrap(), all(0xd5, 4096));
+    assert_eq!(shell.disk().attempts(IoKind::Read), reads, "it is in the cache");
+}
+
 /// M10: a discard that the device cannot do with defined zeroes touches nothing.
 #[test]
 fn a_discard_that_cannot_be_done_touches_nothing() {
