@@ -47,7 +47,12 @@ impl SessionMemory {
 
     /// Allocates every page now, so that memory that is not there is an error here and no SIGBUS later.
     pub(crate) fn populate(&self) -> io::Result<()> {
-        self.map.advise(Advice::PopulateWrite)
+        loop {
+            match self.map.advise(Advice::PopulateWrite) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                done => return done,
+            }
+        }
     }
 
     /// Keeps the pages in memory, if RLIMIT_MEMLOCK allows.

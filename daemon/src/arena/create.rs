@@ -171,12 +171,17 @@ fn write_superblock(place: &Place, superblock: &Superblock) -> Result<Mapping, A
     let (void, path) = (place.file(SUPERBLOCK_VOID), place.file(SUPERBLOCK));
     let bytes = superblock.plan.page_bytes;
     let file = place.create_file(SUPERBLOCK_VOID, bytes)?;
-    rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, bytes)
-        .map_err(failed("take memory for", &void))?;
+    allocate(&file, 0, bytes).map_err(failed("take memory for", &void))?;
     let mut mapping = Mapping::of(&file, bytes).map_err(failed("map", &void))?;
     superblock.write(&mut mapping);
     std::fs::rename(&void, &path).map_err(failed("rename to", &path))?;
     Ok(mapping)
+}
+
+/// Takes memory for a part of a file. On tmpfs and hugetlbfs a signal, or the kernel's own work for this thread, interrupts
+/// it half-way: what was taken stays taken, and the rest is asked for again.
+fn allocate(file: &File, at: u64, length: u64) -> rustix::io::Result<()> {
+    rustix::io::retry_on_intr(|| rustix::fs::fallocate(file, FallocateFlags::empty(), at, length))
 }
 
 /// Makes files and tells how far it is.
@@ -222,8 +227,7 @@ impl Maker<'_> {
         let mut at = 0;
         while at < bytes {
             let length = step.min(bytes - at);
-            rustix::fs::fallocate(file, FallocateFlags::empty(), at, length)
-                .map_err(failed("take memory for", &self.place.file(name)))?;
+            allocate(file, at, length).map_err(failed("take memory for", &self.place.file(name)))?;
             at += length;
             self.done += length;
             (self.progress)(self.done, self.total);

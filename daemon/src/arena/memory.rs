@@ -26,7 +26,12 @@ impl Mapping {
 
     /// Fills the page tables.
     pub(super) fn populate(&self) -> io::Result<()> {
-        self.raw.advise(Advice::PopulateWrite)
+        loop {
+            match self.raw.advise(Advice::PopulateWrite) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                done => return done,
+            }
+        }
     }
 
     /// Keeps it from being swapped out.

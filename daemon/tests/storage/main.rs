@@ -9,5 +9,6 @@ mod disk;
 mod faults;
 mod killed;
 mod limits;
+mod signals;
 mod support;
 mod thin;
