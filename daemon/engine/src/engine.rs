@@ -9,7 +9,7 @@ use crate::requests::{Pending, RequestId, Requests};
 use crate::volume::Volume;
 use crate::waits::Waits;
 use crate::{
-    Actions, CacheStats, Completion, Event, Header, Instant, LedgerSeq, Limits, Operation, Request, SlotId,
+    Actions, CacheStats, Completion, Event, Header, Instant, LedgerSeq, Limits, Notes, Operation, Request, SlotId,
     Status, VolumeId, VolumeSetup, VolumeStats,
 };
 use alloc::collections::VecDeque;
@@ -54,6 +54,15 @@ pub struct Engine<'a> {
     pub(crate) parked: VecDeque<RequestId>,
     pub(crate) held: VecDeque<HeldAnswer>,
     pub(crate) next_token: u64,
+    pub(crate) notes: Notes<'a>,
+    /// Volumes begin unsettled.
+    pub(crate) resumes: bool,
+    /// The first generation of this life.
+    pub(crate) first_generation: u64,
+    /// The newest generation whose header is published.
+    pub(crate) published: u64,
+    /// Slots that operations of an earlier life may still use.
+    pub(crate) quarantine: Vec<SlotId>,
     /// Where the tick begins, so that no volume is always first.
     pub(crate) turn: usize,
 }
@@ -64,12 +73,16 @@ impl<'a> Engine<'a> {
     /// # Panics
     /// If a header is not free, or the reserve is smaller than one request or leaves nothing.
     pub fn new(limits: Limits, headers: &'a [Header], now: Instant) -> Engine<'a> {
+        Engine::with(limits, headers.len(), Cache::new(headers, limits.seed), now)
+    }
+
+    pub(crate) fn with(limits: Limits, slots: usize, cache: Cache<'a>, now: Instant) -> Engine<'a> {
         let reserve = limits.reserve_slots as usize;
         assert!(
             limits.request_lines_max <= reserve,
             "the reserve of {reserve} slots does not hold one request"
         );
-        assert!(reserve < headers.len(), "the reserve of {reserve} slots leaves none of {}", headers.len());
+        assert!(reserve < slots, "the reserve of {reserve} slots leaves none of {slots}");
         assert!(
             (1..=crate::RUN_LINES_MAX).contains(&limits.run_lines_max),
             "runs of {}",
@@ -78,18 +91,23 @@ impl<'a> Engine<'a> {
         Engine {
             limits,
             now,
-            cache: Cache::new(headers, limits.seed),
+            cache,
             volumes: Vec::new(),
             domains: Vec::new(),
             ops: Ops::new(limits.ops_max),
             requests: Requests::new(limits.requests_max),
             waits: Waits::new(limits.waits_max()),
-            failures: Failures::new(headers.len()),
+            failures: Failures::new(slots),
             ledger: Outbox::new(limits.ledger_entries_max),
             staged: Vec::with_capacity(2 * limits.copies_max()),
             parked: VecDeque::with_capacity(limits.requests_max),
             held: VecDeque::with_capacity(limits.requests_max),
             next_token: 1,
+            notes: Notes::NONE,
+            resumes: false,
+            first_generation: 1,
+            published: 0,
+            quarantine: Vec::new(),
             turn: 0,
         }
     }
@@ -103,9 +121,15 @@ impl<'a> Engine<'a> {
         let domain = usize::from(setup.domain.0);
         assert!(domain <= self.domains.len(), "domains are numbered in order");
         if domain == self.domains.len() {
-            self.domains.push(Domain::new(setup.domain_owner, setup.id.0, self.limits.reactors));
+            self.domains.push(Domain::new(setup.domain_owner, self.limits.reactors));
         }
         self.volumes.push(Volume::new(setup, self.limits.requests_max));
+        let volume = self.volumes.last_mut().expect("it was just added");
+        if self.resumes {
+            volume.settled = false;
+            // What refused operations of an earlier life left on the device may go away until a flush.
+            volume.torn.add(0, setup.geometry.local_lines(), self.now);
+        }
     }
 
     /// Takes in one event. The caller has asked [`Actions::has_room`].
@@ -116,6 +140,7 @@ impl<'a> Engine<'a> {
             Event::Completed { op, result } => self.completed(now, op, result, out),
             Event::LedgerDurable { up_to } => self.ledger_durable(up_to, out),
             Event::Reported { token, failure_id } => self.reported(token, failure_id, out),
+            Event::Settled { volume } => self.settled(volume),
             Event::SessionClosed(session) => self.requests.orphan(session),
             Event::Flushed { domain, number, errno, verifier } => {
                 self.flushed(now, domain, number, errno, verifier, out)
@@ -137,7 +162,9 @@ impl<'a> Engine<'a> {
         self.turn = self.turn.wrapping_add(1);
         for step in 0..self.volumes.len() {
             let volume = (self.turn + step) % self.volumes.len();
-            self.tick_volume(now, volume, out);
+            if self.volumes[volume].settled {
+                self.tick_volume(now, volume, out);
+            }
         }
         self.tick_domains(now, out);
     }
@@ -145,6 +172,7 @@ impl<'a> Engine<'a> {
     fn tick_volume(&mut self, now: Instant, volume: usize, out: &mut Actions) {
         self.rebase_epochs(volume);
         self.settle_written(volume, out);
+        self.recheck_reported(volume, out);
         self.mark_overdue(now, volume);
         self.retry_stalled(now, volume, out);
         self.advance_zeroes(now, volume, out);
@@ -158,8 +186,17 @@ impl<'a> Engine<'a> {
     /// Publishes the headers of what was copied this turn and frees what they replace. Comes after the turn's copies,
     /// before its completions.
     pub fn commit(&mut self) {
+        if self.commit_first(usize::MAX) {
+            self.notes.set_published(self.published);
+        }
+    }
+
+    /// The first `count` changes of a [`Engine::commit`], the others forgotten: for whoever plays a death in the middle of
+    /// one. Whether a header was published.
+    pub fn commit_first(&mut self, count: usize) -> bool {
+        let before = self.published;
         let mut staged = core::mem::take(&mut self.staged);
-        for change in staged.drain(..) {
+        for change in staged.drain(..).take(count) {
             match change {
                 Staged::Publish(slot) => self.publish(slot),
                 Staged::Widen { slot, generation, mask } => {
@@ -178,7 +215,9 @@ impl<'a> Engine<'a> {
                 }
             }
         }
+        staged.clear();
         self.staged = staged;
+        self.published != before
     }
 
     fn publish_filled(&mut self, slot: SlotId, generation: u64, mask: u32) {
@@ -198,6 +237,7 @@ impl<'a> Engine<'a> {
     fn publish(&mut self, slot: SlotId) {
         let header = self.cache.header(slot);
         let (line, volume) = (header.line(), &mut self.volumes[usize::from(header.volume())]);
+        self.published = header.generation();
         self.cache.pass(&mut volume.counts, slot, Cause::Published);
         volume.index.dirty.set(line);
         volume.dirty_since.get_or_insert(self.now);
@@ -218,6 +258,7 @@ impl<'a> Engine<'a> {
                     && volume.tasks.is_empty()
                     && volume.zeroed.is_empty()
                     && volume.torn.is_empty()
+                    && volume.recheck.is_none()
             });
         let background = self.volumes.iter().any(|volume| volume.redirty);
         match (quiet, background) {
@@ -259,7 +300,7 @@ impl<'a> Engine<'a> {
         // What can be answered at once never becomes a pending request.
         let answered = match request.operation {
             Operation::Read => self.read_hit(&request, lines, out),
-            Operation::Write { .. } => self.write_at_once(&request, lines, out),
+            Operation::Write { .. } => request.replay == 0 && self.write_at_once(&request, lines, out),
             _ => false,
         };
         if answered {
@@ -279,10 +320,12 @@ impl<'a> Engine<'a> {
             errno: 0,
             fallback: false,
             orphan: false,
+            begun: 0,
         };
         let id = self.requests.insert(pending);
         match request.operation {
             Operation::Read => self.read(now, id, out),
+            Operation::Write { .. } if request.replay != 0 => self.replay(id, lines, out),
             Operation::Write { .. } => self.write(id, out),
             Operation::Flush => self.flush(id),
             Operation::Discard | Operation::WriteZeroes { .. } => self.zero(id),

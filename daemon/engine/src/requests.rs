@@ -25,6 +25,8 @@ pub(crate) struct Pending {
     pub(crate) errno: u16,
     /// Zeroes: the device cannot, so they are written through the cache.
     pub(crate) fallback: bool,
+    /// Writes: lines at the beginning that an earlier life has taken in.
+    pub(crate) begun: u32,
     /// Its session is over: nobody waits for the answer.
     pub(crate) orphan: bool,
 }

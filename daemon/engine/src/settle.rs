@@ -71,7 +71,7 @@ impl Engine<'_> {
     }
 
     /// Sectors of a line are stable, as of `generation`: what was lost of them before is lost no more.
-    fn heal_loss(&mut self, index: usize, line: u64, mask: u32, generation: u64, out: &mut Actions) {
+    pub(crate) fn heal_loss(&mut self, index: usize, line: u64, mask: u32, generation: u64, out: &mut Actions) {
         let mask = mask & !self.condemned_sectors(index, line);
         let healed = self.volumes[index].losses.heal(line, mask, generation);
         self.push_loss_healed(index, line, healed, false, out);
@@ -142,8 +142,12 @@ impl Engine<'_> {
 
     /// The zeroed ranges that a successful device flush covered are stable.
     pub(crate) fn settle_zeroed(&mut self, index: usize) {
-        for range in self.volumes[index].zeroed.iter_mut().filter(|range| range.covered && !range.redo) {
+        let (notes, volume) = (self.notes, &mut self.volumes[index]);
+        let id = volume.id();
+        // Before anything that the same flush covered becomes clean: nobody would write that again after a redo.
+        for range in volume.zeroed.iter_mut().filter(|range| range.covered && !range.redo && !range.stable) {
             range.stable = true;
+            notes.remove_zeroed(id, range.note);
         }
     }
 
@@ -176,7 +180,7 @@ impl Engine<'_> {
     }
 
     /// Takes the ledger's mark off lines that are not dirty any more.
-    fn unreport(&mut self, index: usize, first: u64, end: u64, out: &mut Actions) {
+    pub(crate) fn unreport(&mut self, index: usize, first: u64, end: u64, out: &mut Actions) {
         let mut from = first;
         let mut healed = Neighbours::default();
         while let Some(line) =

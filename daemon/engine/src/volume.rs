@@ -115,6 +115,8 @@ pub(crate) struct Zeroed {
     pub(crate) heal_cursor: u64,
     /// When it was issued, in generations.
     pub(crate) generation: u64,
+    /// Its place in the notes for a later life.
+    pub(crate) note: usize,
 }
 
 /// A slot on its way out.
@@ -168,6 +170,10 @@ pub(crate) enum Task {
 /// One volume.
 pub(crate) struct Volume<'a> {
     pub(crate) setup: VolumeSetup<'a>,
+    /// No operation of an earlier life is in flight: the device may be used.
+    pub(crate) settled: bool,
+    /// Lines from here on may carry the ledger's mark of an earlier life although they are stable.
+    pub(crate) recheck: Option<u64>,
     pub(crate) index: DirtyIndex<'a>,
     pub(crate) counts: Counts,
     pub(crate) epochs: Epochs,
@@ -221,6 +227,8 @@ impl<'a> Volume<'a> {
         let geometry = &setup.geometry;
         let written = usize::try_from(setup.budget_slots).unwrap_or(WRITTEN_MAX).clamp(64, WRITTEN_MAX);
         Volume {
+            settled: true,
+            recheck: None,
             index: DirtyIndex::new(geometry.local_lines(), setup.index),
             counts: Counts::default(),
             epochs: Epochs::new(requests_max + 2),

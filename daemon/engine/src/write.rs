@@ -8,7 +8,7 @@ use crate::requests::RequestId;
 use crate::volume::Volume;
 use crate::waits::Until;
 use crate::writeback::Manner;
-use crate::{Actions, Copy, Identity, Instant, Operation, Request, SlotId, Status};
+use crate::{Actions, Begun, Copy, Identity, Instant, Operation, Request, SlotId, Status};
 use holdfast_policy::{Cause, FailurePolicy, Pressure, PressureVerdict, State, errno};
 
 /// Whether a write can go on.
@@ -39,6 +39,8 @@ impl Engine<'_> {
             Admission::Granted | Admission::Overwrite => {}
             Admission::Blocked | Admission::Full => return false,
         }
+        let generation = self.cache.next_generation();
+        out.begun.push(Begun { session: request.session, tag: request.tag, generation });
         self.take_in(request, (first, end), None, out);
         answer(request, 0, 0, out);
         true
@@ -126,6 +128,9 @@ impl Engine<'_> {
         let until = self.waits_until(usize::from(pending.request.volume.0), pending.request.operation);
         let lines = (pending.cursor, pending.end);
         self.requests.get_mut(id).cursor = pending.end;
+        let Request { session, tag, .. } = pending.request;
+        let generation = self.cache.next_generation() - u64::from(pending.begun);
+        out.begun.push(Begun { session, tag, generation });
         self.take_in(&pending.request, lines, until.map(|until| (id, until)), out);
         if until.is_none() {
             self.complete(id, 0, 0, out);

@@ -1,6 +1,7 @@
 //! Discard and write-zeroes: write-through, chunk by chunk (M10).
 
 use crate::engine::{Engine, Staged};
+use crate::notes::ZeroedNote;
 use crate::epochs::Stage;
 use crate::ops::{Op, Purpose, Waiter};
 use crate::requests::RequestId;
@@ -222,14 +223,17 @@ impl Engine<'_> {
     fn lines_zeroed(&mut self, index: usize, op: &Op, out: &mut Actions) {
         let (first, end) = (op.first, op.first + op.count as u64);
         let mut epoch = self.volumes[index].epochs.current();
+        let generation = self.cache.take_generation();
+        // Before any slot is freed: a daemon that dies in between zeroes the range again, or another write is lost.
+        let note = ZeroedNote { first, end, discard: op.discard, generation };
+        let note = self.notes.add_zeroed(op.volume, note);
         for line in first..end {
             if let Some(older) = self.drop_line(index, line) {
                 epoch = epoch.min(older);
             }
         }
-        let generation = self.cache.take_generation();
         let volume = &mut self.volumes[index];
-        volume.losses.supersede(first, end);
+        volume.losses.supersede(first, end, generation);
         let doubted = volume.doubts != op.doubts;
         volume.epochs.add(epoch, if doubted { Stage::Waiting } else { Stage::Written });
         volume.fences += u32::from(doubted);
@@ -245,6 +249,7 @@ impl Engine<'_> {
             stable: false,
             heal_cursor: first,
             generation,
+            note,
         });
         volume.written_since.get_or_insert(self.now);
         self.notify_range(index, (first, end), generation, Until::Written, out);

@@ -103,7 +103,7 @@ impl<'a> Shell<'a> {
         let (session, volume) = (SessionId(session), VolumeId(volume));
         let buffer = Clients::buffer(tag);
         let request =
-            Request { session, tag, sequence: u64::from(tag), volume, operation, offset, length, buffer };
+            Request { session, tag, sequence: u64::from(tag), volume, operation, offset, length, buffer, replay: 0 };
         let block = u64::from(plan.geometry.block_bytes);
         let malformed = operation != Operation::Flush
             && !(offset.is_multiple_of(block)

@@ -341,6 +341,7 @@ impl Shell {
             offset,
             length,
             buffer: u64::from(tag) << PAYLOAD_SHIFT,
+            replay: 0,
         }));
         tag
     }
