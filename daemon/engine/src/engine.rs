@@ -260,7 +260,7 @@ impl<'a> Engine<'a> {
                     && volume.torn.is_empty()
                     && volume.recheck.is_none()
             });
-        let background = self.volumes.iter().any(|volume| volume.redirty);
+        let background = self.volumes.iter().any(|volume| volume.redirty && volume.settled);
         match (quiet, background) {
             (_, true) => self.now,
             (true, false) => Instant::NEVER,

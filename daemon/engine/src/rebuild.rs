@@ -226,7 +226,8 @@ impl<'a> Engine<'a> {
         if status.state == State::Writing {
             self.quarantine.push(slot);
         }
-        self.book(index, slot, status);
+        let epoch = self.volumes[index].epochs.current();
+        self.book(index, slot, status, epoch);
     }
 
     /// Whether what a slot holds is given up for good: it is condemned, and all of it is on record as lost; or what was lost
@@ -257,11 +258,10 @@ impl<'a> Engine<'a> {
     }
 
     /// The books of a slot that is not clean; one in flight counts as such until its volume is settled.
-    fn book(&mut self, index: usize, slot: SlotId, status: Status) {
+    fn book(&mut self, index: usize, slot: SlotId, status: Status, epoch: u32) {
         let line = self.cache.header(slot).line();
         let (newest, now) = (self.cache.is_newest(slot), self.now);
         let volume = &mut self.volumes[index];
-        let epoch = volume.epochs.current();
         self.cache.set_link(slot, epoch);
         let class = class_of(status);
         if status.attempts > 0 {
@@ -410,13 +410,15 @@ impl<'a> Engine<'a> {
         if newest != Some(slot) {
             return self.hand_over(index, line, slot);
         }
-        volume.epochs.remove(self.cache.link(slot), Stage::Writing);
+        // A flush may have come meanwhile: what it saw stays its own.
+        let epoch = self.cache.link(slot);
+        volume.epochs.remove(epoch, Stage::Writing);
         if status.attempts > 0 {
             self.failures.remove(&mut volume.failed, slot);
             volume.failing[class_of(status) as usize] -= 1;
         }
         self.cache.pass(&mut volume.counts, slot, Cause::Restarted);
-        self.book(index, slot, self.cache.header(slot).status());
+        self.book(index, slot, self.cache.header(slot).status(), epoch);
     }
 
     /// Puts the ledger's mark on lines; [`Engine::recheck_reported`] takes it off those that do not deserve it.

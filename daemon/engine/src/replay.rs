@@ -58,16 +58,19 @@ impl Engine<'_> {
         debug_assert!(matches!(request.operation, Operation::Write { .. }), "only writes are replayed");
         for line in first..end {
             let volume = &self.volumes[index];
-            if let Some(slot) = self.cache.newest(volume.id(), line) {
+            let newest = self.cache.newest(volume.id(), line);
+            let waiting = newest.filter(|&slot| {
                 let state = self.cache.header(slot).state();
-                let reached = match until {
-                    Until::Written => matches!(state, State::Unstable | State::Clean | State::Filling),
-                    Until::Stable => !state.holds_unstable_data(),
-                };
-                if !reached {
-                    self.wait_for_line(id, index, line, slot, until);
-                }
-            } else if volume.losses.unreadable(line) != 0 {
+                let written = until == Until::Written && state == State::Unstable;
+                state.holds_unstable_data() && !written
+            });
+            if let Some(slot) = waiting {
+                self.wait_for_line(id, index, line, slot, until);
+            } else if until == Until::Stable && volume.zeroed_overlaps(line, line + 1) {
+                // Zeroes that came later have taken its place, and no device flush has covered them.
+                self.waits.add(id, volume.id(), line, 0, until);
+                self.requests.get_mut(id).remaining += 1;
+            } else if newest.is_none() && volume.losses.unreadable(line) != 0 {
                 self.requests.get_mut(id).errno = errno::EIO;
             }
         }

@@ -198,7 +198,8 @@ impl Model {
             reason = true;
             let known = volume.reported.contains(sector) || volume.losses.touch(sector, sector + 1);
             demand(Clause::C9, known, || {
-                format!("flush {id} failed; sector {sector} is neither stable nor on record")
+                let stable = content(sector).1;
+                format!("flush {id} failed; sector {sector} is {stable:x}, not on record, of {versions:x?}")
             });
         }
         let lost = volume.losses.any_in_force(own, id);
@@ -228,6 +229,29 @@ impl Model {
             (Note::Acknowledged, false) => volume.acknowledge(range, now, oldest, content),
             (Note::LossHealed | Note::Acknowledged, true) => volume.losses.healed(range),
             (Note::NotStable | Note::Healed, false) | (Note::Rescinded(_), true) => {}
+        }
+        if durable && matches!(note, Note::Rescinded(_) | Note::LossHealed | Note::Acknowledged) {
+            volume.losses.removal_durable(range);
+        }
+    }
+
+    /// The daemon was killed before it acted on a note that the ledger holds.
+    pub fn unheard(&mut self, volume: u16, note: Note, range: (u64, u64)) {
+        if let Note::Lost(generation) = note {
+            self.volume(volume).losses.doubt(range, generation);
+        }
+    }
+
+    /// The daemon was killed before the ledger held a note. Call it for the newest note first.
+    pub fn forgotten(&mut self, volume: u16, note: Note, range: (u64, u64)) {
+        let losses = &mut self.volume(volume).losses;
+        match note {
+            Note::Lost(generation) => {
+                losses.rescind(range, generation);
+                losses.removal_durable(range);
+            }
+            Note::Rescinded(_) | Note::LossHealed | Note::Acknowledged => losses.come_back(range),
+            Note::NotStable | Note::Healed => {}
         }
     }
 

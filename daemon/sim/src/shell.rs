@@ -11,10 +11,10 @@ use crate::trace::Trace;
 use crate::violation::{Clause, demand};
 use crate::{Civil, Coverage, Random};
 use holdfast_engine::{
-    Answer, Command, DomainId, Engine, Event, Instant, IoKind, LedgerSeq, Operation, Request, SessionId,
-    Token, VolumeId, VolumeSetup,
+    Actions, Answer, Command, DomainId, Engine, Event, Instant, IoKind, LedgerSeq, Notes, Operation, Request,
+    SessionId, Token, VolumeId, VolumeSetup,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The whole simulated daemon with its disks, its ledger and its clients.
 pub struct Shell<'a> {
@@ -44,9 +44,14 @@ pub struct Shell<'a> {
     pub dropped: Vec<bool>,
     pub(crate) owed: BTreeMap<(u64, usize), Command>,
     tokens: u64,
-    civil: Civil,
+    pub(crate) civil: Civil,
     pub(crate) peers: BTreeMap<(usize, usize), u64>,
     pub(crate) flushing: Vec<bool>,
+    /// How often the daemon was started.
+    pub(crate) life: u64,
+    /// Sessions that have not found their way to this life.
+    pub(crate) away: BTreeSet<u32>,
+    pub(crate) memory: &'a Memory,
     malformed: u64,
     idle_turns: u64,
     pub(crate) random: Random,
@@ -84,6 +89,9 @@ impl<'a> Shell<'a> {
             civil: Civil::default(),
             peers: BTreeMap::new(),
             flushing: vec![false; plan.domains()],
+            life: 0,
+            away: BTreeSet::new(),
+            memory,
             malformed: 0,
             idle_turns: 0,
             random,
@@ -134,10 +142,14 @@ impl<'a> Shell<'a> {
                 since: self.now,
                 read_harm,
                 malformed,
+                records: [0; 8],
             },
             data,
         );
-        receivers.into_iter().for_each(|reactor| self.reactors[reactor].requests.push_back(request));
+        // A client without a daemon keeps its request until it has one.
+        if !self.away.contains(&session.0) {
+            receivers.into_iter().for_each(|reactor| self.reactors[reactor].requests.push_back(request));
+        }
         self.trace.mix(&[id, offset, length]);
         self.trace.line(self.now, format_args!("ask {id}: {request:?}"));
         id
@@ -208,6 +220,10 @@ impl<'a> Shell<'a> {
     fn happen(&mut self, happening: Happening) {
         match happening {
             Happening::Ends { reactor, op } => self.ends(reactor, op),
+            Happening::Lands { reactor, key } => self.lands(reactor, key),
+            Happening::Settles { volume, life } => self.settles(volume, life),
+            Happening::Reconnects { session, life } => self.reconnects(session, life),
+            Happening::Nothing => {}
             Happening::Durable { reactor, up_to } => self.durable(reactor, up_to),
             Happening::Arrives { reactor, event } => self.reactors[reactor].inbox.push_back(*event),
             Happening::Reset { domain } => {
@@ -234,8 +250,8 @@ impl<'a> Shell<'a> {
     fn ends(&mut self, reactor: usize, op: u32) {
         let volume = self.reactors[reactor].flights[&op].io.volume.0;
         let domain = usize::from(self.plan.volumes[usize::from(volume)].domain);
-        let (io, result) =
-            self.reactors[reactor].finish(op, &mut self.disks[domain], key(reactor, op), &mut self.coverage);
+        let key = self.key(reactor, op);
+        let (io, result) = self.reactors[reactor].finish(op, &mut self.disks[domain], key, &mut self.coverage);
         self.trace.mix(&[reactor as u64, u64::from(op), u64::from(result.cast_unsigned())]);
         self.trace.line(self.now, format_args!("r{reactor} end {result}: {io:?}"));
         if io.kind == IoKind::Flush {
@@ -249,6 +265,11 @@ impl<'a> Shell<'a> {
             self.civil.refused(self.now, volume, lines, floor * 1_000_000);
         }
         self.reactors[reactor].inbox.push_back(Event::Completed { op: io.op, result });
+    }
+
+    /// The disk's name for an operation of this life.
+    pub(crate) fn key(&self, reactor: usize, op: u32) -> u64 {
+        self.life << 48 | (reactor as u64) << 32 | u64::from(op)
     }
 
     fn durable(&mut self, reactor: usize, up_to: u64) {
@@ -277,8 +298,21 @@ impl Reactor<'_> {
 }
 
 fn start<'a>(plan: &Plan, memory: &'a Memory, number: u32) -> Reactor<'a> {
+    let mut engine = engine(plan, memory, number, 1_000_000);
+    let mut nothing = Actions::default();
+    engine.rebuild(Instant(1_000_000), &mut nothing).expect("empty memory");
+    for volume in 0..plan.volumes.len() {
+        let settled = Event::Settled { volume: VolumeId(name(volume)) };
+        engine.apply(Instant(1_000_000), settled, &mut nothing);
+    }
+    Reactor::new(plan, number, engine, &memory.headers[number as usize])
+}
+
+/// A reactor's engine over what is in memory, not yet rebuilt.
+pub(crate) fn engine<'a>(plan: &Plan, memory: &'a Memory, number: u32, now: u64) -> Engine<'a> {
     let at = number as usize;
-    let mut engine = Engine::new(plan.limits_of(number), &memory.headers[at], Instant(1_000_000));
+    let notes = Notes::over(&memory.notes[at]);
+    let mut engine = Engine::resume(plan.limits_of(number), &memory.headers[at], notes, Instant(now));
     for (volume, setup) in plan.volumes.iter().enumerate() {
         engine.add_volume(VolumeSetup {
             id: VolumeId(name(volume)),
@@ -296,17 +330,13 @@ fn start<'a>(plan: &Plan, memory: &'a Memory, number: u32) -> Reactor<'a> {
             index: &memory.indexes[at][volume],
         });
     }
-    Reactor::new(plan, number, engine, &memory.headers[at])
+    engine
 }
 
 /// What the disk has of a volume: the view of a reader, and what is stable.
 pub(crate) fn content<'d>(disks: &'d [Disk], plan: &Plan, volume: u16) -> impl Fn(u64) -> (u64, u64) + 'd {
     let medium = &disks[usize::from(plan.volumes[usize::from(volume)].domain)].media[&volume];
     |sector| (medium.view.get(sector), medium.stable.get(sector))
-}
-
-pub(crate) const fn key(reactor: usize, op: u32) -> u64 {
-    (reactor as u64) << 32 | op as u64
 }
 
 pub(crate) fn name(number: usize) -> u16 {

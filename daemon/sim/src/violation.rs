@@ -23,6 +23,8 @@ pub enum Clause {
     C8,
     /// Nothing is forgotten.
     C9,
+    /// The in-flight fence.
+    M1,
     /// One device operation a sector.
     M2,
     /// The seam between engine and shell.
@@ -33,7 +35,7 @@ pub enum Clause {
 
 impl Clause {
     /// All of them.
-    pub const ALL: [Clause; 12] = [
+    pub const ALL: [Clause; 13] = [
         Clause::C1,
         Clause::C2,
         Clause::C3,
@@ -43,6 +45,7 @@ impl Clause {
         Clause::C7,
         Clause::C8,
         Clause::C9,
+        Clause::M1,
         Clause::M2,
         Clause::Seam,
         Clause::Liveness,
@@ -60,6 +63,7 @@ impl Clause {
             Clause::C7 => "C7 written is not stable",
             Clause::C8 => "C8 retry is civil",
             Clause::C9 => "C9 nothing is forgotten",
+            Clause::M1 => "M1 in-flight fence",
             Clause::M2 => "M2 one operation a sector",
             Clause::Seam => "seam",
             Clause::Liveness => "liveness",
