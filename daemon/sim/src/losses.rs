@@ -54,20 +54,22 @@ impl Losses {
         self.sectors.retain(|_, losses| !losses.is_empty());
     }
 
-    /// The ledger is told that a range is lost no more. Returns its lost sectors with when they were recorded. Nobody who
+    /// The ledger is told that a range is lost no more. Returns its lost sectors with when the last was recorded, and the last
+    /// that is certain. Nobody who
     /// waits began before `oldest`.
-    pub(crate) fn heal(&mut self, (from, to): (u64, u64), now: u64, oldest: u64) -> Vec<(u64, u64)> {
+    pub(crate) fn heal(&mut self, (from, to): (u64, u64), now: u64, oldest: u64) -> Vec<(u64, u64, u64)> {
         self.ended.retain(|&(_, _, when)| when > oldest);
         self.ended.push((from, to, now));
         let (mut healed, mut since) = (Vec::new(), u64::MAX);
         for (&sector, losses) in self.sectors.range(from..to) {
             since = losses.iter().map(|loss| loss.since).fold(since, u64::min);
-            // What is on record as lost and was still held may heal its own loss.
-            let certain = losses.iter().filter(|loss| !loss.doubtful);
-            healed.push((sector, certain.map(|loss| loss.recorded).fold(0, u64::max)));
+            // What may still be held heals its own loss: the ledger has not got it yet, or the daemon died over it.
+            let certain = losses.iter().filter(|loss| !loss.doubtful && loss.since != u64::MAX);
+            let certain = certain.map(|loss| loss.recorded).fold(0, u64::max);
+            healed.push((sector, losses.iter().map(|loss| loss.recorded).fold(0, u64::max), certain));
         }
         let mut removed = Vec::new();
-        for (sector, _) in &healed {
+        for (sector, _, _) in &healed {
             let losses = self.sectors.remove(sector).unwrap_or_default();
             removed.extend(losses.into_iter().map(|loss| (*sector, loss)));
         }

@@ -270,7 +270,7 @@ impl Volume {
     /// A loss may only end by newer data that is stable; that there is still newer data which is not is the flush's
     /// business (M8).
     fn heal(&mut self, range: (u64, u64), now: u64, oldest: u64, content: Content<'_>) {
-        for (sector, recorded) in self.losses.heal(range, now, oldest) {
+        for (sector, _, recorded) in self.losses.heal(range, now, oldest) {
             let stable = content(sector).1;
             let versions = self.sectors.get(&sector);
             let newer = versions.is_none_or(|versions| versions.is_newer(stable, recorded));
@@ -283,7 +283,7 @@ impl Volume {
     }
 
     fn acknowledge(&mut self, range: (u64, u64), now: u64, oldest: u64, content: Content<'_>) {
-        for (sector, recorded) in self.losses.heal(range, now, oldest) {
+        for (sector, recorded, _) in self.losses.heal(range, now, oldest) {
             let (view, stable) = content(sector);
             if let Some(versions) = self.sectors.get_mut(&sector) {
                 versions.forget_order(recorded, now, [view, stable]);
