@@ -30,6 +30,7 @@ pub(crate) struct ZeroedNote {
     pub(crate) first: u64,
     pub(crate) end: u64,
     pub(crate) discard: bool,
+    /// 0: the device was asked, and has not answered.
     pub(crate) generation: u64,
 }
 
@@ -134,6 +135,11 @@ impl<'a> Notes<'a> {
         let [first, end, generation] = words;
         let sound = self.get(at + 3) == check(words) && end & !DISCARD > first;
         sound.then_some(ZeroedNote { first, end: end & !DISCARD, discard: end & DISCARD != 0, generation })
+    }
+
+    /// How many ranges of zeroes are noted.
+    pub fn zeroed_ranges(&self) -> u64 {
+        (ZEROED..self.0.len()).step_by(ZEROED_WORDS).filter_map(|at| self.zeroed_at(at)).count() as u64
     }
 
     /// The ranges that are noted of a volume, with their places.

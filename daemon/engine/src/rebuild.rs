@@ -16,6 +16,7 @@
 
 use crate::cache::Cache;
 use crate::engine::Engine;
+use crate::header::at;
 use crate::epochs::Stage;
 use crate::losses::Loss;
 use crate::volume::Zeroed;
@@ -111,10 +112,14 @@ impl<'a> Engine<'a> {
         self.now = now;
         let found = self.survey()?;
         let mut rebuilt = Rebuilt::default();
-        found.older.iter().for_each(|&slot| self.free_older(slot));
         // Before the others: what is older than something that is lost goes with it.
         rebuilt.damaged = found.damaged.iter().map(|&slot| u64::from(self.lose_damaged(slot, out))).sum();
-        for slot in self.all_slots().filter(|slot| !found.damaged.contains(slot)) {
+        let mut dealt_with = alloc::vec![false; self.all_slots().count()];
+        found.damaged.iter().for_each(|&slot| dealt_with[at(slot)] = true);
+        for &slot in &found.older {
+            dealt_with[at(slot)] = self.free_older(slot);
+        }
+        for slot in self.all_slots().filter(|&slot| !dealt_with[at(slot)]) {
             match self.cache.header(slot).recover() {
                 Ok((_, status)) if status.state == State::Free => self.cache.release(slot),
                 Ok((_, status)) => self.take_over(slot, status, &mut rebuilt),
@@ -190,13 +195,15 @@ impl<'a> Engine<'a> {
         if line < lines { Ok(usize::from(volume)) } else { Err(Misfit::Place { slot, volume, line }) }
     }
 
-    /// A slot whose line has a younger one.
-    fn free_older(&mut self, slot: SlotId) {
+    /// Frees a slot whose line has a younger one, unless the device may still read it.
+    fn free_older(&mut self, slot: SlotId) -> bool {
         let header = self.cache.header(slot);
         let volume = &mut self.volumes[usize::from(header.volume())];
-        if header.state() != State::Writing {
+        let free = header.state() != State::Writing;
+        if free {
             self.cache.pass(&mut volume.counts, slot, Cause::Superseded);
         }
+        free
     }
 
     /// Books a slot as what it is now.
@@ -334,8 +341,12 @@ impl<'a> Engine<'a> {
     fn zeroes_again(&mut self, index: usize) {
         let id = self.volumes[index].id();
         let lines = self.volumes[index].geometry().local_lines();
-        for (at, note) in self.notes.zeroed(id) {
+        for (place, note) in self.notes.zeroed(id) {
             if note.end > lines {
+                continue;
+            }
+            if note.generation == 0 {
+                (note.first..note.end).for_each(|line| self.forget_copies(index, line));
                 continue;
             }
             for line in note.first..note.end {
@@ -362,8 +373,21 @@ impl<'a> Engine<'a> {
                 stable: false,
                 heal_cursor: note.first,
                 generation: note.generation,
-                note: at,
+                note: place,
             });
+        }
+    }
+
+    /// The device may have zeroed the line, or may yet: what the cache has of it is kept only as far as it will be written.
+    fn forget_copies(&mut self, index: usize, line: u64) {
+        let volume = &mut self.volumes[index];
+        let Some(slot) = self.cache.newest(volume.id(), line) else { return };
+        let header = self.cache.header(slot);
+        let status = header.status();
+        match status.state {
+            State::Clean => self.cache.evict(&mut volume.counts, slot),
+            State::Writing => {}
+            _ => header.publish(Status { valid: status.valid & header.dirty(), ..status }),
         }
     }
 
@@ -384,6 +408,8 @@ impl<'a> Engine<'a> {
             return;
         };
         state.settled = true;
+        let intents = self.notes.zeroed(volume.0).filter(|(_, note)| note.generation == 0);
+        intents.for_each(|(place, _)| self.notes.remove_zeroed(volume.0, place));
         let mut left = core::mem::take(&mut self.quarantine);
         left.retain(|&slot| {
             let ours = self.cache.header(slot).volume() == volume.0;

@@ -145,6 +145,9 @@ impl Engine<'_> {
         let mut op = Op::new(Purpose::Zero, volume.id(), first, lines, now);
         op.waiters[0] = waiter;
         (op.doubts, op.discard) = (volume.doubts, discard);
+        // Should the daemon die, the device does it all the same, and what the cache has of the lines is not the device's.
+        let intent = ZeroedNote { first, end: first + count, discard, generation: 0 };
+        op.note = waiter.map(|_| self.notes.add_zeroed(op.volume, intent));
         volume.index.busy.set_range(first, count);
         volume.ops += 1;
         volume.fences += 1;
@@ -167,6 +170,9 @@ impl Engine<'_> {
         match op.waiters[0] {
             None => self.redo_completed(now, index, &op, errno),
             Some(waiter) => self.chunk_completed(index, &op, waiter, errno, out),
+        }
+        if let Some(note) = op.note {
+            self.notes.remove_zeroed(op.volume, note);
         }
     }
 

@@ -34,6 +34,14 @@ impl Place {
         Ok(Place { path, directory, huge_page_bytes, created: !existed })
     }
 
+    /// Opens the directory to look at it, if it is there.
+    pub(super) fn enter_existing(path: &Path) -> Result<Place, ArenaError> {
+        let huge_page_bytes = suitable(path, path)?;
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let directory = rustix::fs::open(path, flags, Mode::empty()).map_err(failed("open", path))?;
+        Ok(Place { path: path.to_owned(), directory, huge_page_bytes, created: false })
+    }
+
     /// Takes the directory for this process, or says who has it. Held as long as the place is.
     ///
     /// The lock is on the directory and not on a file in it, so that files can be replaced under it.

@@ -108,11 +108,11 @@ impl Keeper {
         }
     }
 
-    /// Has every reactor let a session go; closing its socket tells the client.
+    /// Has every reactor let a session go. Its socket closes with the last of them: a client that finds it closed may send
+    /// again what was not answered, and nobody takes anything from the old rings.
     fn dismiss(&mut self, session: SessionId) {
         let Some(live) = self.live.get_mut(&session).filter(|live| !live.leaving) else { return };
         live.leaving = true;
-        let _ = rustix::net::shutdown(&live.socket, rustix::net::Shutdown::Both);
         for link in self.hub.links.iter() {
             self.hub.post(link, Mail::Leave(session));
         }
@@ -282,6 +282,7 @@ fn offer(hub: &Hub, hello: &Hello, volume: usize, id: SessionId) -> Offer {
     Offer {
         session: u64::from(id.0) + 1,
         incarnation: hub.incarnation,
+        arena: hub.arena.id,
         volume: VolumeInfo {
             bytes: volume.bytes,
             block_bytes: volume.block_bytes,
