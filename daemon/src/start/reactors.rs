@@ -211,6 +211,8 @@ fn restore(
         for record in &records.not_stable {
             tell(engine, volume, Command::RestoreReport { range: record.range }, clock, actions);
         }
+        let volume = VolumeId(u16::try_from(volume).expect("at most 256 volumes"));
+        engine.apply(clock.now(), Event::Settled { volume }, actions);
     }
     Ok(())
 }
