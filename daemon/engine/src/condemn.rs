@@ -95,10 +95,7 @@ impl Engine<'_> {
         volume.stats.given_up += 1;
         self.cache.unmap(slot);
         self.cache.pass(&mut volume.counts, slot, Cause::LossRecorded);
-        let volume = volume.id();
-        while let Some(request) = self.waits.of_line(volume, line) {
-            self.settle_part(request, holdfast_policy::errno::EIO, out);
-        }
+        self.fail_line(self.volumes[index].id(), line, holdfast_policy::errno::EIO, out);
     }
 
     /// Makes room by giving up the failures that are oldest, about as many lines as are needed. Data that the device has

@@ -47,6 +47,8 @@ pub struct Engine<'a> {
     pub(crate) ops: Ops,
     pub(crate) requests: Requests,
     pub(crate) waits: Waits,
+    /// Requests of which a part has just been settled.
+    pub(crate) settled: Vec<RequestId>,
     pub(crate) failures: Failures,
     pub(crate) ledger: Outbox,
     pub(crate) staged: Vec<Staged>,
@@ -83,7 +85,8 @@ impl<'a> Engine<'a> {
             domains: Vec::new(),
             ops: Ops::new(limits.ops_max),
             requests: Requests::new(limits.requests_max),
-            waits: Waits::new(limits.waits_max()),
+            waits: Waits::new(limits.waits_max(), limits.seed),
+            settled: Vec::with_capacity(limits.waits_max()),
             failures: Failures::new(headers.len()),
             ledger: Outbox::new(limits.ledger_entries_max),
             staged: Vec::with_capacity(2 * limits.copies_max()),
@@ -105,6 +108,7 @@ impl<'a> Engine<'a> {
         if domain == self.domains.len() {
             self.domains.push(Domain::new(setup.domain_owner, setup.id.0, self.limits.reactors));
         }
+        self.waits.add_volume();
         self.volumes.push(Volume::new(setup, self.limits.requests_max));
     }
 
@@ -277,6 +281,7 @@ impl<'a> Engine<'a> {
             end: 0,
             remaining: 0,
             errno: 0,
+            chunks: 0,
             fallback: false,
             orphan: false,
         };
@@ -318,6 +323,13 @@ impl<'a> Engine<'a> {
         let pending = self.requests.remove(id);
         if !pending.orphan {
             answer(&pending.request, errno, failure_id, out);
+        }
+    }
+
+    /// Settles the parts that were found to be, each with this errno.
+    pub(crate) fn settle_parts(&mut self, errno: u16, out: &mut Actions) {
+        while let Some(request) = self.settled.pop() {
+            self.settle_part(request, errno, out);
         }
     }
 

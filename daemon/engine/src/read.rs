@@ -197,11 +197,11 @@ impl Engine<'_> {
     /// Waits with the fill that is in flight for the line. `false` if what is in flight is no fill, or too many wait.
     fn join_fill(&mut self, volume: usize, line: u64, id: RequestId) -> bool {
         let volume = self.volumes[volume].id();
-        let Some(op) = self.ops.iter_mut().find(|op| {
-            op.volume == volume && op.purpose == Purpose::Fill && op.covers(line) && !op.is_settled(line)
-        }) else {
+        let Some(op) = self.ops.on(volume, line, line + 1).next() else { return false };
+        let op = self.ops.get_mut(op);
+        if op.purpose != Purpose::Fill || op.is_settled(line) {
             return false;
-        };
+        }
         for waiter in &mut op.waiters {
             match waiter {
                 Some(Waiter { request, end, .. }) if *request == id && *end == line => {

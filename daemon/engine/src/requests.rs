@@ -23,6 +23,8 @@ pub(crate) struct Pending {
     pub(crate) remaining: u32,
     /// The first error, 0 if none.
     pub(crate) errno: u16,
+    /// Zeroes: device operations of it that are in flight.
+    pub(crate) chunks: u32,
     /// Zeroes: the device cannot, so they are written through the cache.
     pub(crate) fallback: bool,
     /// Its session is over: nobody waits for the answer.

@@ -112,12 +112,7 @@ impl Engine<'_> {
     pub(crate) fn is_fenced(&self, volume: &Volume<'_>, first: u64, end: u64) -> bool {
         use crate::ops::Purpose;
         volume.redo_overlaps(first, end)
-            || self.ops.iter().any(|(_, op)| {
-                op.purpose == Purpose::Zero
-                    && op.volume == volume.id()
-                    && op.first < end
-                    && first < op.first + op.count as u64
-            })
+            || self.ops.on(volume.id(), first, end).any(|op| self.ops.get(op).purpose == Purpose::Zero)
     }
 
     /// Takes a pending write into the cache and answers it, unless it has to wait for the device.

@@ -314,9 +314,8 @@ impl Engine<'_> {
         out: &mut Actions,
     ) {
         let volume = self.volumes[index].id();
-        while let Some(request) = self.waits.satisfied(volume, line, generation, reached) {
-            self.settle_part(request, 0, out);
-        }
+        self.waits.take_satisfied(volume, line, (generation, reached), &mut self.settled);
+        self.settle_parts(0, out);
     }
 
     /// Tells all writes that wait for the volume's device that it refuses, once the ledger holds what they wrote.
@@ -325,10 +324,20 @@ impl Engine<'_> {
         if self.waits.any_of(volume) {
             (0..self.volumes[index].zeroed.len()).for_each(|at| self.record_zeroed(index, at, out));
         }
-        while let Some((request, line)) = self.waits.of_volume(volume) {
+        let mut from = 0;
+        while self.waits.any_of(volume)
+            && let Some((at, line)) = self.waits.next_of(volume, from)
+        {
             self.record_line(index, line, out);
-            self.settle_part(request, errno, out);
+            self.fail_line(volume, line, errno, out);
+            from = at + 1;
         }
+    }
+
+    /// Tells all writes that wait for a line that it cannot be.
+    pub(crate) fn fail_line(&mut self, volume: u16, line: u64, errno: u16, out: &mut Actions) {
+        self.waits.take_line(volume, line, &mut self.settled);
+        self.settle_parts(errno, out);
     }
 
     /// The write did not get a verdict: the line is what it was before.
@@ -377,10 +386,7 @@ impl Engine<'_> {
             self.hand_over(index, line, slot);
         }
         self.record_line(index, line, out);
-        let volume = self.volumes[index].id();
-        while let Some(request) = self.waits.of_line(volume, line) {
-            self.settle_part(request, errno, out);
-        }
+        self.fail_line(self.volumes[index].id(), line, errno, out);
     }
 
     /// Counts a refusal in the slot's header and puts it on the list of failures.

@@ -116,6 +116,7 @@ impl Engine<'_> {
             let pending = self.requests.get_mut(id);
             pending.cursor = first + count;
             pending.remaining += 1;
+            pending.chunks += 1;
         }
     }
 
@@ -172,6 +173,7 @@ impl Engine<'_> {
     fn chunk_completed(&mut self, index: usize, op: &Op, waiter: Waiter, errno: u16, out: &mut Actions) {
         let pending = self.requests.get_mut(waiter.request);
         pending.remaining -= 1;
+        pending.chunks -= 1;
         let zeroes = matches!(pending.request.operation, Operation::WriteZeroes { .. });
         if errno == errno::EOPNOTSUPP && zeroes {
             // The device cannot: begin again from here, through the cache. Chunks behind that succeeded do no harm.
@@ -260,9 +262,8 @@ impl Engine<'_> {
         out: &mut Actions,
     ) {
         let volume = self.volumes[index].id();
-        while let Some(request) = self.waits.satisfied_in(volume, lines, generation, reached) {
-            self.settle_part(request, 0, out);
-        }
+        self.waits.take_satisfied_in(volume, lines, (generation, reached), &mut self.settled);
+        self.settle_parts(0, out);
     }
 
     /// Zeroes again what the device may have forgotten.
@@ -315,8 +316,7 @@ impl Engine<'_> {
     fn zero_through_cache(&mut self, id: RequestId, index: usize, out: &mut Actions) {
         for _ in 0..self.limits.request_lines_max {
             let pending = *self.requests.get(id);
-            let stuck = pending.remaining > 1 && self.ops.iter().any(|(_, op)| op.is_for(id));
-            if pending.cursor >= pending.end || stuck || !self.has_room_for_zero(index, 1) {
+            if pending.cursor >= pending.end || pending.chunks > 0 || !self.has_room_for_zero(index, 1) {
                 return;
             }
             let mask = self.volumes[index].geometry().existing_mask(pending.cursor);
