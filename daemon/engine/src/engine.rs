@@ -3,6 +3,7 @@
 use crate::cache::Cache;
 use crate::domain::Domain;
 use crate::failures::Failures;
+use crate::list::{LISTS_MAX, ListWanted};
 use crate::ops::Ops;
 use crate::outbox::Outbox;
 use crate::requests::{Pending, RequestId, Requests};
@@ -55,6 +56,10 @@ pub struct Engine<'a> {
     /// Reads that found no slot or no operation.
     pub(crate) parked: VecDeque<RequestId>,
     pub(crate) held: VecDeque<HeldAnswer>,
+    /// Pages that operators want to see.
+    pub(crate) lists: VecDeque<ListWanted>,
+    /// Slots on their way out, of all volumes.
+    pub(crate) condemned: usize,
     pub(crate) next_token: u64,
     /// Where the tick begins, so that no volume is always first.
     pub(crate) turn: usize,
@@ -92,6 +97,8 @@ impl<'a> Engine<'a> {
             staged: Vec::with_capacity(2 * limits.copies_max()),
             parked: VecDeque::with_capacity(limits.requests_max),
             held: VecDeque::with_capacity(limits.requests_max),
+            lists: VecDeque::with_capacity(LISTS_MAX),
+            condemned: 0,
             next_token: 1,
             turn: 0,
         }
@@ -134,7 +141,8 @@ impl<'a> Engine<'a> {
     /// turn, after the events; a bounded amount of work each time.
     pub fn tick(&mut self, now: Instant, out: &mut Actions) {
         self.now = now;
-        self.evict();
+        self.evict(out);
+        out.begin_tick();
         // What failed again may have been on record already: no word of the ledger follows then.
         self.release_held(out);
         self.retry_parked(now, out);
@@ -144,6 +152,7 @@ impl<'a> Engine<'a> {
             self.tick_volume(now, volume, out);
         }
         self.tick_domains(now, out);
+        self.answer_list(out);
     }
 
     fn tick_volume(&mut self, now: Instant, volume: usize, out: &mut Actions) {
@@ -223,7 +232,9 @@ impl<'a> Engine<'a> {
                     && volume.zeroed.is_empty()
                     && volume.torn.is_empty()
             });
-        let background = self.volumes.iter().any(|volume| volume.redirty);
+        let background = !self.lists.is_empty()
+            || self.held.front().is_some_and(|held| self.ledger.is_durable(held.seq))
+            || self.volumes.iter().any(|volume| volume.redirty);
         match (quiet, background) {
             (_, true) => self.now,
             (true, false) => Instant::NEVER,

@@ -35,6 +35,7 @@ mod gate;
 mod geometry;
 mod header;
 mod limits;
+mod list;
 mod losses;
 mod operator;
 mod ops;

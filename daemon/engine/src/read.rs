@@ -141,6 +141,7 @@ impl Engine<'_> {
         }
         let stats = &mut self.volumes[index].stats;
         let pending = self.requests.get_mut(id);
+        out.count(usize::try_from(line - pending.cursor).expect("a request is short") + 1);
         pending.cursor = line;
         pending.remaining += waits;
         pending.errno = errno;
@@ -324,6 +325,7 @@ impl Engine<'_> {
         let done = u64::try_from(result.max(0)).unwrap_or(0) / self.volumes[index].line_bytes();
         let whole = u64::try_from(result.max(0)).unwrap_or(0) >= op.bytes;
         let done = if whole { op.length } else { usize::try_from(done).unwrap_or(0).min(op.length) };
+        out.count(done.max(1));
         for offset in 0..done {
             let at = op.position + offset;
             self.line_filled(index, op.first + at as u64, SlotId(op.slots[at]), &op, out);

@@ -1,6 +1,6 @@
 //! Requests that were accepted and not yet answered.
 
-use crate::{Instant, Request};
+use crate::{Instant, Request, SessionId};
 use alloc::vec::Vec;
 
 /// The index of an accepted request.
@@ -34,13 +34,19 @@ pub(crate) struct Pending {
 /// A fixed table of them.
 pub(crate) struct Requests {
     entries: Vec<Option<Pending>>,
+    /// Whose each of them is, or was: to find those of a session is a look at one word of each.
+    sessions: Vec<SessionId>,
     free: Vec<u32>,
 }
 
 impl Requests {
     pub(crate) fn new(max: usize) -> Requests {
         let count = u32::try_from(max).expect("few requests");
-        Requests { entries: alloc::vec![None; max], free: (0..count).rev().collect() }
+        Requests {
+            entries: alloc::vec![None; max],
+            sessions: alloc::vec![SessionId(0); max],
+            free: (0..count).rev().collect(),
+        }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -55,6 +61,7 @@ impl Requests {
     /// If the table is full.
     pub(crate) fn insert(&mut self, pending: Pending) -> RequestId {
         let index = self.free.pop().expect("the shell asked whether there is room");
+        self.sessions[index as usize] = pending.request.session;
         self.entries[index as usize] = Some(pending);
         RequestId(index)
     }
@@ -74,10 +81,11 @@ impl Requests {
     }
 
     /// Marks what a session that is over has pending.
-    pub(crate) fn orphan(&mut self, session: crate::SessionId) {
-        for pending in self.entries.iter_mut().flatten().filter(|pending| pending.request.session == session)
-        {
-            pending.orphan = true;
+    pub(crate) fn orphan(&mut self, session: SessionId) {
+        for (at, _) in self.sessions.iter().enumerate().filter(|&(_, &other)| other == session) {
+            if let Some(pending) = &mut self.entries[at] {
+                pending.orphan = true;
+            }
         }
     }
 }

@@ -113,6 +113,8 @@ pub(crate) struct Zeroed {
     pub(crate) stable: bool,
     /// How far what it heals has been told to the ledger.
     pub(crate) heal_cursor: u64,
+    /// The same of the ledger's marks, which come off after.
+    pub(crate) report_cursor: u64,
     /// When it was issued, in generations.
     pub(crate) generation: u64,
 }
@@ -188,6 +190,10 @@ pub(crate) struct Volume<'a> {
     pub(crate) fences: u32,
     pub(crate) zeroers: VecDeque<RequestId>,
     pub(crate) flushes: VecDeque<FlushWait>,
+    /// Flushes that are being recorded.
+    pub(crate) recordings: u32,
+    /// The flush with which the next look at those that cannot succeed begins.
+    pub(crate) flush_cursor: usize,
     pub(crate) stalled: VecDeque<RequestId>,
     pub(crate) gate: Option<Gate>,
     pub(crate) pass: Option<Pass>,
@@ -235,6 +241,8 @@ impl<'a> Volume<'a> {
             fences: 0,
             zeroers: VecDeque::with_capacity(requests_max),
             flushes: VecDeque::with_capacity(requests_max),
+            recordings: 0,
+            flush_cursor: 0,
             stalled: VecDeque::with_capacity(requests_max),
             gate: None,
             pass: None,
@@ -246,7 +254,7 @@ impl<'a> Volume<'a> {
             failing: [0; 8],
             losses: Losses::default(),
             healed: LedgerSeq(0),
-            condemned: VecDeque::with_capacity(1024),
+            condemned: VecDeque::with_capacity(crate::condemn::CONDEMNED_MAX),
             tasks: VecDeque::with_capacity(COMMANDS_MAX),
             sweep_cursor: 0,
             sweeps: 0,

@@ -67,6 +67,7 @@ impl Engine<'_> {
         }
         op.length = op.count;
         let count = op.count as u64;
+        out.count(op.count);
         self.mark_writing(volume, &op);
         if self.is_recording(volume) {
             (op.first..op.first + count).for_each(|line| self.record_line(volume, line, out));
@@ -152,6 +153,7 @@ impl Engine<'_> {
             return self.piece_written(now, id, done, out);
         }
         let lines = self.lines_done(&op, done);
+        out.count(lines.max(1));
         for offset in 0..lines {
             let at = op.position + offset;
             self.line_written(index, op.first + at as u64, SlotId(op.slots[at]), op.doubts, out);
@@ -273,6 +275,7 @@ impl Engine<'_> {
     /// The lines of a run from `position` on get no verdict now.
     fn defer_rest(&mut self, now: Instant, id: OpId, position: usize, errno: u16, out: &mut Actions) {
         let op = self.ops.get(id).clone();
+        out.count(op.count - position);
         for at in position..op.count {
             self.line_deferred(usize::from(op.volume), op.first + at as u64, SlotId(op.slots[at]), out);
         }
@@ -296,6 +299,7 @@ impl Engine<'_> {
         volume.written.push(Entry { line, generation, slot: slot.0, epoch, mask });
         volume.written_since.get_or_insert(self.now);
         if self.cache.newest(volume.id(), line) == Some(slot) {
+            volume.index.unstable.set(line);
             let status = crate::Status { class: 0, attempts: 0, errno: 0, ..status };
             self.cache.publish(&mut volume.counts, slot, Cause::WriteBackDone, status);
         } else {
@@ -328,6 +332,7 @@ impl Engine<'_> {
         while self.waits.any_of(volume)
             && let Some((at, line)) = self.waits.next_of(volume, from)
         {
+            out.count(1);
             self.record_line(index, line, out);
             self.fail_line(volume, line, errno, out);
             from = at + 1;
@@ -461,8 +466,9 @@ impl Engine<'_> {
 
     /// Answers whose reason the ledger holds by now.
     pub(crate) fn release_held(&mut self, out: &mut Actions) {
-        while let Some(&HeldAnswer { seq, request, errno }) = self.held.front() {
-            if !self.ledger.is_durable(seq) {
+        for _ in 0..self.limits.steps_a_turn {
+            let Some(&HeldAnswer { seq, request, errno }) = self.held.front() else { return };
+            if !self.ledger.is_durable(seq) || !out.has_room(&self.limits) {
                 return;
             }
             self.held.pop_front();

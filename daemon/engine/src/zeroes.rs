@@ -164,6 +164,7 @@ impl Engine<'_> {
         volume.ops -= 1;
         volume.fences -= 1;
         let errno = crate::domain::errno_of(result);
+        out.count(op.count);
         match op.waiters[0] {
             None => self.redo_completed(now, index, &op, errno),
             Some(waiter) => self.chunk_completed(index, &op, waiter, errno, out),
@@ -184,6 +185,7 @@ impl Engine<'_> {
         if errno != 0 {
             pending.errno = errno;
             if errno != errno::EOPNOTSUPP {
+                out.count(usize::try_from(self.volumes[index].written.len() / 32).expect("few entries"));
                 self.zeroes_refused(index, op);
             }
             return;
@@ -246,6 +248,7 @@ impl Engine<'_> {
             refused: None,
             stable: false,
             heal_cursor: first,
+            report_cursor: first,
             generation,
         });
         volume.written_since.get_or_insert(self.now);
