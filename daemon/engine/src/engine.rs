@@ -162,6 +162,7 @@ impl<'a> Engine<'a> {
         self.retry_stalled(now, volume, out);
         self.advance_zeroes(now, volume, out);
         self.advance_tasks(volume, out);
+        self.advance_judging(now, volume, out);
         self.advance_passes(now, volume, out);
         self.send_probe(now, volume, out);
         self.advance_flushes(now, volume, out);

@@ -73,7 +73,7 @@ impl Limits {
 
     /// Lines that the events of one turn look up before the next one has to wait; and its tick, beside that.
     pub const fn steps_max(&self) -> usize {
-        4 * self.steps_a_turn
+        2 * self.steps_a_turn
     }
 
     /// What the list of copies holds in a turn.

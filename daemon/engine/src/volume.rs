@@ -128,6 +128,15 @@ pub(crate) struct CondemnedSlot {
     pub(crate) seq: LedgerSeq,
 }
 
+/// A walk over what has failed, to ask the policy once more.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Judging {
+    /// The line to go on from.
+    pub(crate) cursor: u64,
+    /// Something that lies before it is to be judged, too.
+    pub(crate) again: bool,
+}
+
 /// An operator's command that takes more than one turn.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Task {
@@ -209,6 +218,7 @@ pub(crate) struct Volume<'a> {
     /// The last ledger entry that removed a loss or a report: a flush success waits until it is durable.
     pub(crate) healed: LedgerSeq,
     pub(crate) condemned: VecDeque<CondemnedSlot>,
+    pub(crate) judging: Option<Judging>,
     pub(crate) tasks: VecDeque<Task>,
     pub(crate) sweep_cursor: u64,
     /// How often the sweep came round.
@@ -255,6 +265,7 @@ impl<'a> Volume<'a> {
             losses: Losses::default(),
             healed: LedgerSeq(0),
             condemned: VecDeque::with_capacity(crate::condemn::CONDEMNED_MAX),
+            judging: None,
             tasks: VecDeque::with_capacity(COMMANDS_MAX),
             sweep_cursor: 0,
             sweeps: 0,
