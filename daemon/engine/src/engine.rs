@@ -145,6 +145,7 @@ impl<'a> Engine<'a> {
         out.begin_tick();
         // What failed again may have been on record already: no word of the ledger follows then.
         self.release_held(out);
+        self.withdraw_late(now, out);
         self.retry_parked(now, out);
         self.turn = self.turn.wrapping_add(1);
         for step in 0..self.volumes.len() {
@@ -296,6 +297,7 @@ impl<'a> Engine<'a> {
             chunks: 0,
             fallback: false,
             orphan: false,
+            begun: false,
         };
         let id = self.requests.insert(pending);
         match request.operation {
@@ -333,8 +335,23 @@ impl<'a> Engine<'a> {
     /// Answers a request and forgets it.
     pub(crate) fn complete(&mut self, id: RequestId, errno: u16, failure_id: u64, out: &mut Actions) {
         let pending = self.requests.remove(id);
+        // A device that timed out says nothing about the request: it may still happen, as with any other error.
+        let errno = if errno == errno::ETIMEDOUT { errno::EIO } else { errno };
         if !pending.orphan {
             answer(&pending.request, errno, failure_id, out);
+        }
+    }
+
+    /// Answers requests whose time is over and of which nothing has happened; nobody waits for them any more, and what
+    /// waits for its turn drops them when that comes (M9).
+    fn withdraw_late(&mut self, now: Instant, out: &mut Actions) {
+        let mut left = self.limits.steps_a_turn;
+        while out.has_room(&self.limits)
+            && let Some(id) = self.requests.next_late(now, &mut left)
+        {
+            let pending = self.requests.get_mut(id);
+            pending.orphan = true;
+            answer(&pending.request, errno::ETIMEDOUT, 0, out);
         }
     }
 

@@ -120,7 +120,8 @@ impl Engine<'_> {
         let pending = *self.requests.get(id);
         let until = self.waits_until(usize::from(pending.request.volume.0), pending.request.operation);
         let lines = (pending.cursor, pending.end);
-        self.requests.get_mut(id).cursor = pending.end;
+        let state = self.requests.get_mut(id);
+        (state.cursor, state.begun) = (pending.end, true);
         self.take_in(&pending.request, lines, until.map(|until| (id, until)), out);
         if until.is_none() {
             self.complete(id, 0, 0, out);

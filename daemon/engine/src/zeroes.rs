@@ -79,7 +79,8 @@ impl Engine<'_> {
     /// The request leaves the queue; zeroes with FUA still wait for the device flush.
     fn finish_zero(&mut self, id: RequestId, index: usize, out: &mut Actions) {
         let pending = *self.requests.get(id);
-        self.requests.get_mut(id).cursor = pending.end;
+        let state = self.requests.get_mut(id);
+        (state.cursor, state.begun) = (pending.end, true);
         if pending.errno == 0 && matches!(pending.request.operation, Operation::WriteZeroes { fua: true }) {
             let volume = &self.volumes[index];
             let first = pending.first_zeroed;
@@ -117,6 +118,7 @@ impl Engine<'_> {
             pending.cursor = first + count;
             pending.remaining += 1;
             pending.chunks += 1;
+            pending.begun = true;
         }
     }
 
@@ -324,7 +326,8 @@ impl Engine<'_> {
             }
             let mask = self.volumes[index].geometry().existing_mask(pending.cursor);
             self.zero_sectors(index, pending.cursor, mask, out);
-            self.requests.get_mut(id).cursor += 1;
+            let state = self.requests.get_mut(id);
+            (state.cursor, state.begun) = (state.cursor + 1, true);
             if let Some(until) = self.waits_until(index, pending.request.operation) {
                 let slot = self.cache.newest(self.volumes[index].id(), pending.cursor);
                 self.wait_for_line(id, index, pending.cursor, slot.expect("it was just accepted"), until);

@@ -63,6 +63,11 @@ impl Versions {
         }
     }
 
+    /// Request `id` never was: whoever sees it sees what cannot be.
+    pub(crate) fn withdrawn(&mut self, id: u64) {
+        self.all.retain(|version| version.submitted != id);
+    }
+
     fn superseded(&self, old: &Version, since: u64, effect: impl Fn(&Version) -> u64) -> bool {
         self.all.iter().any(|new| effect(new) < since && old.answered < new.submitted)
     }

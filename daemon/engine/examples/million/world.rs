@@ -5,11 +5,11 @@ use holdfast_policy::*;
 use std::sync::atomic::AtomicU64;
 
 /// Bytes of a line.
-pub const LINE: u64 = 4096;
+pub(crate) const LINE: u64 = 4096;
 
 /// What the disk says to everything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mood {
+pub(crate) enum Mood {
     /// It does what it is asked for.
     Well,
     /// It refuses writes with this errno.
@@ -17,23 +17,23 @@ pub enum Mood {
 }
 
 /// An engine with the limits of a daemon, one volume of as many lines as are to fail, and a shell that moves no byte.
-pub struct World<'a> {
+pub(crate) struct World<'a> {
     /// The engine.
-    pub engine: Engine<'a>,
+    pub(crate) engine: Engine<'a>,
     /// Its limits.
-    pub limits: Limits,
+    pub(crate) limits: Limits,
     /// Time, in milliseconds.
-    pub now_ms: u64,
+    pub(crate) now_ms: u64,
     /// How the disk is.
-    pub mood: Mood,
+    pub(crate) mood: Mood,
     /// Device flushes do not end while this is set.
-    pub holds_flushes: bool,
+    pub(crate) holds_flushes: bool,
     /// Operators' answers that nobody has taken yet.
-    pub answers: Vec<Answer>,
+    pub(crate) answers: Vec<Answer>,
     /// Requests answered with success, and with an error.
-    pub answered: (u64, u64),
+    pub(crate) answered: (u64, u64),
     /// The most lines that one turn looked up.
-    pub most_steps: usize,
+    pub(crate) most_steps: usize,
     out: Actions,
     waiting: std::collections::VecDeque<Event>,
     held: Vec<Event>,
@@ -41,7 +41,7 @@ pub struct World<'a> {
 }
 
 /// Memory that an engine borrows: headers, and the words of one index.
-pub fn memory(lines: u64) -> (Vec<Header>, Vec<AtomicU64>) {
+pub(crate) fn memory(lines: u64) -> (Vec<Header>, Vec<AtomicU64>) {
     let slots = usize::try_from(lines + lines / 4 + 4096).expect("a test's size");
     let headers = (0..slots).map(|_| Header::default()).collect();
     (headers, (0..DirtyIndex::words_needed(lines)).map(|_| AtomicU64::new(0)).collect())
@@ -49,7 +49,12 @@ pub fn memory(lines: u64) -> (Vec<Header>, Vec<AtomicU64>) {
 
 impl<'a> World<'a> {
     /// A world whose volume has `lines` lines.
-    pub fn new(lines: u64, policy: Policy, headers: &'a [Header], index: &'a [AtomicU64]) -> World<'a> {
+    pub(crate) fn new(
+        lines: u64,
+        policy: Policy,
+        headers: &'a [Header],
+        index: &'a [AtomicU64],
+    ) -> World<'a> {
         let limits = Limits {
             ops_max: 128,
             run_lines_max: 64,
@@ -103,7 +108,7 @@ impl<'a> World<'a> {
     }
 
     /// A client asks, in the next turn.
-    pub fn ask(&mut self, operation: Operation, offset: u64, length: u64) {
+    pub(crate) fn ask(&mut self, operation: Operation, offset: u64, length: u64) {
         self.tags += 1;
         self.waiting.push_back(Event::Request(Request {
             session: SessionId(1),
@@ -114,16 +119,17 @@ impl<'a> World<'a> {
             offset,
             length,
             buffer: 0,
+            timeout_ms: 0,
         }));
     }
 
     /// An operator asks, in the next turn.
-    pub fn command(&mut self, command: Command) {
+    pub(crate) fn command(&mut self, command: Command) {
         self.waiting.push_back(Event::Operator { token: Token(0), volume: VolumeId(0), command });
     }
 
     /// The engine's part of a turn: what a reactor's length of turn is made of, but for copies and the kernel.
-    pub fn think(&mut self) {
+    pub(crate) fn think(&mut self) {
         let now = Instant(self.now_ms * 1_000_000);
         while self.out.has_room(&self.limits)
             && let Some(event) = self.waiting.pop_front()
@@ -135,7 +141,7 @@ impl<'a> World<'a> {
     }
 
     /// The rest of it: the disk and the ledger answer at once, to be heard in the next turn.
-    pub fn act(&mut self) {
+    pub(crate) fn act(&mut self) {
         self.most_steps = self.most_steps.max(self.out.steps());
         for io in &self.out.ios {
             let result = match (io.kind, self.mood) {
@@ -166,19 +172,19 @@ impl<'a> World<'a> {
     }
 
     /// One turn.
-    pub fn turn(&mut self) {
+    pub(crate) fn turn(&mut self) {
         self.think();
         self.act();
     }
 
     /// What is going on.
-    pub fn stats(&self) -> VolumeStats {
+    pub(crate) fn stats(&self) -> VolumeStats {
         self.engine.stats(VolumeId(0))
     }
 
     /// Writes `bytes` of each line, at its fourth sector if it is one, and lets turns pass until the engine has done with
     /// them what it will: `settled` says so.
-    pub fn write_all(&mut self, lines: u64, bytes: u64, settled: impl Fn(&VolumeStats) -> bool) {
+    pub(crate) fn write_all(&mut self, lines: u64, bytes: u64, settled: impl Fn(&VolumeStats) -> bool) {
         let at = if bytes == 512 { 1536 } else { 0 };
         for line in 0..lines {
             self.ask(Operation::Write { fua: false }, line * LINE + at, bytes);
@@ -195,7 +201,7 @@ impl<'a> World<'a> {
     }
 
     /// One page of a list, and where the next begins.
-    pub fn page(&mut self, state: ListState, from: u64) -> (Vec<Extent>, Option<u64>) {
+    pub(crate) fn page(&mut self, state: ListState, from: u64) -> (Vec<Extent>, Option<u64>) {
         self.command(Command::List { state, from });
         while self.answers.is_empty() {
             self.turn();

@@ -76,6 +76,8 @@ pub(crate) struct Shell {
     pub(crate) answers: BTreeMap<u64, Answer>,
     pub(crate) peers: Vec<(u32, PeerMessage)>,
     pub(crate) headers: &'static [Header],
+    /// What requests ask for from now on.
+    pub(crate) timeout_ms: u32,
     out: Actions,
     domains: Vec<u16>,
     slots: Vec<u8>,
@@ -136,6 +138,7 @@ impl Shell {
             answers: BTreeMap::new(),
             peers: Vec::new(),
             headers,
+            timeout_ms: 0,
             out: Actions::with_capacity(&plan.limits),
             domains,
             slots: vec![0xee; plan.slots * 4096],
@@ -341,6 +344,7 @@ impl Shell {
             offset,
             length,
             buffer: u64::from(tag) << PAYLOAD_SHIFT,
+            timeout_ms: self.timeout_ms,
         }));
         tag
     }
