@@ -11,6 +11,8 @@ mod full_disk;
 mod hanging;
 mod hostile;
 mod killed_clients;
+#[path = "../../../ringbuf/tests/needs/mod.rs"]
+mod needs;
 mod one_bad_line;
 mod pattern;
 mod place;

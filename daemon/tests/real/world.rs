@@ -8,29 +8,6 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-/// Whether a test can run that needs root and programs. Where it must (`HOLDFAST_REQUIRE_REAL=1`), it fails if not.
-pub(crate) fn can_use(programs: &[&str]) -> bool {
-    let mut missing: Vec<&str> = programs.iter().copied().filter(|program| !is_there(program)).collect();
-    if !rustix::process::geteuid().is_root() {
-        missing.push("root");
-    }
-    if missing.is_empty() {
-        return true;
-    }
-    let text = format!(
-        "SKIPPED: needs {}. To run it: apt-get install mount e2fsprogs xfsprogs nbdkit libnbd-bin fuse3, then as root \
-         HOLDFAST_REQUIRE_REAL=1 cargo test -p holdfast-daemon --test real",
-        missing.join(", ")
-    );
-    assert!(std::env::var_os("HOLDFAST_REQUIRE_REAL").is_none_or(|value| value == "0"), "{text}");
-    eprintln!("{text}");
-    false
-}
-
-fn is_there(program: &str) -> bool {
-    ["/usr/bin", "/usr/sbin", "/bin", "/sbin"].iter().any(|folder| Path::new(folder).join(program).exists())
-}
-
 /// Runs a program that must succeed; what it printed.
 pub(crate) fn run(program: &str, arguments: &[&str]) -> String {
     let output = Command::new(program).args(arguments).output().expect(program);
