@@ -143,9 +143,13 @@ impl Ledger {
         }
     }
 
-    /// [`commit`](Self::commit) that also writes what alone is not worth a write: newer attempts and times. For a stop.
+    /// [`commit`](Self::commit) that also writes what alone is not worth a write: newer attempts and times, and that
+    /// waits for nothing. For a start and a stop.
     pub fn commit_all(&mut self, now: Now) -> CommitOutcome {
         self.memory.pending = true;
+        if let Some(stuck) = &mut self.stuck {
+            stuck.retry_at = now.instant;
+        }
         self.commit(now)
     }
 

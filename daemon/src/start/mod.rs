@@ -98,8 +98,9 @@ pub fn serve(settings: Settings, options: Options) -> Result<ExitCode, StartErro
     tracing::info!(socket = %hub.settings.daemon.socket.display(), "serving");
     let left = end::wait(&hub, &signals, options.abandon);
     server.stop();
-    end::Stop { hub: &hub, stop: &stop, keeper, reactors: threads, book: &book, scribe }.run(left);
-    if left == 0 {
+    let closed =
+        end::Stop { hub: &hub, stop: &stop, keeper, reactors: threads, book: &book, scribe }.run(left);
+    if left == 0 && closed {
         arena.remove()?;
         return Ok(ExitCode::SUCCESS);
     }
