@@ -186,6 +186,11 @@ impl Ledger {
         self.stuck.insert(stuck).clone()
     }
 
+    /// Entries that were applied and not said to be durable.
+    pub(super) fn waiting(&self) -> u64 {
+        self.sequences.values().map(|(applied, said)| applied.0 - said.0).sum()
+    }
+
     fn deliver(&mut self) -> CommitOutcome {
         let mut durable = Vec::new();
         for (&reactor, (applied, said)) in &mut self.sequences {

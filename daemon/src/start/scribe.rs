@@ -55,7 +55,7 @@ impl Book {
         self.health.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Entries that wait to be applied.
+    /// Entries that wait to be applied; how many of the others wait to be durable, its health says.
     pub(super) fn waiting(&self) -> u64 {
         self.entries.len() as u64
     }

@@ -14,7 +14,7 @@ use holdfast_policy::{ErrorClass, FailurePolicy, errno};
 pub(super) fn daemon(hub: &Hub) -> DaemonView {
     let now = hub.clock.now();
     let health = hub.book.health();
-    let waiting_entries = hub.book.waiting();
+    let waiting_entries = hub.book.waiting() + health.waiting;
     let stuck = health.stuck.map(|stuck| StuckView {
         errno: u16::try_from(stuck.errno).unwrap_or(errno::EIO),
         since_unix_ms: stuck.since_ms,

@@ -11,6 +11,7 @@ mod full_disk;
 mod hanging;
 mod hostile;
 mod killed_clients;
+mod ledger_disk;
 #[path = "../../../ringbuf/tests/needs/mod.rs"]
 mod needs;
 mod one_bad_line;

@@ -29,7 +29,7 @@ fn undo(program: &str, arguments: &[&str]) {
 }
 
 /// Fills a file until its file system is full.
-fn fill_up(path: &Path) {
+pub(crate) fn fill_up(path: &Path) {
     let mut filler = File::create(path).expect("a filler");
     for bytes in [MIB, 4096, 512] {
         let block = vec![0x5a; usize::try_from(bytes).expect("small")];
@@ -62,7 +62,7 @@ impl Drop for Loop {
 }
 
 /// Something that is mounted.
-struct Mount(PathBuf);
+pub(crate) struct Mount(pub(crate) PathBuf);
 
 impl Drop for Mount {
     fn drop(&mut self) {
