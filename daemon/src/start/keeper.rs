@@ -104,7 +104,9 @@ impl Keeper {
         match word {
             Word::Answer { token, reactor, answer } => self.hub.answered(token, reactor, answer),
             Word::Over { session, fault } => {
-                if let Some(fault) = fault {
+                // Each of its reactors may say so: the first one is heard.
+                let serves = self.live.get(&session).is_some_and(|live| !live.leaving);
+                if let Some(fault) = fault.filter(|_| serves) {
                     tracing::warn!(session = session.0, %fault, "a client misbehaved: its session is closed");
                 }
                 self.dismiss(session);

@@ -14,7 +14,7 @@ use zerocopy::IntoBytes;
 /// Where the honest client's data is, over both reactors.
 const HONEST: u64 = 5 * STRIPE - 2 * LINE;
 
-fn place() -> Place {
+pub(crate) fn place() -> Place {
     let mut place = Place::new();
     place.change("request_bytes_max = \"128KiB\"", "request_bytes_max = \"64KiB\"");
     place.add(&[Volume::file("ram", &place.file("ram"), 8 * MIB)]);
@@ -22,19 +22,19 @@ fn place() -> Place {
 }
 
 /// An honest client beside the hostile ones.
-struct Honest {
+pub(crate) struct Honest {
     client: Client,
     version: u64,
 }
 
 impl Honest {
-    fn new(daemon: &Daemon<'_>) -> Honest {
+    pub(crate) fn new(daemon: &Daemon<'_>) -> Honest {
         let mut honest = Honest { client: daemon.client("ram"), version: 0 };
         honest.work();
         honest
     }
 
-    fn work(&mut self) {
+    pub(crate) fn work(&mut self) {
         let mut data = vec![0; (4 * LINE) as usize];
         if self.version > 0 {
             self.client.read_at(&mut data, HONEST).expect("read");

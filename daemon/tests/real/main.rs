@@ -12,6 +12,8 @@ mod hanging;
 mod hostile;
 mod killed_clients;
 mod ledger_disk;
+#[cfg(target_arch = "x86_64")]
+mod lost_memory;
 #[path = "../../../ringbuf/tests/needs/mod.rs"]
 mod needs;
 mod one_bad_line;
@@ -22,5 +24,7 @@ mod raw_client;
 mod refusing;
 mod running;
 mod stopping;
+#[cfg(target_arch = "x86_64")]
+mod syscalls;
 mod world;
 mod write_through;

@@ -51,6 +51,11 @@ fn pair(file: BorrowedFd<'_>) -> Pair {
 impl Pair {
     /// One honest write request, popped.
     fn pop_write(&mut self) -> u64 {
+        self.submit_write();
+        self.ring.pop().expect("an honest client").expect("a request").payload
+    }
+
+    fn submit_write(&self) {
         let descriptor = Descriptor {
             opcode: 2,
             flags: 0,
@@ -66,7 +71,6 @@ impl Pair {
         self.client.copy_to_payload(4096, &[7; 4096]).expect("not poisoned");
         self.client.write_descriptor(0, descriptor);
         self.client.sq_tail().store(1, Ordering::Release);
-        self.ring.pop().expect("an honest client").expect("a request").payload
     }
 
     fn check_alive(&mut self) {
@@ -92,6 +96,16 @@ fn a_payload_that_is_gone_fails_its_copy_and_ends_that_session_only() {
     assert_eq!(lost.ring.pop(), Err(PeerFault::MemoryLost));
     assert_eq!(lost.ring.prepare_sleep(), Err(PeerFault::MemoryLost));
     other.check_alive();
+}
+
+/// Whoever acted on it would put zeroes in the place of what was there before.
+#[test]
+fn a_write_whose_payload_is_gone_is_not_given_out() {
+    let file = memfd::unsealed(layout().total_bytes()).expect("a file");
+    let mut lost = pair(file.as_fd());
+    lost.submit_write();
+    ftruncate(&file, layout().payload()).expect("the payload area is gone");
+    assert_eq!(lost.ring.pop(), Err(PeerFault::MemoryLost));
 }
 
 #[test]
