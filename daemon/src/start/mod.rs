@@ -22,7 +22,7 @@ use crate::kernel::{self, Weight};
 use crate::ledger::{CommitOutcome, Ledger, LostRecord, Now};
 use crate::reactor::{Clock, Link, Outlets, Post};
 use holdfast_ringbuf::daemon_side::Door;
-use hub::{ArenaFacts, Hub, Parts, Served};
+use hub::{ArenaFacts, Desk, Hub, Served};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -78,7 +78,7 @@ pub fn serve(settings: Settings, options: Options) -> Result<ExitCode, StartErro
     }
     let book = scribe::Book::new(ledger, entries, clock);
     let scribe = book.start(Arc::clone(&links)).map_err(resource("no thread for the ledger"))?;
-    let hub = Hub::new(Parts {
+    let hub = Arc::new(Hub {
         volumes: volumes.iter().map(Served::new).collect(),
         links,
         words,
@@ -88,6 +88,7 @@ pub fn serve(settings: Settings, options: Options) -> Result<ExitCode, StartErro
         arena: ArenaFacts { bytes: arena.bytes(), huge: arena.is_huge() },
         warnings,
         settings,
+        desk: Desk::default(),
     });
     let stop = Arc::new(AtomicBool::new(false));
     let keeper = keeper::Keeper::start(Arc::clone(&hub), door, Arc::clone(&stop));

@@ -3,7 +3,7 @@
 use crate::ledger::{CommitOutcome, Health, Ledger, Now, Stuck, step};
 use crate::reactor::{Clock, Entry, Link, Mail, Post};
 use holdfast_engine::Event;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 const BATCH_MAX: usize = 8192;
 /// How long the end of the daemon waits for a ledger that cannot be written: less than service managers wait for a stop.
 const CLOSE_MAX: Duration = Duration::from_secs(30);
+/// A commit takes milliseconds; operators are told of one that takes so long.
+const HANGS_MS: u64 = 5_000;
 
 /// The ledger, shared with those who ask; and how it was at its last commit, for those who must not wait for its disk.
 #[derive(Clone)]
@@ -22,6 +24,8 @@ pub(super) struct Book {
     /// What operators did, and when: on its way into the ledger.
     audits: Arc<Mutex<Vec<Audit>>>,
     clock: Clock,
+    /// When the commit that is under way began, in nanoseconds of the clock and one; 0 if none is.
+    commits_since: Arc<AtomicU64>,
     stop: Arc<AtomicBool>,
 }
 
@@ -41,6 +45,7 @@ impl Book {
             entries,
             audits: Arc::new(Mutex::new(Vec::new())),
             clock,
+            commits_since: Arc::new(AtomicU64::new(0)),
             stop: Arc::new(AtomicBool::new(false)),
         }
     }
@@ -58,6 +63,13 @@ impl Book {
     /// Entries that wait to be applied; how many of the others wait to be durable, its health says.
     pub(super) fn waiting(&self) -> u64 {
         self.entries.len() as u64
+    }
+
+    /// Since when the ledger's disk has not answered, in milliseconds of the wall clock, if that is too long.
+    pub(super) fn hangs_since(&self) -> Option<u64> {
+        let since = self.commits_since.load(Ordering::Relaxed).checked_sub(1)?;
+        let since = holdfast_engine::Instant(since);
+        (self.clock.now().since_ms(since) >= HANGS_MS).then(|| self.clock.unix_ms(since))
     }
 
     /// Has it recorded who did what. Never waits for a disk: operators act when disks hang.
@@ -114,6 +126,8 @@ impl Book {
     }
 
     fn record(&self, batch: Vec<crate::ledger::Entry>, events: &mut Vec<(u32, Event)>) -> Option<Stuck> {
+        self.health.lock().unwrap_or_else(PoisonError::into_inner).waiting += batch.len() as u64;
+        self.commits_since.store(self.clock.now().0 + 1, Ordering::Relaxed);
         let mut ledger = self.ledger();
         let audits = std::mem::take(&mut *self.audits.lock().unwrap_or_else(PoisonError::into_inner));
         for audit in audits {
@@ -121,6 +135,7 @@ impl Book {
         }
         let stuck = step(&mut ledger, self.now(), batch, events);
         *self.health.lock().unwrap_or_else(PoisonError::into_inner) = ledger.health();
+        self.commits_since.store(0, Ordering::Relaxed);
         stuck
     }
 

@@ -172,6 +172,59 @@ fn given_up(daemon: &Daemon<'_>, client: &Client, errno: i32) {
     assert_eq!(failure(client.flush()).0, EIO);
 }
 
+/// The ledger's disk does not even refuse: `status` says so, and whoever waits for the ledger keeps nobody else waiting.
+#[test]
+fn a_ledger_that_hangs_is_told_of() {
+    if !can_use(&["mount", "losetup", "mkfs.ext4", "fsfreeze"]) {
+        return;
+    }
+    let place = place(HOLD);
+    let state = StateDisk::ext4(&place.file("state"));
+    let daemon = Daemon::start(&place);
+    let client = daemon.client("vm");
+    daemon.must(&["fault", "vm", "add", "write", "ENOSPC", "--sequence", "X"]);
+    client.write_at(&pattern(2, AT.0, AT.1), AT.0).expect("acknowledged");
+    let frozen = Frozen::freeze(&place.file("state"));
+    let flusher = daemon.client("vm");
+    let flush = std::thread::spawn(move || failure(flusher.flush()));
+    let socket = place.admin().display().to_string();
+    let asks = std::thread::spawn(move || {
+        let mut ctl = std::process::Command::new(env!("CARGO_BIN_EXE_holdfastd"));
+        ctl.args(["ctl", "--socket", &socket, "explain", "1"]).output().expect("the program")
+    });
+    let reason = eventually("the ledger's trouble is seen", || ledgers_reason(&daemon));
+    let words = reason["status"].to_string();
+    assert!(words.contains("ETIMEDOUT") && !words.contains(" 0 transitions"), "{words}");
+    assert!(!flush.is_finished(), "answered without a record");
+    check_held(&client);
+    drop(frozen);
+    assert_eq!(flush.join().expect("the flush").0, ENOSPC);
+    asks.join().expect("it is answered in the end");
+    eventually("the ledger goes on by itself", || ledgers_reason(&daemon).is_none().then_some(()));
+    daemon.must(&["fault", "vm", "clear"]);
+    daemon.must(&["retry", "vm", "--wait"]);
+    client.flush().expect("all is well");
+    drop(client);
+    daemon.stop_clean();
+    drop(state);
+}
+
+/// A file system on which every write waits.
+struct Frozen(PathBuf);
+
+impl Frozen {
+    fn freeze(mounted: &Path) -> Frozen {
+        run("fsfreeze", &["-f", mounted.to_str().expect("plain")]);
+        Frozen(mounted.to_owned())
+    }
+}
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        run("fsfreeze", &["-u", self.0.to_str().expect("plain")]);
+    }
+}
+
 const EXT4: [&str; 3] = ["mount", "losetup", "mkfs.ext4"];
 const FAILING: [&str; 5] = ["mount", "losetup", "mkfs.ext4", "nbdkit", "nbdfuse"];
 
