@@ -186,7 +186,7 @@ impl<S: States> Reader<'_, S> {
                 let words = format!("a payload of {follows} bytes is longer than {PAYLOAD_BYTES_MAX}");
                 return Err(io::Error::new(io::ErrorKind::InvalidData, words));
             }
-            match self.check(&request, follows) {
+            match self.check(&request) {
                 Err(refusal) => {
                     io::copy(&mut (&mut *self.stream).take(follows), &mut io::sink())?;
                     self.reply(&request, Err(&refusal))?;
@@ -202,7 +202,7 @@ impl<S: States> Reader<'_, S> {
     }
 
     /// Whether a request can be asked for at all.
-    fn check(&self, request: &Request, follows: u64) -> Result<(), Refusal> {
+    fn check(&self, request: &Request) -> Result<(), Refusal> {
         let Service { export, form, contexts, .. } = self.service;
         let known = match request.kind {
             Kind::Read => flag::DONT_FRAGMENT | flag::FUA,
@@ -243,9 +243,6 @@ impl<S: States> Reader<'_, S> {
             Kind::Read if request.length > u64::from(PAYLOAD_BYTES_MAX) => {
                 let words = format!("a read of more than {PAYLOAD_BYTES_MAX} bytes");
                 Err(Refusal::new(error::EOVERFLOW, words))
-            }
-            Kind::Write if follows != request.length => {
-                Err(Refusal::new(error::EINVAL, "a write without its payload"))
             }
             Kind::BlockStatus if contexts.is_empty() => {
                 Err(Refusal::new(error::EINVAL, "no metadata context was agreed on for this export"))

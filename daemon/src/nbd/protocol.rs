@@ -157,9 +157,10 @@ impl Request {
         self.flags & flag != 0
     }
 
-    /// Bytes of payload that follow the header. Without extended headers only a write has one.
+    /// Bytes of payload that follow the header. With extended headers a write must say so by a flag; QEMU (10.0) sends
+    /// its payload without, and no write means anything else.
     pub(super) fn payload_bytes(&self, extended: bool) -> u64 {
-        let follows = if extended { self.has(flag::PAYLOAD_LENGTH) } else { self.kind == Kind::Write };
+        let follows = self.kind == Kind::Write || (extended && self.has(flag::PAYLOAD_LENGTH));
         if follows { self.length } else { 0 }
     }
 }

@@ -127,8 +127,15 @@ fn extended_headers_carry_reads_writes_and_errors() {
     let (flags, kind, _, data) = extended_chunk(&mut socket);
     assert_eq!((flags, kind), (1, 1 << 15 | 1));
     assert_eq!(data[..4], 22_u32.to_be_bytes(), "{}", String::from_utf8_lossy(&data[6..]));
-    // A write that does not say that its payload follows has none.
-    socket.write_all(&extended_request(0, 1, 0, 4096)).expect("a write without data");
+    // A write that does not say that its payload follows is meant as QEMU means it.
+    let mut unsaid = extended_request(0, 1, 0, 4096);
+    unsaid.extend([0xcd; 4096]);
+    socket.write_all(&unsaid).expect("a write");
+    assert_eq!(extended_chunk(&mut socket), (1, 0, 0, vec![]));
+    // What has no payload may not bring one; it is taken off the wire.
+    let mut laden = extended_request(1 << 5, 7, 0, 16);
+    laden.extend([0; 16]);
+    socket.write_all(&laden).expect("a block status with a payload");
     assert_eq!(extended_chunk(&mut socket).1, 1 << 15 | 1);
     socket.write_all(&extended_request(0, 3, 0, 0)).expect("a flush");
     assert_eq!(extended_chunk(&mut socket), (1, 0, 0, vec![]), "and it is still understood");
@@ -170,6 +177,7 @@ fn nonsense_gets_an_error_or_a_closed_connection_and_nobody_else_notices() {
     past.extend(request(0, 3, 0, 0));
     socket.write_all(&past).expect("a write past the end, and a flush");
     assert_eq!((simple_error(&mut socket), simple_error(&mut socket)), (28, 0));
+    drop(socket);
     // One that leaves in the middle of its payload.
     let mut socket = connected(&place, false);
     let mut half = request(0, 1, 0, 1 << 20);
