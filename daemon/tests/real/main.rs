@@ -14,6 +14,8 @@ mod killed_clients;
 mod ledger_disk;
 #[cfg(target_arch = "x86_64")]
 mod lost_memory;
+mod nbd;
+mod nbd_hostile;
 #[path = "../../../ringbuf/tests/needs/mod.rs"]
 mod needs;
 mod one_bad_line;
