@@ -10,7 +10,7 @@ use std::path::Path;
 /// If nothing may be skipped.
 pub(crate) fn skip(why: &str) {
     let text = format!(
-        "SKIPPED: {why}. To run it: apt-get install mount e2fsprogs xfsprogs nbdkit libnbd-bin fuse3, then, as root, \
+        "SKIPPED: {why}. To run it: install what .ci/run installs, then, as root, \
          sysctl vm.nr_hugepages=256, and the tests again with HOLDFAST_REQUIRE_REAL=1"
     );
     assert!(std::env::var_os("HOLDFAST_REQUIRE_REAL").is_none_or(|value| value == "0"), "{text}");
