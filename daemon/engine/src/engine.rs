@@ -17,6 +17,10 @@ use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use holdfast_policy::{Cause, State, errno};
 
+/// Entries that the ledger must be able to have on their way: the sweep begins where there is room for 128, with what is
+/// in flight beside them.
+const LEDGER_ENTRIES_LEAST: usize = 192;
+
 /// A change of headers that waits for the turn's copies.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Staged {
@@ -69,13 +73,16 @@ impl<'a> Engine<'a> {
     /// An engine without volumes over `headers`, all of them free.
     ///
     /// # Panics
-    /// If a header is not free, or the reserve is smaller than one request or leaves nothing.
+    /// If a header is not free, the reserve is smaller than one request or leaves nothing, or what background work asks of
+    /// the ledger at a time does not fit. The configuration refuses what could lead here, by the names of its keys.
     pub fn new(limits: Limits, headers: &'a [Header], now: Instant) -> Engine<'a> {
         let reserve = limits.reserve_slots as usize;
         assert!(
             limits.request_lines_max <= reserve,
             "the reserve of {reserve} slots does not hold one request"
         );
+        let entries = limits.ledger_entries_max;
+        assert!(entries >= LEDGER_ENTRIES_LEAST, "{entries} ledger entries: write-back would never begin");
         assert!(reserve < headers.len(), "the reserve of {reserve} slots leaves none of {}", headers.len());
         assert!(
             (1..=crate::RUN_LINES_MAX).contains(&limits.run_lines_max),
@@ -107,9 +114,12 @@ impl<'a> Engine<'a> {
     /// Adds a volume. Volumes are numbered from 0 in the order they are added, domains in the order they appear.
     ///
     /// # Panics
-    /// If the volume or a new domain is out of order, or the index's storage is too small.
+    /// If the volume or a new domain is out of order, its budget holds less than one request, or the index's storage is too
+    /// small.
     pub fn add_volume(&mut self, setup: VolumeSetup<'a>) {
         assert_eq!(usize::from(setup.id.0), self.volumes.len(), "volumes are numbered in order");
+        let (budget, request) = (setup.budget_slots, self.limits.request_lines_max as u64);
+        assert!(budget >= request, "a budget of {budget} slots does not hold a request of {request}");
         let domain = usize::from(setup.domain.0);
         assert!(domain <= self.domains.len(), "domains are numbered in order");
         if domain == self.domains.len() {
