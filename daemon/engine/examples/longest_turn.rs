@@ -7,7 +7,6 @@
 //! for. Turns whose wall time is above 1 ms and whose own time is not were interrupted.
 
 #[path = "million/world.rs"]
-#[allow(dead_code, reason = "the test beside it uses the rest")]
 mod world;
 
 use holdfast_engine::*;

@@ -34,6 +34,7 @@ mod flush;
 mod gate;
 mod geometry;
 mod header;
+mod judge;
 mod limits;
 mod list;
 mod losses;

@@ -236,7 +236,8 @@ mod tests {
                     _ => {}
                 }
                 let mut taken: Vec<u32> = settled.drain(..).map(|request| request.0).collect();
-                (taken.sort_unstable(), expected.sort_unstable());
+                taken.sort_unstable();
+                expected.sort_unstable();
                 prop_assert_eq!(taken, expected);
                 prop_assert_eq!(waits.any_of(volume), list.iter().any(|wait| wait.volume == volume));
                 let on_line = list.iter().any(|wait| wait.volume == volume && wait.line == line);

@@ -1,7 +1,6 @@
 //! However many extents have failed, a turn looks up a bounded number of lines: counted, not timed.
 
 #[path = "../examples/million/world.rs"]
-#[allow(dead_code, reason = "the benchmark beside it uses the rest")]
 mod world;
 
 use holdfast_engine::*;
@@ -10,6 +9,44 @@ use holdfast_policy::*;
 use world::{LINE, Mood, World, memory};
 
 const MILLION: u64 = 1 << 20;
+
+impl World<'_> {
+    /// One turn.
+    fn turn(&mut self) {
+        self.think();
+        self.act();
+    }
+
+    /// Writes `bytes` of each line, at its fourth sector if it is one, and lets turns pass until the engine has done with
+    /// them what it will: `settled` says so.
+    fn write_all(&mut self, lines: u64, bytes: u64, settled: impl Fn(&VolumeStats) -> bool) {
+        let at = if bytes == 512 { 1536 } else { 0 };
+        for line in 0..lines {
+            self.ask(Operation::Write { fua: false }, line * LINE + at, bytes);
+            if line % 64 == 63 {
+                self.turn();
+            }
+        }
+        let begun = self.now_ms;
+        while !settled(&self.stats()) {
+            self.now_ms += 1;
+            self.turn();
+            assert!(self.now_ms - begun < lines, "{:?}", self.stats());
+        }
+    }
+
+    /// One page of a list, and where the next begins.
+    fn page(&mut self, state: ListState, from: u64) -> (Vec<Extent>, Option<u64>) {
+        self.command(Command::List { state, from });
+        while self.answers.is_empty() {
+            self.turn();
+        }
+        match self.answers.remove(0) {
+            Answer::Listed { extents, next } => (extents, next),
+            other => panic!("a list is answered by {other:?}"),
+        }
+    }
+}
 
 /// Events, the tick, and the last step of each of its parts, which may be a run of lines.
 fn steps_a_turn_max(world: &World<'_>) -> usize {

@@ -171,44 +171,8 @@ impl<'a> World<'a> {
         self.out.clear();
     }
 
-    /// One turn.
-    pub(crate) fn turn(&mut self) {
-        self.think();
-        self.act();
-    }
-
     /// What is going on.
     pub(crate) fn stats(&self) -> VolumeStats {
         self.engine.stats(VolumeId(0))
-    }
-
-    /// Writes `bytes` of each line, at its fourth sector if it is one, and lets turns pass until the engine has done with
-    /// them what it will: `settled` says so.
-    pub(crate) fn write_all(&mut self, lines: u64, bytes: u64, settled: impl Fn(&VolumeStats) -> bool) {
-        let at = if bytes == 512 { 1536 } else { 0 };
-        for line in 0..lines {
-            self.ask(Operation::Write { fua: false }, line * LINE + at, bytes);
-            if line % 64 == 63 {
-                self.turn();
-            }
-        }
-        let begun = self.now_ms;
-        while !settled(&self.stats()) {
-            self.now_ms += 1;
-            self.turn();
-            assert!(self.now_ms - begun < lines, "{:?}", self.stats());
-        }
-    }
-
-    /// One page of a list, and where the next begins.
-    pub(crate) fn page(&mut self, state: ListState, from: u64) -> (Vec<Extent>, Option<u64>) {
-        self.command(Command::List { state, from });
-        while self.answers.is_empty() {
-            self.turn();
-        }
-        match self.answers.remove(0) {
-            Answer::Listed { extents, next } => (extents, next),
-            other => panic!("a list is answered by {other:?}"),
-        }
     }
 }
