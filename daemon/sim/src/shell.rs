@@ -12,7 +12,7 @@ use crate::violation::{Clause, demand};
 use crate::{Civil, Coverage, Random};
 use holdfast_engine::{
     Answer, Command, DomainId, Engine, Event, Instant, IoKind, LedgerSeq, Operation, Request, SessionId,
-    Token, VolumeId, VolumeSetup,
+    Share, Token, VolumeId, VolumeSetup,
 };
 use std::collections::BTreeMap;
 
@@ -43,6 +43,8 @@ pub struct Shell<'a> {
     /// Whether operators dropped anything of a volume.
     pub dropped: Vec<bool>,
     pub(crate) owed: BTreeMap<(u64, usize), Command>,
+    /// What the reactors share of each volume.
+    pub(crate) shares: &'a [Share],
     tokens: u64,
     civil: Civil,
     pub(crate) peers: BTreeMap<(usize, usize), u64>,
@@ -80,6 +82,7 @@ impl<'a> Shell<'a> {
             answers: BTreeMap::new(),
             dropped: vec![false; plan.volumes.len()],
             owed: BTreeMap::new(),
+            shares: &memory.shares,
             tokens: 0,
             civil: Civil::default(),
             peers: BTreeMap::new(),
@@ -287,6 +290,8 @@ fn start<'a>(plan: &Plan, memory: &'a Memory, number: u32) -> Reactor<'a> {
             domain_owner: u32::from(setup.domain) % plan.reactors,
             mode: setup.mode,
             budget_slots: setup.budget_slots,
+            room_slots: plan.room_slots(volume),
+            share: &memory.shares[volume],
             rules: setup.rules,
             flush_on_failure: setup.flush_on_failure,
             parked_flushes_max: setup.parked_flushes_max,
