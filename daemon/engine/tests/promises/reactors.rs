@@ -16,9 +16,9 @@ impl Pair {
     }
 
     pub(crate) fn with(plan: &Plan) -> Pair {
-        let plan = |reactor| Plan { limits: Limits::small(reactor, 2), ..plan.clone() };
-        let disks: Vec<_> =
-            (0..plan(0).volumes).map(|_| Rc::new(RefCell::new(Disk::new(4 << 20)))).collect();
+        let limits = |reactor| Limits { reactor, reactors: 2, ..plan.limits };
+        let plan = |reactor| Plan { limits: limits(reactor), ..plan.clone() };
+        let disks: Vec<_> = (0..plan(0).volumes).map(|_| Rc::new(RefCell::new(Disk::new(4 << 20)))).collect();
         let shares = shares(&plan(0));
         Pair([0, 1].map(|reactor| Shell::over(plan(reactor), disks.clone(), &shares)))
     }
