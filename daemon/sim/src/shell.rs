@@ -7,6 +7,7 @@ use crate::ledger::{Entry, Ledger};
 use crate::model::Model;
 use crate::plan::{Memory, Plan};
 use crate::reactor::Reactor;
+use crate::stuck::Stuck;
 use crate::trace::Trace;
 use crate::violation::{Clause, demand};
 use crate::{Civil, Coverage, Random};
@@ -45,6 +46,7 @@ pub struct Shell<'a> {
     pub(crate) owed: BTreeMap<(u64, usize), Command>,
     /// What the reactors share of each volume.
     pub(crate) shares: &'a [Share],
+    pub(crate) stuck: Vec<Stuck>,
     tokens: u64,
     civil: Civil,
     pub(crate) peers: BTreeMap<(usize, usize), u64>,
@@ -83,6 +85,7 @@ impl<'a> Shell<'a> {
             dropped: vec![false; plan.volumes.len()],
             owed: BTreeMap::new(),
             shares: &memory.shares,
+            stuck: vec![Stuck::default(); plan.volumes.len()],
             tokens: 0,
             civil: Civil::default(),
             peers: BTreeMap::new(),
@@ -206,6 +209,7 @@ impl<'a> Shell<'a> {
                 self.turn(number);
             }
         }
+        self.check_stuck();
     }
 
     fn happen(&mut self, happening: Happening) {
