@@ -58,6 +58,30 @@ fn one_reactor_reaches_the_whole_budget() {
     assert_eq!([0, 1].map(|at: usize| pair.0[at].errno(stalled[at])), [Some(0), Some(0)]);
 }
 
+/// A reactor that has nothing to do gives back what it has taken before it sleeps for good.
+#[test]
+fn an_idle_reactor_sleeps_with_nothing_in_its_hands() {
+    let mut pair = pair(hold_forever(60_000));
+    pair.fill(1, 0..3);
+    assert_eq!(pair.flushed(), [Some(0), Some(0)]);
+    pair.fill(1, 0..1);
+    let flush = pair.0[1].flush();
+    while pair.0[1].errno(flush).is_none() {
+        (0..2).for_each(|reactor: usize| pair.0[reactor].turn());
+        pair.deliver();
+    }
+    let taken = |pair: &Pair| pair.0[1].shares[0].taken();
+    assert!(taken(&pair) > 0, "kept for the next write");
+    let mut turns = 0;
+    while pair.0[1].engine.next_wake() != Instant::NEVER {
+        pair.0[1].run_ms(1);
+        turns += 1;
+        assert!(turns < 10, "it would never sleep");
+    }
+    pair.0[0].run_ms(5);
+    assert_eq!(taken(&pair), 0);
+}
+
 /// What one reactor has taken and does not use does not lie idle: the other one gets it, to the last slot.
 #[test]
 fn what_a_reactor_does_not_use_another_one_gets() {
@@ -159,6 +183,39 @@ fn the_oldest_failure_of_all_reactors_goes_first() {
         assert!((1..=2).contains(&given_up[older]), "{given_up:?}");
         assert_eq!(given_up[1 - older], 0, "its failures are younger");
     }
+}
+
+/// While the record of a loss is not durable, nobody else gives up anything for the same write.
+#[test]
+fn one_reactor_at_a_time_gives_up() {
+    let mut pair = pair(hold_until_pressure(1000, 1_000));
+    pair.0[0].disk().refuse(IoKind::Write, ENOSPC);
+    pair.fill(1, 0..BUDGET / 2);
+    assert_eq!(pair.0[1].flushed(), ENOSPC);
+    pair.run_ms(10);
+    pair.fill(0, 0..BUDGET / 2 - 1);
+    assert_eq!(pair.0[0].flushed(), ENOSPC);
+    pair.0[1].ledger.held = true;
+    let write = pair.0[0].write(100 * LINE, LINE, 2);
+    pair.run_ms(3_000);
+    assert_eq!((pair.0[0].errno(write), pair.given_up()), (None, [0, 0]));
+    pair.0[1].ledger.held = false;
+    pair.run_ms(20);
+    assert_eq!(pair.0[0].errno(write), Some(0));
+    assert_eq!(pair.given_up()[0], 0);
+}
+
+/// What is given up for a request is what it lacks, not what it is long.
+#[test]
+fn no_more_is_given_up_than_is_lacking() {
+    let mut pair = pair(hold_until_pressure(1000, 1_000));
+    pair.0[0].disk().refuse(IoKind::Write, ENOSPC);
+    pair.fill(1, 0..BUDGET - 10);
+    assert_eq!(pair.0[1].flushed(), ENOSPC);
+    let write = pair.0[0].write(0, 16 * LINE, 2);
+    pair.run_ms(3_000);
+    assert_eq!(pair.0[0].errno(write), Some(0));
+    assert_eq!(pair.given_up(), [0, 7], "54 and 16 lines are 7 more than the policy admits");
 }
 
 /// Two writes on two reactors wait, and one gets what it needs: the other one's time comes when it has waited as long.

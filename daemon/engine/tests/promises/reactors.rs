@@ -23,7 +23,7 @@ impl Pair {
         Pair([0, 1].map(|reactor| Shell::over(plan(reactor), disks.clone(), &shares)))
     }
 
-    fn deliver(&mut self) {
+    pub(crate) fn deliver(&mut self) {
         for from in 0..2u32 {
             for (to, message) in std::mem::take(&mut self.0[from as usize].peers) {
                 self.0[to as usize].events.push_back(match message {
