@@ -6,7 +6,7 @@
 
 use crate::engine::Engine;
 use crate::share::{Share, Words};
-use crate::{Actions, Instant, VolumeSetup};
+use crate::{Actions, Instant};
 use holdfast_policy::{ErrorClass, FailurePolicy, Pressure, PressureVerdict};
 
 /// Slots that a reactor takes at a time, beyond what it needs, so that one request in many touches shared memory.
@@ -57,19 +57,17 @@ pub(crate) struct Allowance<'a> {
 }
 
 impl<'a> Allowance<'a> {
-    pub(crate) fn new(setup: &VolumeSetup<'a>) -> Allowance<'a> {
-        let (share, reactor) = (setup.share, setup.geometry.reactor);
-        let reactors = share.reactors();
-        assert_eq!(reactors, setup.geometry.reactors, "all reactors share a volume");
-        let room = setup.room_slots.min(setup.budget_slots);
-        let alone = reactors == 1;
+    /// The part of a reactor that has room for `room` slots of a budget. A reactor that is alone takes all of that.
+    pub(crate) fn new(share: &'a Share, reactor: u32, budget: u64, room: u64) -> Allowance<'a> {
+        let room = room.min(budget);
+        let alone = share.reactors() == 1;
         let credit = if alone { room } else { 0 };
         share.take_all(credit);
         Allowance {
             share,
             reactor,
             alone,
-            budget: setup.budget_slots,
+            budget,
             room,
             credit,
             limit: credit,
@@ -297,4 +295,43 @@ impl Engine<'_> {
 
 fn class_of(number: u64) -> Option<ErrorClass> {
     u8::try_from(number & 0xff).ok().and_then(ErrorClass::from_u8)
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+
+    use super::*;
+    use std::thread;
+
+    /// Who sees that room was taken for a wish does not see the wish any more: else it would give up for it again.
+    #[test]
+    fn a_wish_ends_before_what_it_wanted_is_taken() {
+        const BUDGET: u64 = 100_000;
+        let share = Share::new(2);
+        let mut asker = Allowance::new(&share, 0, BUDGET, BUDGET);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                // What the giver does: it looks at the budget, then at the wishes.
+                loop {
+                    let taken = share.taken();
+                    for (_, words) in share.heard(1).filter(|(_, words)| words.wanted > 0) {
+                        assert!(words.since > taken, "{taken} are taken, and {words:?}");
+                    }
+                    if taken > BUDGET / 2 {
+                        break;
+                    }
+                    thread::yield_now();
+                }
+            });
+            while asker.credit <= BUDGET / 2 {
+                let next = asker.credit + 1;
+                asker.is_short(Instant(next));
+                asker.wants(1);
+                asker.speak(0);
+                assert!(asker.grow(next));
+                (asker.short_since, asker.wanted) = (0, 0);
+            }
+        });
+    }
 }

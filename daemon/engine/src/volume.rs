@@ -222,7 +222,9 @@ pub(crate) struct Volume<'a> {
 impl<'a> Volume<'a> {
     pub(crate) fn new(setup: VolumeSetup<'a>, requests_max: usize) -> Volume<'a> {
         let geometry = &setup.geometry;
-        let allowance = Allowance::new(&setup);
+        assert_eq!(setup.share.reactors(), geometry.reactors, "all reactors share a volume");
+        let (budget, room) = (setup.budget_slots, setup.room_slots);
+        let allowance = Allowance::new(setup.share, geometry.reactor, budget, room);
         let written = usize::try_from(allowance.room()).unwrap_or(WRITTEN_MAX).clamp(64, WRITTEN_MAX);
         Volume {
             index: DirtyIndex::new(geometry.local_lines(), setup.index),
