@@ -49,8 +49,6 @@ impl Shell<'_> {
                 }
             }
         }
-        let write = matches!(asked.request.operation, Operation::Write { .. });
-        self.stuck[usize::from(volume)].refused += u64::from(write && errno != 0);
         self.coverage.event(outcome_name(asked.request.operation, errno));
         let took_ns = self.now - asked.since;
         let outcome = Outcome { errno, failure_id: asked.failure_id, data, request: asked.request, took_ns };

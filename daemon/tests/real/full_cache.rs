@@ -22,7 +22,7 @@ fn chunks() -> impl Iterator<Item = u64> {
 
 /// Chunks of which all belong to the first of two reactors.
 fn chunks_of_one() -> impl Iterator<Item = u64> {
-    (0..OLD).step_by(CHUNK as usize).filter(|at| at / STRIPE % 2 == 0)
+    (0..OLD).step_by(CHUNK as usize).filter(|at| (at / STRIPE).is_multiple_of(2))
 }
 
 /// A budget of 2 MiB over a disk that refuses every write with ENOSPC, written to until the cache is full: what is held.
@@ -125,7 +125,10 @@ fn one_reactor_gives_up_for_a_write_to_another() {
     assert_eq!(daemon.extents("vm", "lost"), []);
     client.write_at(&pattern(1, STRIPE, 2 * CHUNK), STRIPE).expect("it waits, and something else makes room");
     let lost = daemon.extents("vm", "lost");
-    assert!(!lost.is_empty() && lost.iter().all(|&(offset, _)| offset / STRIPE % 2 == 0), "{lost:?}");
+    assert!(
+        !lost.is_empty() && lost.iter().all(|&(offset, _)| (offset / STRIPE).is_multiple_of(2)),
+        "{lost:?}"
+    );
     let bytes: u64 = lost.iter().map(|&(_, length)| length).sum();
     assert!((CHUNK..=4 * CHUNK).contains(&bytes), "{bytes} were given up for {}", 2 * CHUNK);
     daemon.must(&["fault", "vm", "clear"]);
