@@ -7,7 +7,7 @@ use std::alloc::{Layout, alloc_zeroed};
 use std::sync::atomic::AtomicU64;
 
 const SLOTS: u64 = (4 << 30) / 4096;
-const RESERVE: u64 = 1024;
+const RESERVE: u32 = 1024;
 const VOLUME_BYTES: u64 = 40 << 30;
 
 /// Bytes of this process that are in memory.
@@ -41,7 +41,7 @@ fn setup<'a>(index: &'a [AtomicU64], share: &'a Share) -> VolumeSetup<'a> {
         domain_owner: 0,
         mode: Mode::WriteBack,
         budget_slots: SLOTS,
-        room_slots: SLOTS - RESERVE,
+        room_slots: SLOTS - RESERVE as u64,
         share,
         rules: Rules::new(&[rule]).unwrap(),
         flush_on_failure: FlushOnFailure::Report,
@@ -84,7 +84,7 @@ fn turn(engine: &mut Engine<'_>, out: &mut Actions, line: u64, done: &mut Vec<Ev
 /// most 1.25 % of what is cached.
 #[test]
 fn a_cache_costs_little_beside_what_it_caches() {
-    let limits = Limits { reserve_slots: RESERVE as u32, ops_max: 128, ..Limits::small(0, 1) };
+    let limits = Limits { reserve_slots: RESERVE, ops_max: 128, ..Limits::small(0, 1) };
     let before = resident();
     let headers: &[Header] = zeroed(usize::try_from(SLOTS).unwrap());
     let index: &[AtomicU64] = zeroed(DirtyIndex::words_needed(VOLUME_BYTES / 4096));
