@@ -204,12 +204,10 @@ pub enum Command {
     },
     /// Write back and flush all there is. Answered by [`crate::Answer::Drained`] when nothing more can be done.
     Drain,
-    /// Replace the rules, and the budget if one is given. What has failed is judged by the new rules at once.
+    /// Replace the rules. What has failed is judged by the new rules at once.
     SetPolicy {
         /// The new rules.
         rules: Box<Rules>,
-        /// Slots of this reactor that may hold data which is not on stable media; not fewer than one request may need.
-        budget_slots: Option<u64>,
     },
     /// Put a loss on record again that the ledger has from an earlier run, before the first request.
     RestoreLoss {

@@ -5,7 +5,7 @@ use crate::list::{LISTS_MAX, ListWanted};
 use crate::losses::Loss;
 use crate::volume::{COMMANDS_MAX, PassKind, Task, Volume};
 use crate::{Actions, Answer, ByteRange, Command, Instant, LedgerSeq, Token, VolumeId};
-use holdfast_policy::{Rules, State, errno};
+use holdfast_policy::{State, errno};
 
 impl Volume<'_> {
     /// The next retry that an operator asked for.
@@ -64,9 +64,10 @@ impl Engine<'_> {
                 self.lists.push_back(ListWanted { token, volume: index, state, from });
             }
             Command::Drain => self.add_task(index, Task::Drain { token }),
-            Command::SetPolicy { rules, budget_slots } => {
-                let answer = self.set_policy(index, *rules, budget_slots);
-                out.answers.push((token, answer));
+            Command::SetPolicy { rules } => {
+                self.volumes[index].setup.rules = *rules;
+                self.judge_again(index);
+                out.answers.push((token, Answer::Done));
             }
             Command::RestoreLoss { range, class, errno, first } => {
                 self.restore_loss(index, range, class, errno, first);
@@ -74,17 +75,6 @@ impl Engine<'_> {
             }
         }
         let _ = now;
-    }
-
-    fn set_policy(&mut self, index: usize, rules: Rules, budget_slots: Option<u64>) -> Answer {
-        if budget_slots.is_some_and(|slots| slots < self.limits.request_lines_max as u64) {
-            return Answer::Refused { errno: errno::EINVAL };
-        }
-        let setup = &mut self.volumes[index].setup;
-        setup.rules = rules;
-        setup.budget_slots = budget_slots.unwrap_or(setup.budget_slots);
-        self.judge_again(index);
-        Answer::Done
     }
 
     fn add_task(&mut self, index: usize, task: Task) {

@@ -83,6 +83,8 @@ impl<'a> World<'a> {
             domain_owner: 0,
             mode: Mode::WriteBack,
             budget_slots: lines + lines / 8 + 1024,
+            room_slots: lines + lines / 8 + 1024,
+            share: Box::leak(Box::new(Share::new(1))),
             rules: Rules::new(&[rule]).expect("one rule for every class"),
             flush_on_failure: FlushOnFailure::Report,
             parked_flushes_max: 16,

@@ -161,13 +161,13 @@ fn new_rules_hold_for_what_is_stalled() {
     let write = shell.write(100 * LINE, LINE, 2);
     shell.run_ms(100);
     let loose = rules(hold_until_pressure(1000, 500), Retry::default());
-    let token = shell.operator(Command::SetPolicy { rules: Box::new(loose), budget_slots: None });
+    let token = shell.operator(Command::SetPolicy { rules: Box::new(loose) });
     shell.run_ms(3_000);
     assert_eq!(shell.answers[&token], Answer::Done);
     assert_eq!(shell.errno(write), Some(0));
 }
 
-/// An operator's new rules speak of what has failed already, too; and his new budget of the next write.
+/// An operator's new rules speak of what has failed already, too.
 #[test]
 fn a_new_policy_judges_what_is_held() {
     let mut shell = Shell::new(Plan { budget: 16, ..Plan::default() });
@@ -176,18 +176,8 @@ fn a_new_policy_judges_what_is_held() {
     shell.flush();
     shell.run_ms(60_000);
     assert_eq!((shell.stats().failed, shell.stats().lost), (16, 0));
-    let waits = shell.write(100 * LINE, LINE, 2);
-    shell.run_ms(10);
-    assert_eq!(shell.errno(waits), None);
-    let same = rules(Policy::HoldForever(HoldForever::default()), Retry::default());
-    let wider = |budget_slots| Command::SetPolicy { rules: Box::new(same), budget_slots };
-    let (few, many) = (shell.operator(wider(Some(1))), shell.operator(wider(Some(64))));
-    shell.run_ms(10);
-    assert_eq!(shell.answers[&few], Answer::Refused { errno: errno::EINVAL });
-    assert_eq!(shell.answers[&many], Answer::Done);
-    assert_eq!(shell.errno(waits), Some(0));
     let strict = Box::new(rules(evict_immediately(), Retry { on_timer: false, ..Retry::default() }));
-    shell.operator(Command::SetPolicy { rules: strict, budget_slots: None });
+    shell.operator(Command::SetPolicy { rules: strict });
     shell.run_ms(10);
     assert_eq!(shell.stats().lost, 16);
 }
