@@ -75,6 +75,9 @@ pub struct Request {
     /// The generation of its first line, if an earlier life of the daemon took it in and did not answer it, as
     /// [`crate::Begun`] said; else 0. A client that says something wrong harms its own request only.
     pub replay: u64,
+    /// Milliseconds after which it is rather answered with `ETIMEDOUT`, if nothing of it has happened: then nothing of it
+    /// will. 0 is never.
+    pub timeout_ms: u32,
 }
 
 /// Something happened.
@@ -210,7 +213,7 @@ pub enum Command {
     },
     /// Write back and flush all there is. Answered by [`crate::Answer::Drained`] when nothing more can be done.
     Drain,
-    /// Replace the rules and the budget.
+    /// Replace the rules. What has failed is judged by the new rules at once.
     SetPolicy {
         /// The new rules.
         rules: Box<Rules>,

@@ -128,7 +128,9 @@ impl<'a> Engine<'a> {
         }
         for index in 0..self.volumes.len() {
             self.zeroes_again(index);
-            self.volumes[index].recheck = Some(0);
+            let volume = &mut self.volumes[index];
+            volume.recheck = Some(0);
+            volume.allowance.cover(volume.counts.not_clean());
         }
         self.begin_life(&found);
         rebuilt.in_flight = self.quarantine.len() as u64;
@@ -219,7 +221,7 @@ impl<'a> Engine<'a> {
         }
         rebuilt.lines += 1;
         let loss = self.volumes[index].losses.of(line).copied();
-        if let Some(loss) = loss.filter(|loss| self.is_given_up(slot, loss)) {
+        if let Some(loss) = loss.filter(|loss| self.is_lost_for_good(slot, loss)) {
             return self.let_go(slot, &loss);
         }
         if status.state == State::Clean {
@@ -239,7 +241,7 @@ impl<'a> Engine<'a> {
 
     /// Whether what a slot holds is given up for good: it is condemned, and all of it is on record as lost; or what was lost
     /// is younger.
-    fn is_given_up(&self, slot: SlotId, loss: &Loss) -> bool {
+    fn is_lost_for_good(&self, slot: SlotId, loss: &Loss) -> bool {
         let header = self.cache.header(slot);
         let recorded = loss.mask & header.dirty() == header.dirty();
         loss.generation > header.generation()
@@ -372,6 +374,7 @@ impl<'a> Engine<'a> {
                 refused: None,
                 stable: false,
                 heal_cursor: note.first,
+                report_cursor: note.first,
                 generation: note.generation,
                 note: place,
             });

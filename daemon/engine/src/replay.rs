@@ -23,6 +23,8 @@ impl Engine<'_> {
         }
         self.await_published(id, first, first + done);
         let pending = self.requests.get_mut(id);
+        // What has happened is not withdrawn.
+        pending.begun |= done > 0;
         if first + done == end {
             (pending.cursor, pending.end) = (end, end);
             // One part is this function's own.
@@ -31,7 +33,7 @@ impl Engine<'_> {
             return self.settle_part(id, errno, out);
         }
         if done > 0 {
-            pending.begun = u32::try_from(done).expect("a request is short");
+            pending.taken_before = u32::try_from(done).expect("a request is short");
             let request = &mut pending.request;
             let line_bytes = u64::from(self.volumes[usize::from(request.volume.0)].geometry().line_bytes);
             let skipped = (request.offset / line_bytes + done) * line_bytes - request.offset;

@@ -4,7 +4,7 @@ use crate::happening::Happening;
 use crate::shell::{Shell, content, engine, name, name32};
 use crate::{Civil, Note};
 use holdfast_engine::{
-    Actions, ByteRange, Command, Event, Instant, IoKind, Operation, Request, SessionId, Token, VolumeId,
+    Actions, ByteRange, Command, Event, Instant, IoKind, Operation, Request, SessionId, Share, Token, VolumeId,
 };
 use std::collections::BTreeSet;
 
@@ -97,6 +97,7 @@ impl Shell<'_> {
         let key = |reactor: usize, op: u32| life << 48 | (reactor as u64) << 32 | u64::from(op);
         self.queue.killed(key);
         self.memory.forget_indexes();
+        self.shares.iter().for_each(Share::forget);
         for number in 0..self.reactors.len() {
             let engine = engine(self.plan, self.memory, name32(number), self.now);
             self.reactors[number].killed(engine, |op| key(number, op));

@@ -63,8 +63,8 @@ impl Losses {
         let (mut healed, mut since) = (Vec::new(), u64::MAX);
         for (&sector, losses) in self.sectors.range(from..to) {
             since = losses.iter().map(|loss| loss.since).fold(since, u64::min);
-            // What may still be held heals its own loss: the ledger has not got it yet, or the daemon died over it.
-            let certain = losses.iter().filter(|loss| !loss.doubtful && loss.since != u64::MAX);
+            // What may still be held heals its own loss: the daemon died over it.
+            let certain = losses.iter().filter(|loss| !loss.doubtful);
             let certain = certain.map(|loss| loss.recorded).fold(0, u64::max);
             healed.push((sector, losses.iter().map(|loss| loss.recorded).fold(0, u64::max), certain));
         }

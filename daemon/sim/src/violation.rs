@@ -27,6 +27,8 @@ pub enum Clause {
     M1,
     /// One device operation a sector.
     M2,
+    /// A timeout is told only of what can no longer happen.
+    M9,
     /// The seam between engine and shell.
     Seam,
     /// Everything ends in the end.
@@ -35,7 +37,7 @@ pub enum Clause {
 
 impl Clause {
     /// All of them.
-    pub const ALL: [Clause; 13] = [
+    pub const ALL: [Clause; 14] = [
         Clause::C1,
         Clause::C2,
         Clause::C3,
@@ -47,6 +49,7 @@ impl Clause {
         Clause::C9,
         Clause::M1,
         Clause::M2,
+        Clause::M9,
         Clause::Seam,
         Clause::Liveness,
     ];
@@ -65,6 +68,7 @@ impl Clause {
             Clause::C9 => "C9 nothing is forgotten",
             Clause::M1 => "M1 in-flight fence",
             Clause::M2 => "M2 one operation a sector",
+            Clause::M9 => "M9 a timeout is final",
             Clause::Seam => "seam",
             Clause::Liveness => "liveness",
         }

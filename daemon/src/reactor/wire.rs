@@ -39,6 +39,7 @@ pub(super) fn take(seat: &mut Seat) -> Result<Option<Taken>, PeerFault> {
         length: wire.length,
         buffer: wire.payload,
         replay: wire.replay,
+        timeout_ms: wire.timeout_ms,
     }))))
 }
 

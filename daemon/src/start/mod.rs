@@ -6,6 +6,7 @@
 
 mod end;
 mod error;
+mod fence;
 mod hub;
 mod keeper;
 mod reactors;
@@ -17,12 +18,13 @@ pub use error::StartError;
 
 use crate::admin;
 use crate::arena::{self, Arena, ArenaLayout, ArenaVolume, Origin};
-use crate::config::Settings;
+use crate::config::{Backing, Settings};
 use crate::kernel::{self, Weight};
 use crate::ledger::{CommitOutcome, Ledger, LostRecord, NotStableRecord, Now, OpenMark};
+use crate::nbd;
 use crate::reactor::{Clock, Link, Outlets, Post};
 use holdfast_ringbuf::daemon_side::Door;
-use hub::{ArenaFacts, Hub, Parts, Served};
+use hub::{ArenaFacts, Desk, Hub, Served};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -45,8 +47,8 @@ pub fn serve(settings: Settings, options: Options) -> Result<ExitCode, StartErro
     let mut warnings = look_at_kernel()?;
     let clock = Clock::start();
     let mut ledger = open_ledger(&settings, clock)?;
-    let settings = in_order(settings);
-    let volumes = volumes::open(&settings)?;
+    let (settings, left) = in_order(settings);
+    let volumes = volumes::open(&settings, left)?;
     let mut arena = make_arena(&settings, &volumes, options, &mut warnings)?;
     let records = register(&mut ledger, &volumes, clock, &arena, options);
     if records.is_err() && !matches!(arena.origin(), Origin::TakenOver(_)) {
@@ -77,6 +79,7 @@ pub fn serve(settings: Settings, options: Options) -> Result<ExitCode, StartErro
     };
     let (threads, fallbacks) = reactors::start(&plan, shards)?;
     arena.warm_up(true);
+    volumes.iter().for_each(|volume| fence::wait_for(volume, &links));
     warnings.extend(fallbacks);
     // What the settings only suspect of the arena is known by now.
     let suspected = crate::config::warnings(&settings);
@@ -87,7 +90,7 @@ pub fn serve(settings: Settings, options: Options) -> Result<ExitCode, StartErro
     let incarnation = ledger.incarnation();
     let book = scribe::Book::new(ledger, entries, clock);
     let scribe = book.start(Arc::clone(&links)).map_err(resource("no thread for the ledger"))?;
-    let hub = Hub::new(Parts {
+    let hub = Arc::new(Hub {
         volumes: volumes.iter().map(Served::new).collect(),
         links,
         words,
@@ -97,7 +100,9 @@ pub fn serve(settings: Settings, options: Options) -> Result<ExitCode, StartErro
         arena: ArenaFacts { id: arena.id(), bytes: arena.bytes(), huge: arena.is_huge() },
         warnings,
         settings,
+        desk: Desk::default(),
     });
+    let frontends = frontends(&hub)?;
     let stop = Arc::new(AtomicBool::new(false));
     let keeper = keeper::Keeper::start(Arc::clone(&hub), door, Arc::clone(&stop));
     let keeper = keeper.map_err(resource("no thread for the door"))?;
@@ -106,13 +111,40 @@ pub fn serve(settings: Settings, options: Options) -> Result<ExitCode, StartErro
     let server = server.map_err(resource("no thread for operators"))?;
     tracing::info!(socket = %hub.settings.daemon.socket.display(), "serving");
     let left = end::wait(&hub, &signals, options.abandon);
+    frontends.into_iter().for_each(nbd::Frontend::stop);
     server.stop();
-    end::Stop { hub: &hub, stop: &stop, keeper, reactors: threads, book: &book, scribe }.run(left);
-    if left == 0 {
+    let closed =
+        end::Stop { hub: &hub, stop: &stop, keeper, reactors: threads, book: &book, scribe }.run(left);
+    if left == 0 && closed {
         arena.remove()?;
         return Ok(ExitCode::SUCCESS);
     }
     Ok(ExitCode::from(1))
+}
+
+/// The doors of NBD. Whoever comes before the reactors turn waits for them.
+fn frontends(hub: &Arc<Hub>) -> Result<Vec<nbd::Frontend>, StartError> {
+    let volumes: Vec<nbd::Volume> = hub.volumes.iter().map(|served| nbd_volume(hub, served)).collect();
+    let start = |settings| {
+        nbd::Frontend::start(settings, &hub.settings.daemon.socket, &volumes, Arc::clone(hub) as _)
+    };
+    Ok(hub.settings.frontends.iter().map(start).collect::<Result<_, _>>()?)
+}
+
+fn nbd_volume(hub: &Hub, served: &Served) -> nbd::Volume {
+    let file = match &served.settings.backing {
+        Backing::File { path, .. } => Some(path.clone()),
+        Backing::Block { .. } => None,
+    };
+    nbd::Volume {
+        name: served.settings.name.clone(),
+        id: served.id,
+        bytes: served.bytes,
+        block_bytes: served.block_bytes,
+        line_bytes: hub.settings.arena.line_bytes,
+        read_only: served.settings.read_only,
+        file,
+    }
 }
 
 /// What the kernel cannot do, as warnings; or as an error, if nothing works without it.
@@ -186,11 +218,12 @@ fn make_arena(
 }
 
 /// The volumes in the order in which an arena that is there has them: its headers know them by number.
-fn in_order(mut settings: Settings) -> Settings {
+/// Whether there is one comes along.
+fn in_order(mut settings: Settings) -> (Settings, bool) {
     let order = arena::volume_order(&settings.arena.path);
     let place = |name: &str| order.iter().position(|known| known == name).unwrap_or(usize::MAX);
     settings.volumes.sort_by_key(|volume| place(&volume.name));
-    settings
+    (settings, !order.is_empty())
 }
 
 /// What is on record of a volume.

@@ -11,6 +11,13 @@ mod full_disk;
 mod hanging;
 mod hostile;
 mod killed_clients;
+mod ledger_disk;
+#[cfg(target_arch = "x86_64")]
+mod lost_memory;
+mod nbd;
+mod nbd_hostile;
+#[path = "../../../ringbuf/tests/needs/mod.rs"]
+mod needs;
 mod one_bad_line;
 mod pattern;
 mod place;
@@ -20,5 +27,7 @@ mod refusing;
 mod restarts;
 mod running;
 mod stopping;
+#[cfg(target_arch = "x86_64")]
+mod syscalls;
 mod world;
 mod write_through;

@@ -3,6 +3,7 @@
 use crate::pattern::{Random, check_backing, check_same, pattern};
 use crate::place::{LINE, MIB, Place, STRIPE, Volume};
 use crate::running::{Daemon, eventually};
+use crate::world::{Fuse, can_use};
 use holdfast_ringbuf::client::Client;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -37,6 +38,60 @@ fn what_was_acknowledged_is_read_from_the_next_daemon_and_written_by_it() {
     check_backing(&place.file("vm"), 1, at, LINE);
     check_backing(&place.file("vm"), 2, at + LINE, LINE);
     check_backing(&place.file("vm"), 1, at + 2 * LINE, 2 * LINE);
+}
+
+/// The one that fools everyone: writes are stuck in a slow device when the daemon is killed. The next one takes new writes to
+/// the same blocks, serves them from the cache, and gives away no slot that the old operations read; then those land.
+/// Another volume is served all the time.
+#[test]
+fn writes_stuck_in_a_device_land_after_the_restart_and_harm_nothing() {
+    if !can_use(&["nbdkit", "nbdfuse"]) {
+        return;
+    }
+    let directory = tempfile::tempdir().expect("a place");
+    // With one thread the writes wait for each other: the last lands seconds after the kill.
+    let slow = ["--filter=delay", "memory", "8M", "wdelay=3"];
+    let fuse = Fuse::start(directory.path(), 8 * MIB, &slow);
+    let mut place = Place::new();
+    let slow = Volume::existing("slow", &fuse.file).with("write_back_after = \"10ms\"");
+    place.add(&[slow, Volume::file("well", &place.file("well"), 8 * MIB)]);
+    let mut daemon = Daemon::start(&place);
+    let client = daemon.client("slow");
+    for line in 0..8 {
+        client.write_at(&pattern(1, 2 * line * LINE, LINE), 2 * line * LINE).expect("acknowledged");
+    }
+    eventually("writes are on their way", || (daemon.bytes("slow", "writing_bytes") > 0).then_some(()));
+    daemon.kill();
+
+    let again = Daemon::start(&place);
+    let begun = std::time::Instant::now();
+    // New writes to the same blocks while the old ones are in flight.
+    for line in 0..4 {
+        client.write_at(&pattern(2, 2 * line * LINE, LINE), 2 * line * LINE).expect("acknowledged");
+    }
+    let well = again.client("well");
+    well.write_at(&pattern(3, 0, MIB), 0).expect("its device is its own");
+    well.flush().expect("its device is its own");
+    assert!(again.log().contains("still in flight"), "the scene was played: {}", again.log());
+    assert!(!again.log().contains("has ended"), "all that happened while the writes were stuck");
+    let check = |what: &str| {
+        for line in 0..8 {
+            let mut data = vec![0; LINE as usize];
+            client.read_at(&mut data, 2 * line * LINE).expect("read");
+            let version = if line < 4 { 2 } else { 1 };
+            check_same(&data, &pattern(version, 2 * line * LINE, LINE), what);
+        }
+    };
+    check("from the cache");
+    client.flush().expect("once the old writes have landed");
+    eprintln!("the old writes and the new ones took {} ms", begun.elapsed().as_millis());
+    check("after everything has landed");
+    drop(client);
+    drop(well);
+    again.stop_clean();
+    for line in 0..8 {
+        check_backing(&fuse.file, if line < 4 { 2 } else { 1 }, 2 * line * LINE, LINE);
+    }
 }
 
 /// Kills of the daemon in CI. More: `HOLDFAST_TEST_KILLS=200 cargo test -p holdfast-daemon --test real -- restarts`.

@@ -169,6 +169,7 @@ fn nonsense_is_refused() {
                 length,
                 buffer: u64::MAX - 511,
                 replay: 0,
+                timeout_ms: 0,
             };
             shell.events.push_back(Event::Request(request));
             shell.turn();
