@@ -164,8 +164,7 @@ impl Request {
         zero(
             opcode,
             "reserved",
-            u64::from(raw.reserved_0)
-                | u64::from(raw.reserved_1 | raw.reserved_2[0] | raw.reserved_2[1]),
+            u64::from(raw.reserved_0) | u64::from(raw.reserved_1 | raw.reserved_2[0] | raw.reserved_2[1]),
         )?;
         if opcode != Opcode::Write {
             zero(opcode, "replay", raw.replay)?;
@@ -247,7 +246,8 @@ mod tests {
 
     #[test]
     fn an_honest_write_passes_with_all_its_fields() {
-        let request = parse(Descriptor { flags: FLAG_FUA, timeout_ms: 9, replay: 3, ..write() }).expect("honest");
+        let request =
+            parse(Descriptor { flags: FLAG_FUA, timeout_ms: 9, replay: 3, ..write() }).expect("honest");
         let expected = Request {
             opcode: Opcode::Write,
             fua: true,

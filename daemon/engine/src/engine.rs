@@ -10,8 +10,8 @@ use crate::requests::{Pending, RequestId, Requests};
 use crate::volume::Volume;
 use crate::waits::Waits;
 use crate::{
-    Actions, CacheStats, Completion, Event, Header, Instant, LedgerSeq, Limits, Notes, Operation, Request, SlotId,
-    Status, VolumeId, VolumeSetup, VolumeStats,
+    Actions, CacheStats, Completion, Event, Header, Instant, LedgerSeq, Limits, Notes, Operation, Request,
+    SlotId, Status, VolumeId, VolumeSetup, VolumeStats,
 };
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;

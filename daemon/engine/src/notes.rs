@@ -123,7 +123,11 @@ impl<'a> Notes<'a> {
         }
         let lives = (0..self.lives().min(LIVES_MAX)).map(|life| LIST + 2 * life);
         let unpublished = |at: usize| self.get(at) < generation && generation <= self.get(at + 1);
-        if lives.map(unpublished).any(|unpublished| unpublished) { Fate::Unpublished } else { Fate::Published }
+        if lives.map(unpublished).any(|unpublished| unpublished) {
+            Fate::Unpublished
+        } else {
+            Fate::Published
+        }
     }
 
     fn place(&self, volume: u16, note: usize) -> usize {
@@ -199,20 +203,18 @@ mod tests {
             notes.end_life(life * 100 + 30, life * 100 + 30);
         }
         assert_eq!(notes.newest(), 7020);
-        assert_eq!([620, 710, 711, 720, 721].map(|generation| notes.fate(generation)), [
-            Fate::Forgotten,
-            Fate::Published,
-            Fate::Unpublished,
-            Fate::Unpublished,
-            Fate::Published
-        ]);
+        assert_eq!(
+            [620, 710, 711, 720, 721].map(|generation| notes.fate(generation)),
+            [Fate::Forgotten, Fate::Published, Fate::Unpublished, Fate::Unpublished, Fate::Published]
+        );
     }
 
     #[test]
     fn ranges_of_zeroes_are_noted_by_volume_until_they_are_stable() {
         let words = words(2);
         let notes = Notes::over(&words);
-        let note = |first| ZeroedNote { first, end: first + 3, discard: first % 2 == 1, generation: 7 + first };
+        let note =
+            |first| ZeroedNote { first, end: first + 3, discard: first % 2 == 1, generation: 7 + first };
         let places: Vec<usize> = (0..64).map(|first| notes.add_zeroed(1, note(first))).collect();
         assert_eq!(notes.zeroed(0).count(), 0);
         notes.remove_zeroed(1, places[5]);

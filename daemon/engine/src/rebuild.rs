@@ -16,13 +16,13 @@
 
 use crate::cache::Cache;
 use crate::engine::Engine;
-use crate::header::at;
 use crate::epochs::Stage;
+use crate::header::at;
 use crate::losses::Loss;
 use crate::volume::Zeroed;
 use crate::{
-    Actions, ByteRange, Extent, Header, HeaderDamage, Instant, LedgerEntry, Limits, Notes, SlotId,
-    Status, VolumeId,
+    Actions, ByteRange, Extent, Header, HeaderDamage, Instant, LedgerEntry, Limits, Notes, SlotId, Status,
+    VolumeId,
 };
 use alloc::vec::Vec;
 use holdfast_policy::{Cause, ErrorClass, State};
@@ -171,12 +171,7 @@ impl<'a> Engine<'a> {
         Ok(())
     }
 
-    fn survey_damage(
-        &mut self,
-        slot: SlotId,
-        damage: HeaderDamage,
-        found: &mut Found,
-    ) -> Result<(), Misfit> {
+    fn survey_damage(&mut self, slot: SlotId, damage: HeaderDamage, found: &mut Found) -> Result<(), Misfit> {
         let header = self.cache.header(slot);
         if header.sound_identity().is_some() {
             self.volume_of(slot)?;
@@ -305,7 +300,8 @@ impl<'a> Engine<'a> {
         let header = self.cache.header(slot);
         let (line, generation, mask) = (header.line(), header.generation(), header.dirty());
         let index = usize::from(header.volume());
-        let newest = self.cache.newest(header.volume(), line).map(|slot| self.cache.header(slot).generation());
+        let newest =
+            self.cache.newest(header.volume(), line).map(|slot| self.cache.header(slot).generation());
         let volume = &mut self.volumes[index];
         let recorded = volume.losses.of(line).is_some_and(|loss| loss.generation >= generation);
         if recorded || mask == 0 || newest.is_some_and(|newest| newest > generation) {

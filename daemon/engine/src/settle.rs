@@ -76,7 +76,14 @@ impl Engine<'_> {
     }
 
     /// Sectors of a line are stable, as of `generation`: what was lost of them before is lost no more.
-    pub(crate) fn heal_loss(&mut self, index: usize, line: u64, mask: u32, generation: u64, out: &mut Actions) {
+    pub(crate) fn heal_loss(
+        &mut self,
+        index: usize,
+        line: u64,
+        mask: u32,
+        generation: u64,
+        out: &mut Actions,
+    ) {
         let mask = mask & !self.condemned_sectors(index, line);
         let healed = self.volumes[index].losses.heal(line, mask, generation);
         if healed != 0 {

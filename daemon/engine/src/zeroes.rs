@@ -1,8 +1,8 @@
 //! Discard and write-zeroes: write-through, chunk by chunk (M10).
 
 use crate::engine::{Engine, Staged};
-use crate::notes::ZeroedNote;
 use crate::epochs::Stage;
+use crate::notes::ZeroedNote;
 use crate::ops::{Op, Purpose, Waiter};
 use crate::requests::RequestId;
 use crate::volume::{ZEROED_MAX, Zeroed};

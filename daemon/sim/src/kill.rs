@@ -4,7 +4,8 @@ use crate::happening::Happening;
 use crate::shell::{Shell, content, engine, name, name32};
 use crate::{Civil, Note};
 use holdfast_engine::{
-    Actions, ByteRange, Command, Event, Instant, IoKind, Operation, Request, SessionId, Share, Token, VolumeId,
+    Actions, ByteRange, Command, Event, Instant, IoKind, Operation, Request, SessionId, Share, Token,
+    VolumeId,
 };
 use std::collections::BTreeSet;
 
@@ -47,7 +48,11 @@ impl Shell<'_> {
         };
         let begun = upto(0, actions.begun.len(), part(actions.begun.len(), &mut self.random));
         actions.begun.iter().take(begun).for_each(|begun| self.clients.begun(number, begun));
-        let copies = if stage == 0 { 0 } else { upto(1, actions.copies.len(), part(actions.copies.len(), &mut self.random)) };
+        let copies = if stage == 0 {
+            0
+        } else {
+            upto(1, actions.copies.len(), part(actions.copies.len(), &mut self.random))
+        };
         for copy in actions.copies.iter().take(copies) {
             self.reactors[number].copy(copy, &mut self.clients);
         }
@@ -194,7 +199,9 @@ impl Shell<'_> {
             return;
         }
         self.away.remove(&session);
-        for waiting in self.clients.outstanding.values().filter(|waiting| waiting.request.session == SessionId(session)) {
+        for waiting in
+            self.clients.outstanding.values().filter(|waiting| waiting.request.session == SessionId(session))
+        {
             let writes = matches!(waiting.request.operation, Operation::Write { .. });
             for reactor in (0..self.reactors.len()).filter(|reactor| waiting.owing >> reactor & 1 == 1) {
                 let replay = if writes { waiting.records[reactor] } else { 0 };

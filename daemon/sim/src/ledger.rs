@@ -98,7 +98,16 @@ impl Ledger {
     pub fn new(reactors: usize, random: Random) -> Ledger {
         let none = || vec![0; reactors];
         let (queues, known) = (vec![VecDeque::new(); reactors], BTreeMap::new());
-        Ledger { outage_until: 0, queues, taken: none(), durable: none(), last: none(), known, unheard: vec![Vec::new(); reactors], random }
+        Ledger {
+            outage_until: 0,
+            queues,
+            taken: none(),
+            durable: none(),
+            last: none(),
+            known,
+            unheard: vec![Vec::new(); reactors],
+            random,
+        }
     }
 
     /// Takes a reactor's next entry. Returns its number.
@@ -142,8 +151,7 @@ impl Ledger {
             Note::Healed => known.failed.remove(from, to),
             Note::Lost(generation) => {
                 known.lost.insert(from, to);
-                (from..to)
-                    .for_each(|sector| known.generations.entry(sector).or_default().push(generation));
+                (from..to).for_each(|sector| known.generations.entry(sector).or_default().push(generation));
             }
             Note::Rescinded(generation) => known.rescind(from, to, generation),
             Note::LossHealed | Note::Acknowledged => {

@@ -94,9 +94,7 @@ impl Memory {
         let headers = |_| (0..plan.slots).map(|_| Header::default()).collect();
         let indexes = |reactor| {
             let lines = plan.volumes.iter().map(|volume| volume.geometry_of(reactor).local_lines());
-            lines
-                .map(|lines| zeroes(DirtyIndex::words_needed(lines)))
-                .collect()
+            lines.map(|lines| zeroes(DirtyIndex::words_needed(lines))).collect()
         };
         Memory {
             headers: (0..plan.reactors).map(headers).collect(),

@@ -103,7 +103,8 @@ impl<'a> Reactor<'a> {
         self.actions.clear();
         self.inbox.clear();
         self.requests.clear();
-        self.orphans.extend(std::mem::take(&mut self.flights).into_iter().map(|(op, flight)| (key(op), flight)));
+        self.orphans
+            .extend(std::mem::take(&mut self.flights).into_iter().map(|(op, flight)| (key(op), flight)));
     }
 
     /// An operation of an earlier life ends: a write with what its slots hold by now.

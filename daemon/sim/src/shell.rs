@@ -271,7 +271,8 @@ impl<'a> Shell<'a> {
         let volume = self.reactors[reactor].flights[&op].io.volume.0;
         let domain = usize::from(self.plan.volumes[usize::from(volume)].domain);
         let key = self.key(reactor, op);
-        let (io, result) = self.reactors[reactor].finish(op, &mut self.disks[domain], key, &mut self.coverage);
+        let (io, result) =
+            self.reactors[reactor].finish(op, &mut self.disks[domain], key, &mut self.coverage);
         self.trace.mix(&[reactor as u64, u64::from(op), u64::from(result.cast_unsigned())]);
         self.trace.line(self.now, format_args!("r{reactor} end {result}: {io:?}"));
         if io.kind == IoKind::Flush {

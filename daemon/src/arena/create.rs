@@ -216,7 +216,9 @@ fn make_way(
             Origin::Discarded(left.superblock.arena_id)
         }
         Existing::Left(left) => {
-            let Some((why, remedy)) = misfit(&left, plan, &layout.volumes)? else { return Ok(Way::Left(left)) };
+            let Some((why, remedy)) = misfit(&left, plan, &layout.volumes)? else {
+                return Ok(Way::Left(left));
+            };
             if left.held != HeldData::default() {
                 return Err(ArenaError::HoldsData { path: place.path.clone(), held: left.held, why, remedy });
             }
@@ -238,7 +240,10 @@ fn misfit(
     let old = &left.superblock.plan;
     if left.superblock.older {
         let why = "of format 1, from which nothing can be taken over".to_owned();
-        return Ok(Some((why, "Start the release that wrote it, and stop it with SIGTERM when all is written")));
+        return Ok(Some((
+            why,
+            "Start the release that wrote it, and stop it with SIGTERM when all is written",
+        )));
     }
     if left.superblock.boot_id != boot_id()? {
         let why = "which was made in another boot of the host: its memory is a copy".to_owned();
@@ -248,7 +253,13 @@ fn misfit(
         let why = format!(
             "made for {} reactors with {} slots of {} bytes each, stripes of {} bytes; the configuration wants {}, {}, {}, \
              {}",
-            old.reactors, old.slots, old.line_bytes, old.stripe_bytes, plan.reactors, plan.slots, plan.line_bytes,
+            old.reactors,
+            old.slots,
+            old.line_bytes,
+            old.stripe_bytes,
+            plan.reactors,
+            plan.slots,
+            plan.line_bytes,
             plan.stripe_bytes
         );
         return Ok(Some((why, DRAIN)));
@@ -340,7 +351,8 @@ fn make(
     progress: &mut dyn FnMut(u64, u64),
     warnings: &mut Vec<ArenaWarning>,
 ) -> Result<(Superblock, Vec<Shard>), ArenaError> {
-    let superblock = Superblock { plan, arena_id: random_id()?, boot_id: boot_id()?, serving: true, older: false };
+    let superblock =
+        Superblock { plan, arena_id: random_id()?, boot_id: boot_id()?, serving: true, older: false };
     let mapping = write_superblock(place, &superblock)?;
     let mut maker =
         Maker { place, layout, progress, warnings, done: 0, total: superblock.plan.total_bytes() };
@@ -388,12 +400,7 @@ impl Maker<'_> {
         Ok(mapping.leak())
     }
 
-    fn shard(
-        &mut self,
-        plan: &Plan,
-        reactor: u32,
-        notes: &'static Mapping,
-    ) -> Result<Shard, ArenaError> {
+    fn shard(&mut self, plan: &Plan, reactor: u32, notes: &'static Mapping) -> Result<Shard, ArenaError> {
         let headers = self.mapped(&headers_name(reactor), plan.header_bytes)?.headers(plan.slots as usize);
         let mut segments = Vec::new();
         for (number, bytes) in plan.segments().enumerate() {

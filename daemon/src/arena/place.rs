@@ -54,7 +54,10 @@ impl Place {
             // A killed daemon whose operations are stuck in a thread of the kernel keeps all it had until they end.
             let holder = crate::device::lock_holder(&self.directory);
             let Some(pid) = holder.filter(|&pid| is_dead(pid)) else { break };
-            tracing::warn!(pid, "the daemon before is dead, and its last operations are still in flight: waiting");
+            tracing::warn!(
+                pid,
+                "the daemon before is dead, and its last operations are still in flight: waiting"
+            );
         }
         Err(ArenaError::InUse {
             path: self.path.clone(),

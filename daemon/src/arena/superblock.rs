@@ -113,7 +113,13 @@ impl Superblock {
             SERVING => true,
             other => return Err(damaged(format!("its superblock's state is {other:#x}"))),
         };
-        Ok(Superblock { plan, arena_id: fields.arena_id, boot_id: fields.boot_id, serving, older: fields.version == OLDER })
+        Ok(Superblock {
+            plan,
+            arena_id: fields.arena_id,
+            boot_id: fields.boot_id,
+            serving,
+            older: fields.version == OLDER,
+        })
     }
 }
 

@@ -154,7 +154,8 @@ fn claim(path: &Path, fd: &OwnedFd, wanted: FileType, late: bool) -> Result<Clai
     let patience = if late { Patience::of(LATE) } else { Patience::start() };
     let fenced = patience.lock(fd).map_err(failed(path, "lock it"))?;
     // Of a process that lives it is not the operations in flight that are in the way.
-    let alive = |holder: Option<i32>| holder.is_some_and(|pid| Path::new(&format!("/proc/{pid}/fd/0")).exists());
+    let alive =
+        |holder: Option<i32>| holder.is_some_and(|pid| Path::new(&format!("/proc/{pid}/fd/0")).exists());
     if !fenced && (!late || alive(super::lock_holder(fd))) {
         let waited_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         return Err(BackingError::Locked {

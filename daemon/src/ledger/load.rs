@@ -5,8 +5,8 @@ use super::memory::{Closed, Memory, Told};
 use super::rows;
 use super::shape;
 use super::store::{
-    AUDIT, ByNumber, ByPlace, HISTORY, INCARNATION_KEY, LOST, META, NEXT_ID_KEY, NOT_STABLE, TOLD, VERSION, VERSION_KEY,
-    VOLUMES,
+    AUDIT, ByNumber, ByPlace, HISTORY, INCARNATION_KEY, LOST, META, NEXT_ID_KEY, NOT_STABLE, TOLD, VERSION,
+    VERSION_KEY, VOLUMES,
 };
 use super::volume::Volume;
 use redb::{Builder, Database, ReadTransaction, ReadableDatabase, StorageBackend, TableError};

@@ -229,13 +229,7 @@ fn restore(
     Ok(())
 }
 
-fn tell(
-    engine: &mut Engine<'static>,
-    volume: usize,
-    command: Command,
-    clock: Clock,
-    actions: &mut Actions,
-) {
+fn tell(engine: &mut Engine<'static>, volume: usize, command: Command, clock: Clock, actions: &mut Actions) {
     let volume = VolumeId(u16::try_from(volume).expect("at most 256 volumes"));
     let event = Event::Operator { token: Token(0), volume, command };
     engine.apply(clock.now(), event, actions);

@@ -148,7 +148,9 @@ impl State {
             Command::Drop { .. } | Command::Abandon => Answer::Dropped { bytes: mine(stats.failed) * LINE },
             Command::AckLoss { .. } => Answer::Acknowledged { bytes: mine(stats.lost) * LINE },
             Command::Drain => Answer::Drained { left },
-            Command::SetPolicy { .. } | Command::RestoreLoss { .. } | Command::RestoreReport { .. } => Answer::Done,
+            Command::SetPolicy { .. } | Command::RestoreLoss { .. } | Command::RestoreReport { .. } => {
+                Answer::Done
+            }
         }
     }
 }

@@ -134,7 +134,14 @@ impl Writer {
     fn new(client: Client, number: u64) -> Writer {
         let sectors = (PART / 512) as usize;
         let (acknowledged, asked) = (vec![0; sectors], vec![0; sectors]);
-        Writer { client, base: number * PART, random: Random::new(number + 1), acknowledged, asked, version: 0 }
+        Writer {
+            client,
+            base: number * PART,
+            random: Random::new(number + 1),
+            acknowledged,
+            asked,
+            version: 0,
+        }
     }
 
     /// Writes, reads and flushes until it is told to stop. A flush may fail, because the disk refuses now and then.
@@ -171,7 +178,12 @@ impl Writer {
         for (at, bytes) in (first..).zip(data.chunks_exact(512)) {
             let found = version_of(self.base / 512 + at, bytes);
             let expected = self.acknowledged[at as usize];
-            assert_eq!((expected, found), (self.asked[at as usize], expected), "sector {at} of {}", self.base);
+            assert_eq!(
+                (expected, found),
+                (self.asked[at as usize], expected),
+                "sector {at} of {}",
+                self.base
+            );
         }
     }
 }
@@ -199,14 +211,14 @@ fn a_daemon_killed_at_any_moment_loses_nothing() {
     let mut in_flight = 0;
     std::thread::scope(|scope| {
         let ended = Ended(&stop);
-        let working: Vec<_> =
-            writers.iter_mut().map(|writer| scope.spawn(|| writer.work(&stop))).collect();
+        let working: Vec<_> = writers.iter_mut().map(|writer| scope.spawn(|| writer.work(&stop))).collect();
         for kill in 0..kills {
             if kill % 3 == 1 {
                 daemon.must(&["fault", "vm", "add", "write", "ENOSPC", "--sequence", "wwwwxwwwxxxwwwwwxW"]);
             }
             std::thread::sleep(Duration::from_millis(20 + random.below(300)));
-            in_flight += u64::from(daemon.count("vm", "writes") > 0 && daemon.bytes("vm", "not_clean_bytes") > 0);
+            in_flight +=
+                u64::from(daemon.count("vm", "writes") > 0 && daemon.bytes("vm", "not_clean_bytes") > 0);
             daemon.kill();
             daemon = Daemon::start(&place);
         }

@@ -6,8 +6,8 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 
 use super::connection::Connection;
-use super::slots::Slot;
 use super::lives::Lives;
+use super::slots::Slot;
 use super::{ConnectError, Error, Failure, Options};
 use crate::index::{Consumer, Producer};
 use crate::volume::VolumeInfo;
