@@ -121,9 +121,9 @@ impl<'a> Notes<'a> {
         if generation <= self.get(FORGOTTEN) {
             return Fate::Forgotten;
         }
-        let lives = (0..self.lives().min(LIVES_MAX)).map(|life| LIST + 2 * life);
+        let mut lives = (0..self.lives().min(LIVES_MAX)).map(|life| LIST + 2 * life);
         let unpublished = |at: usize| self.get(at) < generation && generation <= self.get(at + 1);
-        if lives.map(unpublished).any(|unpublished| unpublished) {
+        if lives.any(unpublished) {
             Fate::Unpublished
         } else {
             Fate::Published

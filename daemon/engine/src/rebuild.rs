@@ -111,9 +111,9 @@ impl<'a> Engine<'a> {
     pub fn rebuild(&mut self, now: Instant, out: &mut Actions) -> Result<Rebuilt, Misfit> {
         self.now = now;
         let found = self.survey()?;
-        let mut rebuilt = Rebuilt::default();
         // Before the others: what is older than something that is lost goes with it.
-        rebuilt.damaged = found.damaged.iter().map(|&slot| u64::from(self.lose_damaged(slot, out))).sum();
+        let damaged = found.damaged.iter().map(|&slot| u64::from(self.lose_damaged(slot, out))).sum();
+        let mut rebuilt = Rebuilt { damaged, ..Rebuilt::default() };
         let mut dealt_with = alloc::vec![false; self.all_slots().count()];
         found.damaged.iter().for_each(|&slot| dealt_with[at(slot)] = true);
         for &slot in &found.older {

@@ -81,9 +81,7 @@ impl Lives {
     /// Takes note of an answer, and makes a flush fail that covers less than its caller believes.
     pub(super) fn answered(&mut self, tag: u32, result: Result<(), Failure>) -> Result<(), Failure> {
         let Some(asked) = self.asked[tag as usize].take() else { return result };
-        if result.is_err() {
-            return result;
-        }
+        result?;
         match asked.ask.opcode {
             Opcode::Read => {}
             Opcode::Write | Opcode::Discard | Opcode::WriteZeroes => self.changes += 1,
