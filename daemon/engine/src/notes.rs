@@ -123,11 +123,7 @@ impl<'a> Notes<'a> {
         }
         let mut lives = (0..self.lives().min(LIVES_MAX)).map(|life| LIST + 2 * life);
         let unpublished = |at: usize| self.get(at) < generation && generation <= self.get(at + 1);
-        if lives.any(unpublished) {
-            Fate::Unpublished
-        } else {
-            Fate::Published
-        }
+        if lives.any(unpublished) { Fate::Unpublished } else { Fate::Published }
     }
 
     fn place(&self, volume: u16, note: usize) -> usize {
