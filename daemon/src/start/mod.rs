@@ -50,13 +50,16 @@ pub fn serve(settings: Settings, options: Options) -> Result<ExitCode, StartErro
     let (settings, left) = in_order(settings);
     let volumes = volumes::open(&settings, left)?;
     let mut arena = make_arena(&settings, &volumes, options, &mut warnings)?;
-    let records = register(&mut ledger, &volumes, clock, &arena, options);
-    if records.is_err() && !matches!(arena.origin(), Origin::TakenOver(_)) {
-        // It was made for nothing. The first error is the one to tell.
-        let _ = arena.remove();
-        return Err(records.err().expect("it is one"));
-    }
-    let records = records?;
+    let records = match register(&mut ledger, &volumes, clock, &arena, options) {
+        Ok(records) => records,
+        Err(error) => {
+            if !matches!(arena.origin(), Origin::TakenOver(_)) {
+                // It was made for nothing. The first error is the one to tell.
+                let _ = arena.remove();
+            }
+            return Err(error);
+        }
+    };
     let resource = |what| move |source| StartError::Resource { what, source };
     let links = (0..settings.daemon.reactors).map(|_| Link::new(volumes.len()));
     let links: Arc<[Link]> = links.collect::<Result<_, _>>().map_err(resource("no mailbox"))?;
