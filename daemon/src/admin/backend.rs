@@ -112,6 +112,12 @@ pub struct DaemonView {
     pub line_bytes: u32,
     /// One for each reactor, in the order of their numbers.
     pub reactors: Vec<ReactorView>,
+    /// The socket that clients connect to.
+    pub socket: String,
+    /// Clients that are connected.
+    pub sessions: u32,
+    /// How many may be.
+    pub sessions_max: u32,
     /// The cache's memory.
     pub arena: ArenaView,
     /// The record of failures.
@@ -196,6 +202,8 @@ pub struct VolumeView {
     pub stats: VolumeStats,
     /// Its thin limit, if it has one.
     pub thin: Option<ThinView>,
+    /// Injected faults that are in force.
+    pub faults: u32,
 }
 
 /// Space that a file volume may allocate.

@@ -42,10 +42,10 @@ pub(super) fn answer<T>(body: T) -> Answer<T> {
 
 async fn status(State(shared): SharedState) -> Answer<Status> {
     let (daemon, views) = (shared.backend.daemon(), shared.backend.volumes());
-    let reasons = health::reasons(&daemon, &views);
+    let (reasons, notes) = (health::reasons(&daemon, &views), health::notes(&daemon, &views));
     let volumes = judged(&views, &reasons, daemon.line_bytes);
     let health = health::worst(&reasons, None);
-    answer(Status { health, reasons, daemon: view::daemon(&daemon), volumes })
+    answer(Status { health, reasons, notes, daemon: view::daemon(&daemon), volumes })
 }
 
 async fn volumes(State(shared): SharedState) -> Answer<Volumes> {

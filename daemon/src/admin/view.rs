@@ -168,6 +168,9 @@ pub(super) fn daemon(view: &DaemonView) -> api::Daemon {
         uptime_ms: view.uptime_ms,
         incarnation: format!("{:016x}", view.incarnation),
         reactors: u32::try_from(view.reactors.len()).expect("a reactor is a core"),
+        socket: view.socket.clone(),
+        sessions: view.sessions,
+        sessions_max: view.sessions_max,
         line_bytes: view.line_bytes,
         arena: api::Arena {
             path: view.arena.path.clone(),

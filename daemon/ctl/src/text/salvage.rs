@@ -1,0 +1,42 @@
+//! `export` and `import`.
+
+use super::plain;
+use crate::api::{Exported, Imported};
+use crate::size::binary;
+
+/// What was saved, and what to know of it.
+pub fn exported(exported: &Exported) -> String {
+    let volume = plain(&exported.volume);
+    let (Some(file), Some(manifest)) = (&exported.file, &exported.manifest) else {
+        return format!("{volume}: nothing is {} here; no file was made.\n", exported.states.join(" or "));
+    };
+    let mut out = format!(
+        "{volume}: {} in {} ranges saved in '{}', described in '{}'.\n",
+        binary(exported.saved_bytes),
+        exported.ranges,
+        plain(file),
+        plain(manifest)
+    );
+    let facts = [
+        (exported.unreadable_bytes, "could not be read and are NOT in the file: lost, or given up meanwhile"),
+        (exported.changed_bytes, "were overwritten by a client meanwhile: the volume has the newer data"),
+        (exported.came_bytes, "came meanwhile, and are in the file"),
+        (exported.left_bytes, "are not in that state any more: written back or given up meanwhile"),
+    ];
+    for (bytes, fact) in facts.into_iter().filter(|(bytes, _)| *bytes > 0) {
+        out += &format!("  {} {fact}.\n", binary(bytes));
+    }
+    out
+}
+
+/// What was brought back.
+pub fn imported(imported: &Imported) -> String {
+    let (volume, verified) = (plain(&imported.volume), binary(imported.verified_bytes));
+    if imported.dry_run {
+        return format!(
+            "{volume}: {verified} in {} ranges are what was exported, and would be written. Nothing was changed.\n",
+            imported.ranges
+        );
+    }
+    format!("{volume}: {verified} in {} ranges written, and on stable media.\n", imported.ranges)
+}
