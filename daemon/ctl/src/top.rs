@@ -40,7 +40,8 @@ impl Screen {
             if let Event::Key(key) = event::read()?
                 && key.kind == KeyEventKind::Press
             {
-                let interrupt = key.modifiers.contains(KeyModifiers::CONTROL) && key.code == KeyCode::Char('c');
+                let interrupt =
+                    key.modifiers.contains(KeyModifiers::CONTROL) && key.code == KeyCode::Char('c');
                 if interrupt || matches!(key.code, KeyCode::Char('q') | KeyCode::Esc) {
                     return Ok(true);
                 }
@@ -71,7 +72,10 @@ fn draw(frame: &mut Frame<'_>, snapshot: &Snapshot<'_>) {
     draw_volumes(frame, middle, snapshot);
     draw_reactors(frame, low, snapshot);
     let rule = Style::new().add_modifier(Modifier::DIM);
-    frame.render_widget(Paragraph::new("q leaves; 'holdfastctl health detail' says what to do").style(rule), foot);
+    frame.render_widget(
+        Paragraph::new("q leaves; 'holdfastctl health detail' says what to do").style(rule),
+        foot,
+    );
 }
 
 fn head_lines(status: &Status) -> Vec<Line<'static>> {
@@ -102,8 +106,19 @@ const fn colour(health: Health) -> Style {
 
 fn draw_volumes(frame: &mut Frame<'_>, area: Rect, snapshot: &Snapshot<'_>) {
     let head = [
-        "VOLUME", "STATE", "READS/S", "HITS", "WRITES/S", "FLUSH/S", "WRITTEN/S", "REFUSED/S", "DIRTY", "UNSTABLE",
-        "FAILED", "LOST", "BUDGET",
+        "VOLUME",
+        "STATE",
+        "READS/S",
+        "HITS",
+        "WRITES/S",
+        "FLUSH/S",
+        "WRITTEN/S",
+        "REFUSED/S",
+        "DIRTY",
+        "UNSTABLE",
+        "FAILED",
+        "LOST",
+        "BUDGET",
     ];
     let rows = snapshot.status.volumes.iter().map(|volume| {
         let rates = snapshot.rates.volumes.iter().find(|rates| rates.volume == volume.name);
@@ -131,7 +146,8 @@ fn volume_cells(volume: &Volume, rates: Option<&VolumeRates>) -> Vec<String> {
 }
 
 fn draw_reactors(frame: &mut Frame<'_>, area: Rect, snapshot: &Snapshot<'_>) {
-    let head = ["REACTOR", "BUSY", "", "BUSY/S", "IDLE/S", "LONGEST", "NOT CLEAN", "FREE", "REQUESTS", "DEVICE I/O"];
+    let head =
+        ["REACTOR", "BUSY", "", "BUSY/S", "IDLE/S", "LONGEST", "NOT CLEAN", "FREE", "REQUESTS", "DEVICE I/O"];
     let rows = snapshot.rates.reactors.iter().map(|rates| Row::new(reactor_cells(rates, snapshot.stats)));
     let widths = [7, 5, 20, 10, 10, 9, 10, 10, 8, 10].map(Constraint::Length);
     let bold = Style::new().add_modifier(Modifier::BOLD);

@@ -63,6 +63,7 @@ fn setup(words: &[AtomicU64]) -> VolumeSetup<'_> {
         io_timeout_ms: 30_000,
         write_back_from: 1000,
         write_back_after_ms: u64::MAX,
+        index_lines: LINES,
         index: words,
     }
 }

@@ -72,6 +72,7 @@ mod tests {
             io_timeout_ms: 1_000,
             write_back_from: 1000,
             write_back_after_ms: 1_000,
+            index_lines: 1024,
             index: &index,
         });
         engine.volumes[0].epochs = Epochs::starting_at(super::REBASE_AT - 20, limits.requests_max + 2);

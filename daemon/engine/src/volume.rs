@@ -221,7 +221,7 @@ impl<'a> Volume<'a> {
         let geometry = &setup.geometry;
         let written = usize::try_from(setup.budget_slots).unwrap_or(WRITTEN_MAX).clamp(64, WRITTEN_MAX);
         Volume {
-            index: DirtyIndex::new(geometry.local_lines(), setup.index),
+            index: DirtyIndex::new(setup.index_lines, setup.index),
             counts: Counts::default(),
             epochs: Epochs::new(requests_max + 2),
             written: Written::new(written),

@@ -46,6 +46,7 @@ fn setup(index: &[AtomicU64]) -> VolumeSetup<'_> {
         io_timeout_ms: 30_000,
         write_back_from: 100,
         write_back_after_ms: 0,
+        index_lines: VOLUME_BYTES / 4096,
         index,
     }
 }

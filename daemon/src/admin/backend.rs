@@ -1,7 +1,11 @@
 //! What the admin server needs from the rest of the daemon.
 
+use crate::config::Difference;
 use holdfast_ctl::api::{FaultOperation, VolumeMode, VolumeState};
-use holdfast_engine::{Answer, ByteRange, CacheStats, Command, Extent, Instant, VolumeId, VolumeStats};
+use holdfast_engine::{
+    Answer, ByteRange, CacheStats, Command, Extent, FlushOnFailure, Instant, VolumeId, VolumeStats,
+};
+use holdfast_policy::Rules;
 use tokio::sync::mpsc;
 
 /// The answers to one command: each reactor's number with its answer, in any order, one from each.
@@ -22,8 +26,8 @@ pub struct Peer {
 
 /// The rest of the daemon, as the admin server sees it.
 ///
-/// Every method is called on the control thread and returns at once: it reads what was published, or posts a
-/// message. None waits for a disk, a reactor or the ledger.
+/// A method returns at once: it reads what was published, or posts a message, and waits for no disk and no reactor. Those
+/// that say otherwise are called on threads of their own, so that a disk that hangs keeps nobody else waiting.
 pub trait Backend: Send + Sync {
     /// The daemon as it is now.
     fn daemon(&self) -> DaemonView;
@@ -73,6 +77,45 @@ pub trait Backend: Send + Sync {
     /// # Errors
     /// [`BackendError`] if it has no thin limit, or the limit would exceed what a number holds.
     fn grow_thin(&self, volume: VolumeId, add_bytes: u64, by: Peer) -> Result<ThinView, BackendError>;
+
+    /// What happens to refused data of a volume, as it is in force.
+    fn policy(&self, volume: VolumeId) -> PolicyView;
+
+    /// Puts another policy in force, on behalf of `by`. Each reactor answers that it holds.
+    ///
+    /// # Errors
+    /// [`BackendError`] if the daemon is stopping; then nothing was changed.
+    fn set_policy(&self, volume: VolumeId, policy: PolicyView, by: Peer) -> Result<Answers, BackendError>;
+
+    /// Reads the configuration again and puts in force what differs; with `dry_run` only says what differs. All or
+    /// nothing. Waits for the disk of the configuration.
+    ///
+    /// # Errors
+    /// [`BackendError`] if the file makes no sense, or something differs that needs a restart; nothing was changed then.
+    fn reload(&self, dry_run: bool, by: Peer) -> Result<ReloadView, BackendError>;
+
+    /// Makes a volume's backing larger, and has each reactor answer that the volume is; with `dry_run` only says whether
+    /// that would work, and nobody answers. Returns the size before. Waits for the volume's disk and the ledger's.
+    ///
+    /// # Errors
+    /// [`BackendError`] if the device or the volume cannot grow to this size; nothing was changed then.
+    fn resize(
+        &self,
+        volume: VolumeId,
+        bytes: u64,
+        dry_run: bool,
+        by: Peer,
+    ) -> Result<(u64, Option<Answers>), BackendError>;
+
+    /// Who is connected, in the order of their numbers.
+    fn sessions(&self) -> Vec<SessionView>;
+
+    /// Cuts a client off. `None` if there is no such session.
+    fn end_session(&self, id: u64, by: Peer) -> Option<SessionView>;
+
+    /// What operators did, from the row after `since` on, the oldest first, at most `limit`. Waits for the ledger's disk
+    /// if a commit is under way.
+    fn audit(&self, since: u64, limit: usize) -> AuditPage;
 
     /// Begins the daemon's end: drain, and exit. With `abandon` what cannot be written is recorded as lost.
     fn shutdown(&self, abandon: bool, by: Peer);
@@ -213,6 +256,65 @@ pub struct ThinView {
     pub limit_bytes: u64,
     /// What is allocated.
     pub allocated_bytes: u64,
+}
+
+/// What happens to refused data of a volume.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct PolicyView {
+    /// By error class.
+    pub rules: Rules,
+    /// What a flush does that cannot succeed.
+    pub flush_on_failure: FlushOnFailure,
+}
+
+/// What a reload found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReloadView {
+    /// The file.
+    pub config: String,
+    /// What differs from what was in force.
+    pub differences: Vec<Difference>,
+}
+
+/// One client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SessionView {
+    /// Its number, as its client knows it.
+    pub id: u64,
+    /// The volume's name.
+    pub volume: String,
+    /// Its process.
+    pub pid: i32,
+    /// Its user.
+    pub uid: u32,
+    /// Its group.
+    pub gid: u32,
+    /// Since when, milliseconds since 1970.
+    pub since_unix_ms: u64,
+    /// It is being let go.
+    pub leaving: bool,
+}
+
+/// What an operator did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuditView {
+    /// Counts from 1 since the ledger began.
+    pub number: u64,
+    /// When, milliseconds since 1970.
+    pub unix_ms: u64,
+    /// Who.
+    pub who: String,
+    /// What.
+    pub verb: String,
+}
+
+/// A page of what operators did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AuditPage {
+    /// The oldest first.
+    pub rows: Vec<AuditView>,
+    /// Rows after `since` that were forgotten before this page.
+    pub missed: u64,
 }
 
 /// A page of losses.

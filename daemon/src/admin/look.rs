@@ -3,13 +3,13 @@
 use super::Peer;
 use super::ask::{self, Asked, Named};
 use super::refusal::Refusal;
-use super::{Shared, VolumeView, health, listing, view};
+use super::{Shared, VolumeView, health, listing, policy, view};
 use axum::extract::State;
 use axum::routing::get;
 use axum::{Extension, Json, Router};
 use holdfast_ctl::api::{
-    Events, Explanation, ExtentState, Extents, FailureId, Fault, Faults, Range, Reason, Started, Stats,
-    Status, Time, Versioned, Volume, VolumeCount, VolumeState, Volumes,
+    Audit, Events, Explanation, ExtentState, Extents, FailureId, Fault, Faults, Range, Reason, Sessions,
+    Started, Stats, Status, Time, Versioned, Volume, VolumeCount, VolumePolicy, VolumeState, Volumes,
 };
 use holdfast_engine::ByteRange;
 use serde::Deserialize;
@@ -33,6 +33,9 @@ pub(super) fn routes() -> Router<Arc<Shared>> {
         .route("/v1/explain/{id}", get(explain))
         .route("/v1/stats", get(stats))
         .route("/v1/events", get(events))
+        .route("/v1/audit", get(audit))
+        .route("/v1/sessions", get(sessions))
+        .route("/v1/volumes/{volume}/policy", get(policy))
         .route("/v1/operations/{id}", get(operation))
 }
 
@@ -168,6 +171,32 @@ async fn events(State(shared): SharedState, Asked(query): Asked<EventsQuery>) ->
     let page = shared.backend.events(query.since, limit);
     let next = page.events.last().map_or(query.since, |event| event.number);
     answer(Events { events: page.events.into_iter().map(view::event).collect(), next, missed: page.missed })
+}
+
+/// Which rows are asked for.
+#[derive(Deserialize)]
+struct AuditQuery {
+    #[serde(default)]
+    since: u64,
+    limit: Option<usize>,
+}
+
+async fn audit(State(shared): SharedState, Asked(query): Asked<AuditQuery>) -> Answer<Audit> {
+    let limit = ask::limit(query.limit, EVENTS_MAX)?;
+    let page = ask::apart(&shared, move |backend| backend.audit(query.since, limit)).await?;
+    let next = page.rows.last().map_or(query.since, |row| row.number);
+    answer(Audit { rows: page.rows.into_iter().map(view::audit_row).collect(), next, missed: page.missed })
+}
+
+async fn sessions(State(shared): SharedState) -> Answer<Sessions> {
+    let sessions = shared.backend.sessions().into_iter().map(view::session).collect();
+    answer(Sessions { sessions, sessions_max: shared.backend.daemon().sessions_max })
+}
+
+async fn policy(State(shared): SharedState, Named(name): Named) -> Answer<VolumePolicy> {
+    let volume = ask::volume(&shared, &name)?;
+    let policy = policy::view(&shared.backend.policy(volume.id));
+    answer(VolumePolicy { volume: volume.name, policy, differences: Vec::new(), dry_run: false })
 }
 
 async fn operation(State(shared): SharedState, Named(text): Named) -> Answer<Started> {

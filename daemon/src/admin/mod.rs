@@ -17,13 +17,16 @@ mod listing;
 mod look;
 mod operation;
 mod peer;
+mod policy;
 mod refusal;
 mod server;
+mod tune;
 mod view;
 
 pub use backend::{
-    Answers, ArenaView, Backend, BackendError, DaemonView, EventView, EventsPage, ExplanationPage, FaultView,
-    LedgerView, LossPage, Peer, ReactorView, StuckView, ThinView, VolumeView,
+    Answers, ArenaView, AuditPage, AuditView, Backend, BackendError, DaemonView, EventView, EventsPage,
+    ExplanationPage, FaultView, LedgerView, LossPage, Peer, PolicyView, ReactorView, ReloadView, SessionView,
+    StuckView, ThinView, VolumeView,
 };
 pub use bind::{BindError, bind};
 pub use server::{Options, Server, serve};

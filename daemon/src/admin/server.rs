@@ -1,7 +1,8 @@
 //! The server: one thread, one socket, a bounded number of connections, each with an end.
 
+use super::ask::APART_MAX;
 use super::refusal::Refusal;
-use super::{Backend, Peer, change, look, operation::Operations, peer};
+use super::{Backend, Peer, change, look, operation::Operations, peer, tune};
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::StatusCode;
 use axum::middleware::{self, Next};
@@ -56,6 +57,8 @@ pub(super) struct Shared {
     pub(super) backend: Arc<dyn Backend>,
     pub(super) operations: Arc<Operations>,
     pub(super) owner_uid: u32,
+    /// Places for requests that wait for a disk.
+    pub(super) apart: Arc<Semaphore>,
 }
 
 /// A running server. It ends with [`Server::stop`], or when it is dropped.
@@ -117,7 +120,12 @@ struct Door {
 impl Door {
     fn new(backend: Arc<dyn Backend>, options: Options) -> Door {
         let operations = Arc::new(Operations::default());
-        let shared = Arc::new(Shared { backend, operations, owner_uid: options.owner_uid });
+        let shared = Arc::new(Shared {
+            backend,
+            operations,
+            owner_uid: options.owner_uid,
+            apart: Arc::new(Semaphore::new(APART_MAX)),
+        });
         Door {
             router: router(shared, options),
             options,
@@ -187,7 +195,7 @@ fn router(shared: Arc<Shared>, options: Options) -> Router {
     let owners_only = middleware::from_fn_with_state(Arc::clone(&shared), peer::owners_only);
     Router::new()
         .merge(look::routes())
-        .merge(change::routes().route_layer(owners_only))
+        .merge(change::routes().merge(tune::routes()).route_layer(owners_only))
         .fallback(unknown_path)
         .method_not_allowed_fallback(unknown_method)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))

@@ -83,23 +83,24 @@ fn write_volume(out: &mut String, settings: &Settings, volume: &VolumeSettings) 
         "  clients    root, the daemon's user, users {:?}, groups {:?}",
         clients.uids, clients.gids
     )?;
-    match volume.flush_on_failure {
-        FlushOnFailure::Report => {
-            writeln!(out, "  flush      that cannot succeed answers at once with the error")?
-        }
-        FlushOnFailure::Stall { timeout_ms } => {
-            writeln!(
-                out,
-                "  flush      that cannot succeed waits up to {} (at most {} a session)",
-                time(timeout_ms),
-                volume.parked_flushes_max
-            )?;
-        }
-    }
+    let flush = flush_in_words(volume.flush_on_failure);
+    let parked = match volume.flush_on_failure {
+        FlushOnFailure::Report => String::new(),
+        FlushOnFailure::Stall { .. } => format!(" (at most {} a session)", volume.parked_flushes_max),
+    };
+    writeln!(out, "  flush      that cannot succeed {flush}{parked}")?;
     for class in ErrorClass::ALL {
-        writeln!(out, "  {:11}{}", class.name(), in_words(volume.rules.for_class(class)))?;
+        writeln!(out, "  {:11}{}", class.name(), rule_in_words(volume.rules.for_class(class)))?;
     }
     Ok(())
+}
+
+/// What a flush does that cannot succeed.
+pub(crate) fn flush_in_words(flush: FlushOnFailure) -> String {
+    match flush {
+        FlushOnFailure::Report => "answers at once with the error".to_owned(),
+        FlushOnFailure::Stall { timeout_ms } => format!("waits up to {}", time(timeout_ms)),
+    }
 }
 
 fn backing(backing: &Backing) -> String {
@@ -117,7 +118,8 @@ fn backing(backing: &Backing) -> String {
     }
 }
 
-fn in_words(rule: &Rule) -> String {
+/// What becomes of refused data by a rule, and when it is tried again.
+pub(crate) fn rule_in_words(rule: &Rule) -> String {
     let fate = match rule.policy {
         Policy::EvictImmediately(_) => "given up once it is for good, the loss recorded".to_owned(),
         Policy::HoldUntilPressure(policy) => {

@@ -1,19 +1,21 @@
 //! What the control threads share: the way to the reactors, and what operators see.
 
+use super::registry::{Registry, session_of};
 use super::scribe::Book;
-use super::views;
 use super::volumes::Volume;
+use super::{reload, typed, views};
 use crate::admin::{
-    Answers, Backend, BackendError, DaemonView, EventsPage, ExplanationPage, FaultView, LossPage, Peer,
-    ThinView, VolumeView,
+    Answers, AuditPage, Backend, BackendError, DaemonView, EventsPage, ExplanationPage, FaultView, LossPage,
+    Peer, PolicyView, ReloadView, SessionView, ThinView, VolumeView,
 };
 use crate::config::{Settings, VolumeSettings};
-use crate::device::{Faults, Sequence, Thin};
+use crate::device::{Backing, Faults, Sequence, Thin};
 use crate::reactor::{Clock, Link, Mail, Post, Word};
 use holdfast_ctl::api::FaultOperation;
 use holdfast_engine::{Answer, ByteRange, Command, Event, Instant, Token, VolumeId};
 use holdfast_policy::ClassSet;
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -22,8 +24,12 @@ use tokio::sync::mpsc;
 /// What operators and clients are told of a volume, apart from what changes.
 pub(super) struct Served {
     pub(super) id: VolumeId,
+    /// As they were at the start: what of them can change is in [`Hub::in_force`].
     pub(super) settings: VolumeSettings,
-    pub(super) bytes: u64,
+    pub(super) backing: Arc<Backing>,
+    pub(super) bytes: AtomicU64,
+    /// What it can grow to while the daemon runs.
+    pub(super) bytes_max: u64,
     pub(super) block_bytes: u32,
     pub(super) direct: bool,
     pub(super) identity: String,
@@ -36,7 +42,9 @@ impl Served {
         Served {
             id: volume.id,
             settings: volume.settings.clone(),
-            bytes: volume.backing.size(),
+            backing: Arc::clone(&volume.backing),
+            bytes: AtomicU64::new(volume.backing.size()),
+            bytes_max: volume.bytes_max(),
             block_bytes: volume.backing.block_bytes(),
             direct: matches!(volume.backing.directness(), crate::device::Directness::Direct(_)),
             identity: volume.backing.identity().name.clone(),
@@ -81,6 +89,13 @@ pub(super) struct Hub {
     pub(super) incarnation: u64,
     pub(super) arena: ArenaFacts,
     pub(super) warnings: Vec<String>,
+    /// The file that the settings came from.
+    pub(super) config: Option<PathBuf>,
+    pub(super) sessions: Registry,
+    /// The settings as they are now; volumes are in the order of their numbers.
+    in_force: Mutex<Arc<Settings>>,
+    /// Held while settings change: one change at a time.
+    changing: Mutex<()>,
     tokens: AtomicU64,
     asked: Mutex<BTreeMap<u64, Asked>>,
     end: AtomicU8,
@@ -98,12 +113,16 @@ pub(super) struct Parts {
     pub(super) incarnation: u64,
     pub(super) arena: ArenaFacts,
     pub(super) warnings: Vec<String>,
+    pub(super) config: Option<PathBuf>,
 }
 
 impl Hub {
     pub(super) fn new(parts: Parts) -> Arc<Hub> {
-        let Parts { settings, volumes, links, words, book, clock, incarnation, arena, warnings } = parts;
+        let Parts { settings, volumes, links, words, book, clock, incarnation, arena, warnings, config } =
+            parts;
         Arc::new(Hub {
+            in_force: Mutex::new(Arc::new(settings.clone())),
+            changing: Mutex::new(()),
             settings,
             volumes,
             links,
@@ -113,6 +132,8 @@ impl Hub {
             incarnation,
             arena,
             warnings,
+            config,
+            sessions: Registry::default(),
             tokens: AtomicU64::new(1),
             asked: Mutex::new(BTreeMap::new()),
             end: AtomicU8::new(End::None as u8),
@@ -122,6 +143,20 @@ impl Hub {
 
     fn asked(&self) -> MutexGuard<'_, BTreeMap<u64, Asked>> {
         self.asked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The settings as they are now.
+    pub(super) fn in_force(&self) -> Arc<Settings> {
+        Arc::clone(&self.in_force.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(super) fn put_in_force(&self, settings: Settings) {
+        *self.in_force.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(settings);
+    }
+
+    /// Keeps others from changing settings until it is dropped.
+    pub(super) fn changing(&self) -> MutexGuard<'_, ()> {
+        self.changing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Puts a letter in a reactor's box, waiting while it is full: the reactor empties it every turn.
@@ -206,7 +241,8 @@ impl Hub {
         })
     }
 
-    fn audit(&self, by: Peer, verb: &str) {
+    /// Keeps who did what.
+    fn record(&self, by: Peer, verb: &str) {
         let pid = by.pid.map_or_else(|| "unknown".to_owned(), |pid| pid.to_string());
         let who = format!("uid {}, gid {}, pid {pid}", by.uid, by.gid);
         tracing::info!(%who, %verb, "an operator's command");
@@ -228,8 +264,8 @@ impl Backend for Hub {
     }
 
     fn command(&self, volume: VolumeId, command: Command, by: Peer) -> Result<Answers, BackendError> {
-        if !matches!(command, Command::List { .. }) {
-            self.audit(by, &format!("{command:?} on volume '{}'", self.served(volume).settings.name));
+        if let Some(words) = typed::command(&self.served(volume).settings.name, &command) {
+            self.record(by, &words);
         }
         self.ask(volume, &command)
     }
@@ -252,6 +288,7 @@ impl Backend for Hub {
 
     fn set_fault(&self, volume: VolumeId, fault: FaultView, by: Peer) -> Result<(), BackendError> {
         let faults = self.faults_of(volume)?;
+        let words = typed::fault(&self.served(volume).settings.name, &fault);
         let sequence: Sequence = fault.sequence.parse().map_err(|error| BackendError::Refused {
             what: format!("{error}"),
             remedy: "write a sequence such as 'xxwX'".to_owned(),
@@ -263,7 +300,7 @@ impl Backend for Hub {
         };
         let range = (operation != crate::device::FaultOperation::Flush).then_some(fault.range);
         faults.add(crate::device::FaultSpec { operation, errno: fault.errno, range, sequence });
-        self.audit(by, &format!("fault {fault:?} on volume '{}'", self.served(volume).settings.name));
+        self.record(by, &words);
         Ok(())
     }
 
@@ -272,7 +309,7 @@ impl Backend for Hub {
         for link in self.links.iter() {
             link.inbox.ring();
         }
-        self.audit(by, &format!("fault clear on volume '{}'", self.served(volume).settings.name));
+        self.record(by, &format!("fault {} clear", self.served(volume).settings.name));
         Ok(())
     }
 
@@ -284,12 +321,74 @@ impl Backend for Hub {
             remedy: "make room on its own file system or device".to_owned(),
         })?;
         let limit_bytes = thin.grow(add_bytes);
-        self.audit(by, &format!("grow-thin by {add_bytes} on volume '{name}'"));
+        self.record(by, &format!("volume grow-thin {name} {add_bytes}"));
         Ok(ThinView { limit_bytes, allocated_bytes: thin.used() })
     }
 
+    fn policy(&self, volume: VolumeId) -> PolicyView {
+        let settings = self.in_force();
+        let VolumeSettings { rules, flush_on_failure, .. } = settings.volumes[usize::from(volume.0)];
+        PolicyView { rules, flush_on_failure }
+    }
+
+    fn set_policy(&self, volume: VolumeId, policy: PolicyView, by: Peer) -> Result<Answers, BackendError> {
+        let _changing = self.changing();
+        let mut settings = Settings::clone(&self.in_force());
+        let changed = &mut settings.volumes[usize::from(volume.0)];
+        (changed.rules, changed.flush_on_failure) = (policy.rules, policy.flush_on_failure);
+        let command = Command::SetPolicy { tuning: Box::new(reload::tuning(changed)) };
+        self.record(by, &typed::policy(&changed.name, &policy));
+        let answers = self.ask(volume, &command)?;
+        self.put_in_force(settings);
+        Ok(answers)
+    }
+
+    fn reload(&self, dry_run: bool, by: Peer) -> Result<ReloadView, BackendError> {
+        let reloaded = self.reload_configuration(dry_run)?;
+        if !dry_run {
+            self.record(by, "reload");
+        }
+        Ok(reloaded)
+    }
+
+    fn resize(
+        &self,
+        volume: VolumeId,
+        bytes: u64,
+        dry_run: bool,
+        by: Peer,
+    ) -> Result<(u64, Option<Answers>), BackendError> {
+        let grown = self.grow_volume(volume, bytes, dry_run)?;
+        if !dry_run {
+            self.record(by, &format!("volume resize {} {bytes}", self.served(volume).settings.name));
+        }
+        Ok(grown)
+    }
+
+    fn sessions(&self) -> Vec<SessionView> {
+        self.sessions.list(None, |volume| self.volumes[volume].settings.name.clone())
+    }
+
+    fn end_session(&self, id: u64, by: Peer) -> Option<SessionView> {
+        let session = session_of(id)?;
+        let found =
+            self.sessions.list(Some(id), |volume| self.volumes[volume].settings.name.clone()).pop()?;
+        self.record(by, &format!("sessions kill {id} (volume {}, pid {})", found.volume, found.pid));
+        let mut word = Word::Over { session, fault: None };
+        // The keeper empties its box all the time.
+        while let Err(back) = self.words.push(word) {
+            word = back;
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Some(found)
+    }
+
+    fn audit(&self, since: u64, limit: usize) -> AuditPage {
+        views::audit(self, since, limit)
+    }
+
     fn shutdown(&self, abandon: bool, by: Peer) {
-        self.audit(by, if abandon { "drain --abandon" } else { "drain" });
+        self.record(by, if abandon { "shutdown --abandon --yes-lose-data" } else { "shutdown" });
         self.request_end(if abandon { End::Abandon } else { End::Drain });
     }
 }

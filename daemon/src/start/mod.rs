@@ -9,7 +9,11 @@ mod error;
 mod hub;
 mod keeper;
 mod reactors;
+mod registry;
+mod reload;
+mod resize;
 mod scribe;
+mod typed;
 mod views;
 mod volumes;
 
@@ -23,13 +27,16 @@ use crate::ledger::{CommitOutcome, Ledger, LostRecord, Now};
 use crate::reactor::{Clock, Link, Outlets, Post};
 use holdfast_ringbuf::daemon_side::Door;
 use hub::{ArenaFacts, Hub, Parts, Served};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 /// What the command line adds to the settings.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Options {
+    /// The file that the settings came from, for a reload.
+    pub config: Option<PathBuf>,
     /// Give up what an earlier daemon left in the arena.
     pub discard_arena: bool,
     /// On SIGTERM give up what cannot be written, instead of staying.
@@ -46,7 +53,7 @@ pub fn serve(settings: Settings, options: Options) -> Result<ExitCode, StartErro
     let clock = Clock::start();
     let mut ledger = open_ledger(&settings, clock)?;
     let volumes = volumes::open(&settings)?;
-    let mut arena = make_arena(&settings, options, &mut warnings)?;
+    let mut arena = make_arena(&settings, &options, &mut warnings)?;
     let losses = register(&mut ledger, &volumes, clock, &arena)?;
     let resource = |what| move |source| StartError::Resource { what, source };
     let links = (0..settings.daemon.reactors).map(|_| Link::new(volumes.len()));
@@ -87,6 +94,7 @@ pub fn serve(settings: Settings, options: Options) -> Result<ExitCode, StartErro
         incarnation: random_word() | 1,
         arena: ArenaFacts { bytes: arena.bytes(), huge: arena.is_huge() },
         warnings,
+        config: options.config.clone(),
         settings,
     });
     let stop = Arc::new(AtomicBool::new(false));
@@ -140,7 +148,7 @@ fn now(clock: Clock) -> Now {
 
 fn make_arena(
     settings: &Settings,
-    options: Options,
+    options: &Options,
     warnings: &mut Vec<String>,
 ) -> Result<Arena, StartError> {
     let layout = ArenaLayout {

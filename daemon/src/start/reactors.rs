@@ -66,7 +66,9 @@ impl Part {
         let mut files = Vec::new();
         for volume in plan.volumes {
             let geometry = volume.geometry(plan.settings, shard.reactor);
-            let words = DirtyIndex::words_needed(geometry.local_lines());
+            let grown = volume.geometry_of(volume.bytes_max(), plan.settings, shard.reactor);
+            let index_lines = grown.local_lines();
+            let words = DirtyIndex::words_needed(index_lines);
             let index = arena::zeroed_words(words)
                 .map_err(|source| StartError::Resource { what: "no memory for a dirty index", source })?;
             let settings = &volume.settings;
@@ -83,6 +85,7 @@ impl Part {
                 io_timeout_ms: settings.io_timeout_ms,
                 write_back_from: settings.write_back_from,
                 write_back_after_ms: settings.write_back_after_ms,
+                index_lines,
                 index,
             });
             files.push((volume.id, Arc::clone(&volume.backing), volume.faults.clone()));

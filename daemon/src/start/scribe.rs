@@ -2,7 +2,7 @@
 
 use crate::ledger::{Health, Ledger, Now, step};
 use crate::reactor::{Clock, Entry, Link, Mail, Post};
-use holdfast_engine::Event;
+use holdfast_engine::{Event, VolumeId};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -68,6 +68,13 @@ impl Book {
     pub(super) fn now(&self) -> Now {
         let instant = self.clock.now();
         Now { instant, wall_ms: self.clock.unix_ms(instant) }
+    }
+
+    /// Has it take records behind a volume's old end. Need not be durable: a later start finds the size by itself. May wait
+    /// for a commit that is under way.
+    pub(super) fn resize(&self, volume: VolumeId, bytes: u64) {
+        self.ledger().resize(volume, bytes);
+        self.entries.ring();
     }
 
     /// Starts the thread. It ends with [`Book::stop`].

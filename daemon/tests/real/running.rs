@@ -113,7 +113,7 @@ impl<'a> Daemon<'a> {
             .chain(arguments.iter().map(OsString::from))
             .collect();
         let (mut out, mut err) = (Vec::new(), Vec::new());
-        let mut streams = Streams { out: &mut out, err: &mut err, progress: false };
+        let mut streams = Streams { out: &mut out, err: &mut err, progress: false, terminal: false };
         let exit = holdfast_ctl::run_on("holdfastctl", words, &mut streams);
         let json = serde_json::from_slice(&out).unwrap_or_default();
         Told { exit, json, words: String::from_utf8_lossy(&err).into_owned() }

@@ -42,7 +42,8 @@ impl<'a> Exporter<'a> {
     pub(crate) fn new(source: Source<'a>, client: Client, to: &Path) -> Result<Exporter<'a>, Error> {
         for path in [to.to_owned(), manifest_path(to)] {
             if path.symlink_metadata().is_ok() {
-                let message = format!("'{}' is there already, and an export replaces nothing.", path.display());
+                let message =
+                    format!("'{}' is there already, and an export replaces nothing.", path.display());
                 return Err(Error::usage(message, "Nothing was changed. Give the name of a new file."));
             }
         }
@@ -105,7 +106,8 @@ impl<'a> Exporter<'a> {
     }
 
     fn save_spans(&mut self, spans: &[Span], came_meanwhile: bool, progress: bool) -> Result<(), Error> {
-        let mut progress = Progress::new(format!("export {}", self.source.volume.name), bytes(spans), progress);
+        let mut progress =
+            Progress::new(format!("export {}", self.source.volume.name), bytes(spans), progress);
         for span in spans {
             let mut offset = span.offset;
             while offset < span.end {
@@ -144,7 +146,11 @@ impl<'a> Exporter<'a> {
                 Err(error) if is_of_data(&error) => {
                     self.keep(span, begin, at, std::mem::take(&mut hash), came);
                     begin = at + length as u64;
-                    self.unreadable.push(Unreadable { offset: at, length: length as u64, errno: errno(&error) });
+                    self.unreadable.push(Unreadable {
+                        offset: at,
+                        length: length as u64,
+                        errno: errno(&error),
+                    });
                 }
                 Err(error) => return Err(over(&error)),
             }
@@ -227,7 +233,10 @@ fn errno(error: &holdfast_ringbuf::client::Error) -> Errno {
 }
 
 fn over(error: &holdfast_ringbuf::client::Error) -> Error {
-    Error::failed(format!("the session ended: {error}."), "No file was kept. See 'holdfastctl status', then do it again.")
+    Error::failed(
+        format!("the session ended: {error}."),
+        "No file was kept. See 'holdfastctl status', then do it again.",
+    )
 }
 
 fn failed(path: &Path, error: &std::io::Error) -> Error {

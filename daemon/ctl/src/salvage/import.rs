@@ -22,7 +22,10 @@ impl Package {
     pub(crate) fn verify(path: &Path, progress: bool) -> Result<Package, Error> {
         let manifest = Manifest::read(&manifest_path(path))?;
         let nonsense = |what: String| {
-            Error::usage(format!("'{}': {what}.", path.display()), "Nothing was changed. Give the FILE that 'export' wrote.")
+            Error::usage(
+                format!("'{}': {what}.", path.display()),
+                "Nothing was changed. Give the FILE that 'export' wrote.",
+            )
         };
         let file = File::open(path).map_err(|error| nonsense(error.to_string()))?;
         let length = file.metadata().map_err(|error| nonsense(error.to_string()))?.len();
@@ -49,17 +52,25 @@ impl Package {
             return refuse(message, "Nothing was changed. If that is meant, add --other-volume.");
         }
         if volume.read_only {
-            return refuse(format!("volume '{name}' is read only."), "Nothing was changed. See 'read_only' of the volume.");
+            return refuse(
+                format!("volume '{name}' is read only."),
+                "Nothing was changed. See 'read_only' of the volume.",
+            );
         }
         let end = manifest.ranges.last().map_or(0, |range| range.offset + range.length);
         if end > volume.bytes {
-            let message = format!("the data reaches to byte {end}, and volume '{name}' has {}.", volume.bytes);
-            return refuse(message, "Nothing was changed. Give a volume that is as large as the one that was exported.");
+            let message =
+                format!("the data reaches to byte {end}, and volume '{name}' has {}.", volume.bytes);
+            return refuse(
+                message,
+                "Nothing was changed. Give a volume that is as large as the one that was exported.",
+            );
         }
         let block = u64::from(volume.block_bytes);
         let whole = |range: &SavedRange| range.offset % block == 0 && range.length % block == 0;
         if !manifest.ranges.iter().all(whole) {
-            let message = format!("volume '{name}' has blocks of {block} bytes, and the data is not in whole ones.");
+            let message =
+                format!("volume '{name}' has blocks of {block} bytes, and the data is not in whole ones.");
             return refuse(message, "Nothing was changed. Give a volume with the same block size.");
         }
         Ok(())
@@ -70,7 +81,10 @@ impl Package {
         data.resize(usize::try_from(range.length).expect("a piece is 16 MiB at most"), 0);
         let read = self.file.read_exact_at(data, range.offset);
         read.map_err(|error| {
-            Error::failed(format!("'{}' cannot be read: {error}.", self.path.display()), "Mend the file, then do it again.")
+            Error::failed(
+                format!("'{}' cannot be read: {error}.", self.path.display()),
+                "Mend the file, then do it again.",
+            )
         })?;
         let found = hexadecimal(&Sha256::digest(&*data));
         if found == range.sha256 {

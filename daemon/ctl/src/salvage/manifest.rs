@@ -102,7 +102,10 @@ impl Manifest {
     pub(super) fn read(path: &Path) -> Result<Manifest, Error> {
         let nonsense = |what: String| {
             let message = format!("the manifest '{}' makes no sense: {what}.", path.display());
-            Error::usage(message, "Nothing was changed. Give the FILE that 'export' wrote, with its FILE.json.")
+            Error::usage(
+                message,
+                "Nothing was changed. Give the FILE that 'export' wrote, with its FILE.json.",
+            )
         };
         let length = std::fs::metadata(path).map_err(|error| nonsense(error.to_string()))?.len();
         if length > MANIFEST_BYTES_MAX {

@@ -27,11 +27,12 @@ pub(super) fn policy_table(policy: &Policy) -> String {
     let columns =
         [Words("CLASS"), Words("POLICY"), Words("GIVES UP"), Words("WRITES WAIT"), Words("TRIED AGAIN")];
     let flush = match (policy.flush_on_failure, policy.flush_timeout_ms) {
-        (FlushKind::Stall, Some(timeout)) => format!("waits up to {}, then answers with the error", duration(timeout)),
+        (FlushKind::Stall, Some(timeout)) => {
+            format!("waits up to {}, then answers with the error", duration(timeout))
+        }
         _ => "answers at once with the error".to_owned(),
     };
-    table(&columns, policy.rules.iter().map(rule_row))
-        + &format!("\nA flush that cannot succeed {flush}.\n")
+    table(&columns, policy.rules.iter().map(rule_row)) + &format!("\nA flush that cannot succeed {flush}.\n")
 }
 
 fn rule_row(rule: &PolicyRule) -> Vec<String> {
@@ -49,7 +50,11 @@ fn rule_row(rule: &PolicyRule) -> Vec<String> {
         rule.kind.name().to_owned(),
         gives_up,
         rule.stall_timeout_ms.map_or("-".to_owned(), duration),
-        if on.is_empty() { "by an operator only".to_owned() } else { format!("on {}, every {waits}", on.join(", ")) },
+        if on.is_empty() {
+            "by an operator only".to_owned()
+        } else {
+            format!("on {}, every {waits}", on.join(", "))
+        },
     ]
 }
 

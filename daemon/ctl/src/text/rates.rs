@@ -67,7 +67,11 @@ fn percent(share: Option<f64>) -> String {
     share.map_or("-".to_owned(), |share| format!("{share:.0}%"))
 }
 
-#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a rate of counters is not negative")]
+#[allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a rate of counters is not negative"
+)]
 fn bytes(number: f64) -> String {
     binary(number as u64)
 }

@@ -22,7 +22,8 @@ pub fn volume(shown: &VolumeShown) -> String {
         out += &labelled("thin", &format!("{used} of {most} allocated"));
     }
     if let Some(gate) = &volume.gate {
-        let next = gate.next_probe_ms.map_or("when somebody asks".to_owned(), |ms| format!("in {}", duration(ms)));
+        let next =
+            gate.next_probe_ms.map_or("when somebody asks".to_owned(), |ms| format!("in {}", duration(ms)));
         let said = format!("{} ({}), class {}", gate.errno.meaning, gate.errno.name, gate.class);
         out += &labelled("refuses", &plain(&format!("{said}; next try {next}")));
     }

@@ -83,8 +83,11 @@ mod tests {
 
     #[test]
     fn every_code_has_an_entry_and_every_entry_a_code() {
-        let headings: Vec<&str> =
-            RUNBOOK.lines().filter_map(|line| line.strip_prefix("## ")).filter(|name| name.starts_with("HF_")).collect();
+        let headings: Vec<&str> = RUNBOOK
+            .lines()
+            .filter_map(|line| line.strip_prefix("## "))
+            .filter(|name| name.starts_with("HF_"))
+            .collect();
         let names = HealthCode::ALL.map(HealthCode::name);
         assert_eq!(headings, names, "in the order of the codes, the gravest first");
         let words: BTreeSet<&str> = RUNBOOK
@@ -101,7 +104,8 @@ mod tests {
             let mut at = 0;
             for part in ["**Means.**", "**Safe.**", "**Type.**", "**Costs.**"] {
                 let found = entry[at..].find(part);
-                at += found.unwrap_or_else(|| panic!("{code} has no {part} after the part before it: {entry}"));
+                at +=
+                    found.unwrap_or_else(|| panic!("{code} has no {part} after the part before it: {entry}"));
             }
             assert!(entry.matches("## ").count() == 1, "{entry}");
         }

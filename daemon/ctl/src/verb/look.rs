@@ -94,7 +94,11 @@ impl Run<'_, '_> {
         Ok(Exit::Ok)
     }
 
-    pub(super) fn show<T: DeserializeOwned>(&mut self, path: &str, text: impl FnOnce(&T) -> String) -> Outcome {
+    pub(super) fn show<T: DeserializeOwned>(
+        &mut self,
+        path: &str,
+        text: impl FnOnce(&T) -> String,
+    ) -> Outcome {
         let answer = self.client.get(path)?;
         let body: T = self.client.read(&answer)?;
         self.print(&answer, |_| text(&body));

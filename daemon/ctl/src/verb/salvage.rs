@@ -51,7 +51,8 @@ impl Run<'_, '_> {
 
     pub(super) fn import(&mut self, args: &ImportArgs) -> Outcome {
         if !args.dry_run && !args.yes_overwrite {
-            let message = format!("'import' overwrites what volume '{}' has in the saved ranges.", args.volume);
+            let message =
+                format!("'import' overwrites what volume '{}' has in the saved ranges.", args.volume);
             let remedy = "Nothing was changed. See what it would do with --dry-run; if that is meant, add --yes-overwrite.";
             return Err(Error::usage(message, remedy));
         }

@@ -42,7 +42,10 @@ impl Run<'_, '_> {
         let answer = self.client.delete(&format!("/v1/sessions/{id}"))?;
         let SessionEnded { session } = self.client.read(&answer)?;
         self.print(&answer, |_| {
-            format!("session {id} of volume '{}' (pid {}, uid {}) is cut off.\n", session.volume, session.pid, session.uid)
+            format!(
+                "session {id} of volume '{}' (pid {}, uid {}) is cut off.\n",
+                session.volume, session.pid, session.uid
+            )
         });
         Ok(Exit::Ok)
     }

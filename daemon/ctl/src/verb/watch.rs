@@ -61,7 +61,9 @@ impl Run<'_, '_> {
             let after: Stats = self.client.read(&self.client.get("/v1/stats")?)?;
             let rates = between(before.as_ref().unwrap_or(&after), &after);
             let quit = screen.show(&Snapshot { status: &status, rates: &rates, stats: &after }, args.every);
-            if quit.map_err(|error| Error::failed(format!("the terminal is gone: {error}."), "Nothing was changed."))? {
+            if quit.map_err(|error| {
+                Error::failed(format!("the terminal is gone: {error}."), "Nothing was changed.")
+            })? {
                 return Ok(Exit::Ok);
             }
             before = Some(after);

@@ -12,6 +12,7 @@ mod reactors;
 mod read;
 mod retry;
 mod shell;
+mod tune;
 mod verifier;
 mod write;
 mod zeroes;

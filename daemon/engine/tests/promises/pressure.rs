@@ -161,7 +161,7 @@ fn new_rules_hold_for_what_is_stalled() {
     let write = shell.write(100 * LINE, LINE, 2);
     shell.run_ms(100);
     let loose = rules(hold_until_pressure(1000, 500), Retry::default());
-    let token = shell.operator(Command::SetPolicy { rules: Box::new(loose) });
+    let token = shell.operator(Command::SetPolicy { tuning: Box::new(tuning(loose)) });
     shell.run_ms(3_000);
     assert_eq!(shell.answers[&token], Answer::Done);
     assert_eq!(shell.errno(write), Some(0));

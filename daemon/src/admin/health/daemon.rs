@@ -64,9 +64,10 @@ fn sessions_full(daemon: &DaemonView) -> Option<Reason> {
          nothing."
     );
     Some(Reason {
-        action: "See who is connected, and end what is not needed; or raise 'limits.sessions_max' and load the \
+        action:
+            "See who is connected, and end what is not needed; or raise 'limits.sessions_max' and load the \
                  configuration again. Type:"
-            .to_owned(),
+                .to_owned(),
         commands: vec!["holdfastctl sessions".to_owned(), "holdfastctl reload --dry-run".to_owned()],
         ..reason(HealthCode::SessionsFull, None, status)
     })

@@ -27,8 +27,9 @@ fn buffered(volume: &VolumeView) -> Option<Reason> {
 fn faults(volume: &VolumeView) -> Option<Reason> {
     let (name, count) = (&volume.name, volume.faults);
     let faults = if count == 1 { "1 fault is".to_owned() } else { format!("{count} faults are") };
-    let status =
-        format!("{faults} injected into the device of volume '{name}': what it refuses may be refused on purpose.");
+    let status = format!(
+        "{faults} injected into the device of volume '{name}': what it refuses may be refused on purpose."
+    );
     (count > 0).then(|| Reason {
         action: "To let it be well again, type:".to_owned(),
         commands: vec![format!("holdfastctl fault {name} clear")],
@@ -39,7 +40,8 @@ fn faults(volume: &VolumeView) -> Option<Reason> {
 fn thin(volume: &VolumeView) -> Option<Reason> {
     let thin = volume.thin?;
     let (name, allocated) = (&volume.name, thin.allocated_bytes);
-    if !is_80_percent(allocated, thin.limit_bytes) {
+    // When the device refuses already, the way out of that says it.
+    if is_in_trouble(volume) || !is_80_percent(allocated, thin.limit_bytes) {
         return None;
     }
     let (used, most) = (size::binary(allocated), size::binary(thin.limit_bytes));

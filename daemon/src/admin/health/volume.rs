@@ -157,7 +157,8 @@ fn budget(volume: &VolumeView, bytes: StateBytes) -> Option<Reason> {
         size::binary(bytes.budget_bytes)
     );
     Some(Reason {
-        action: "Mend the device first. To save what is held, or to see what the policy will do, type:".to_owned(),
+        action: "Mend the device first. To save what is held, or to see what the policy will do, type:"
+            .to_owned(),
         commands: vec![
             format!("holdfastctl export {name} --dirty --to {name}.salvage"),
             format!("holdfastctl policy show {name}"),
