@@ -3,10 +3,12 @@
 
 mod change;
 mod fake;
+mod health;
 mod limits;
 mod look;
 mod paging;
 mod permission;
 mod refusals;
 mod status;
+mod tune;
 mod world;

@@ -18,6 +18,8 @@ mod place;
 mod raw_client;
 mod refusing;
 mod running;
+mod salvage;
 mod stopping;
+mod tuning;
 mod world;
 mod write_through;
