@@ -28,6 +28,7 @@
 //! | `POST /v1/volumes/{v}/grow-thin` | [`GrowThinRequest`] | [`ThinGrown`] |
 //! | `POST /v1/shutdown` | [`ShutdownRequest`] | 202, [`ShuttingDown`] |
 
+mod code;
 mod extent;
 mod health;
 mod operation;
@@ -38,6 +39,7 @@ mod stats;
 mod status;
 mod volume;
 
+pub use code::*;
 pub use extent::*;
 pub use health::*;
 pub use operation::*;

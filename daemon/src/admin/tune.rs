@@ -63,7 +63,7 @@ fn confirmed(volume: &VolumeView, before: &PolicyView, after: &PolicyView) -> Re
          was not confirmed."
     );
     let remedy = format!(
-        "Nothing was changed. Save them with 'holdfastctl export {name} --failed --to FILE'; then confirm it with \
+        "Nothing was changed. Save what is held with 'holdfastctl export {name} --dirty --to FILE'; then confirm it with \
          --yes-lose-data ('yes_lose_data': true)."
     );
     Err(Refusal::unconfirmed(message, remedy))

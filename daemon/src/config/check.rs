@@ -184,8 +184,9 @@ pub fn warnings(settings: &Settings) -> Vec<String> {
     }
     if daemon.admin_socket_mode & 0o002 != 0 {
         let mode = daemon.admin_socket_mode;
-        warnings
-            .push(format!("daemon.admin_socket_mode = {mode:04o}: every user of this host can give data up"));
+        warnings.push(format!(
+            "daemon.admin_socket_mode = {mode:04o}: every user of this host can look at everything"
+        ));
     }
     if settings.debug.fault_injection {
         warnings.push("debug.fault_injection = true: operators can make healthy disks fail".to_owned());

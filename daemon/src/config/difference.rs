@@ -98,6 +98,11 @@ fn common(settings: &Settings) -> Vec<Entry> {
         entry("daemon.socket_mode", format!("{:04o}", daemon.socket_mode), FIXED),
         entry("daemon.admin_socket", daemon.admin_socket.display().to_string(), FIXED),
         entry("daemon.admin_socket_mode", format!("{:04o}", daemon.admin_socket_mode), FIXED),
+        entry(
+            "daemon.admin_socket_gid",
+            daemon.admin_socket_gid.map_or("its own".to_owned(), |gid| gid.to_string()),
+            FIXED,
+        ),
         entry("arena.path", arena.path.display().to_string(), FIXED),
         entry("arena.size", bytes_in_words(arena.size_bytes), FIXED),
         entry("arena.line", bytes_in_words(arena.line_bytes.into()), FIXED),

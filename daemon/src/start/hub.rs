@@ -94,8 +94,10 @@ pub(super) struct Hub {
     pub(super) sessions: Registry,
     /// The settings as they are now; volumes are in the order of their numbers.
     in_force: Mutex<Arc<Settings>>,
-    /// Held while settings change: one change at a time.
+    /// Held while settings change: one change at a time. Nobody waits for a disk with it in hand.
     changing: Mutex<()>,
+    /// Held while a volume grows, however long its disk takes.
+    pub(super) growing: Mutex<()>,
     tokens: AtomicU64,
     asked: Mutex<BTreeMap<u64, Asked>>,
     end: AtomicU8,
@@ -123,6 +125,7 @@ impl Hub {
         Arc::new(Hub {
             in_force: Mutex::new(Arc::new(settings.clone())),
             changing: Mutex::new(()),
+            growing: Mutex::new(()),
             settings,
             volumes,
             links,

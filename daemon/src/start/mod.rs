@@ -64,7 +64,11 @@ pub fn serve(settings: Settings, options: Options) -> Result<ExitCode, StartErro
         Outlets { ledger: Arc::clone(&entries), words: Arc::clone(&words), links: Arc::clone(&links) };
     let door = Door::bind(&settings.daemon.socket, settings.daemon.socket_mode)
         .map_err(|source| StartError::Door { path: settings.daemon.socket.clone(), source })?;
-    let listener = admin::bind(&settings.daemon.admin_socket, settings.daemon.admin_socket_mode, None)?;
+    let listener = admin::bind(
+        &settings.daemon.admin_socket,
+        settings.daemon.admin_socket_mode,
+        settings.daemon.admin_socket_gid,
+    )?;
     let seed = random_word();
     let shards = arena.take_shards();
     let plan = reactors::Plan {

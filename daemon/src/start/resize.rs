@@ -17,7 +17,12 @@ impl Hub {
         bytes: u64,
         dry_run: bool,
     ) -> Result<(u64, Option<Answers>), BackendError> {
-        let _changing = self.changing();
+        let Ok(_growing) = self.growing.try_lock() else {
+            return Err(BackendError::Busy {
+                what: "Another volume is growing, or this one.".to_owned(),
+                remedy: "Nothing was changed. Do it again when that is done.".to_owned(),
+            });
+        };
         let served = &self.volumes[usize::from(volume.0)];
         let (name, before) = (&served.settings.name, served.bytes.load(Ordering::Acquire));
         if served.settings.read_only {

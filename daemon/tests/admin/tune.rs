@@ -64,7 +64,7 @@ fn a_policy_that_gives_up_sooner_must_be_meant_while_data_is_held() {
     let ran = world.ctl("policy set vm1 --kind evict-immediately");
     assert_eq!(ran.exit, Exit::Usage, "{ran:?}");
     assert!(
-        ran.err.contains("holds 3 lines") && ran.err.contains("holdfastctl export vm1 --failed"),
+        ran.err.contains("holds 3 lines") && ran.err.contains("holdfastctl export vm1 --dirty"),
         "{ran:?}"
     );
     assert_eq!(world.state().policies, before);

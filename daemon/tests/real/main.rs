@@ -17,6 +17,7 @@ mod place;
 #[path = "../../../ringbuf/tests/raw_client/mod.rs"]
 mod raw_client;
 mod refusing;
+mod runbook;
 mod running;
 mod salvage;
 mod stopping;

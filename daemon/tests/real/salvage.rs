@@ -4,6 +4,7 @@ use crate::pattern::{EIO, ENOSPC, check_same, failure, pattern};
 use crate::place::{KIB, LINE, MIB, Place, Volume};
 use crate::running::{Daemon, number};
 use holdfast_ctl::Exit;
+use holdfast_ringbuf::client::Client;
 use serde_json::Value;
 use std::fs::OpenOptions;
 use std::os::unix::fs::{FileExt, MetadataExt};
@@ -22,18 +23,18 @@ fn manifest_of(file: &Path) -> Value {
 }
 
 /// A daemon whose volume holds what its disk refused.
-fn holding<'a>(place: &'a Place, daemon: &Daemon<'a>) -> holdfast_ringbuf::client::Client {
-    daemon.must(&["fault", "vm", "add", "write", "ENOSPC"]);
+fn holding<'a>(place: &'a Place, daemon: &Daemon<'a>, errno: (&str, i32)) -> Client {
+    daemon.must(&["fault", "vm", "add", "write", errno.0]);
     let client = daemon.client("vm");
     for (offset, length) in HELD {
         client.write_at(&pattern(7, offset, length), offset).expect("acknowledged");
     }
-    assert_eq!(failure(client.flush()).0, ENOSPC);
+    assert_eq!(failure(client.flush()).0, errno.1);
     assert!(place.file("vm.img").exists());
     client
 }
 
-fn check_held(client: &holdfast_ringbuf::client::Client, what: &str) {
+fn check_held(client: &Client, what: &str) {
     for (offset, length) in HELD {
         let mut data = vec![0; length as usize];
         client.read_at(&mut data, offset).expect(what);
@@ -48,7 +49,7 @@ fn what_is_held_is_saved_and_brought_back_after_it_was_lost() {
     let backing = place.file("vm.img");
     place.add(&[Volume::file("vm", &backing, 8 * MIB)]);
     let daemon = Daemon::start(&place);
-    let client = holding(&place, &daemon);
+    let client = holding(&place, &daemon, ("EIO", EIO));
 
     let saved = place.file("saved");
     let told = daemon.must(&["export", "vm", "--failed", "--to", words(&saved)]);
@@ -59,7 +60,7 @@ fn what_is_held_is_saved_and_brought_back_after_it_was_lost() {
     assert_eq!((metadata.len(), metadata.mode() & 0o777), (8 * MIB, 0o600));
     assert!(metadata.blocks() * 512 < MIB, "sparse: {} blocks", metadata.blocks());
     assert_eq!(manifest["volume"], "vm");
-    assert_eq!(manifest["ranges"][0]["refusal"]["errno"]["name"], "ENOSPC", "{manifest}");
+    assert_eq!(manifest["ranges"][0]["refusal"]["errno"]["name"], "EIO", "{manifest}");
     let file = std::fs::File::open(&saved).expect("saved");
     for (offset, length) in HELD {
         let mut data = vec![0; length as usize];
@@ -94,9 +95,14 @@ fn an_import_of_what_is_not_what_was_exported_writes_nothing() {
     let backing = place.file("vm.img");
     place.add(&[Volume::file("vm", &backing, 8 * MIB), Volume::file("small", &place.file("small.img"), MIB)]);
     let daemon = Daemon::start(&place);
-    let client = holding(&place, &daemon);
+    let client = holding(&place, &daemon, ("ENOSPC", ENOSPC));
     let saved = place.file("saved");
-    daemon.must(&["export", "vm", "--dirty", "--to", words(&saved)]);
+    // Behind a full disk only a probe failed; the rest waits. Who saves what failed is told that there is more.
+    let failed = daemon.must(&["export", "vm", "--failed", "--to", words(&place.file("failed"))]);
+    let all = daemon.must(&["export", "vm", "--dirty", "--to", words(&saved)]);
+    let bytes: u64 = HELD.iter().map(|(_, length)| length).sum();
+    assert_eq!((number(&all, "saved_bytes"), number(&all, "other_bytes")), (bytes, 0), "{all}");
+    assert!(number(&failed, "saved_bytes") + number(&failed, "other_bytes") >= bytes, "{failed}");
     daemon.must(&["fault", "vm", "clear"]);
     daemon.must(&["retry", "vm", "--wait"]);
     // What the clients did since is what an import must not touch by mistake.
@@ -154,7 +160,7 @@ fn an_export_beside_a_busy_client_says_what_changed() {
     let backing = place.file("vm.img");
     place.add(&[Volume::file("vm", &backing, 8 * MIB).with(r#"budget = "8MiB""#)]);
     let daemon = Daemon::start(&place);
-    let client = holding(&place, &daemon);
+    let client = holding(&place, &daemon, ("ENOSPC", ENOSPC));
     let stop = std::sync::atomic::AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| {

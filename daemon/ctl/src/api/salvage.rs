@@ -19,6 +19,8 @@ pub struct Exported {
     pub saved_bytes: u64,
     /// Bytes that should be there and could not be read.
     pub unreadable_bytes: u64,
+    /// Bytes that are not on stable media either and were not asked for, in whole lines: what waits behind what failed.
+    pub other_bytes: u64,
     /// Bytes that a client overwrote meanwhile.
     pub changed_bytes: u64,
     /// Bytes that came meanwhile, and were saved.

@@ -8,7 +8,8 @@ use crate::size::binary;
 pub fn exported(exported: &Exported) -> String {
     let volume = plain(&exported.volume);
     let (Some(file), Some(manifest)) = (&exported.file, &exported.manifest) else {
-        return format!("{volume}: nothing is {} here; no file was made.\n", exported.states.join(" or "));
+        let states = exported.states.join(" or ");
+        return format!("{volume}: nothing is {states} here; no file was made.\n") + &others(exported);
     };
     let mut out = format!(
         "{volume}: {} in {} ranges saved in '{}', described in '{}'.\n",
@@ -26,7 +27,18 @@ pub fn exported(exported: &Exported) -> String {
     for (bytes, fact) in facts.into_iter().filter(|(bytes, _)| *bytes > 0) {
         out += &format!("  {} {fact}.\n", binary(bytes));
     }
-    out
+    out + &others(exported)
+}
+
+/// Behind a device that refuses everything most of what is held has not failed: it was not tried.
+fn others(exported: &Exported) -> String {
+    match exported.other_bytes {
+        0 => String::new(),
+        bytes => format!(
+            "  {} more are not on stable media and were not asked for: '--dirty' saves them, too.\n",
+            binary(bytes)
+        ),
+    }
 }
 
 /// What was brought back.

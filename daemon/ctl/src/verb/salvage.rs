@@ -16,7 +16,7 @@ impl Run<'_, '_> {
         let extents = self.extents_in(&args.volume, &states)?;
         let names: Vec<String> = states.iter().map(|state| state.name().to_owned()).collect();
         if extents.is_empty() {
-            let nothing = nothing(&volume, names);
+            let nothing = nothing(&volume, &states, names);
             self.print(&Versioned::of(&nothing), |_| text::exported(&nothing));
             return Ok(Exit::Ok);
         }
@@ -28,13 +28,14 @@ impl Run<'_, '_> {
         let now = self.extents_in(&args.volume, &states)?;
         let manifest = exporter.finish(now, progress)?;
         let exported = Exported {
-            volume: volume.name,
+            volume: volume.name.clone(),
             states: names,
             file: Some(args.to.display().to_string()),
             manifest: Some(manifest_path(&args.to).display().to_string()),
             ranges: manifest.ranges.len() as u64,
             saved_bytes: manifest.data_bytes(),
             unreadable_bytes: manifest.unreadable.iter().map(|range| range.length).sum(),
+            other_bytes: other_bytes(&volume, &states),
             changed_bytes: manifest.meanwhile.changed_bytes,
             came_bytes: manifest.meanwhile.came_bytes,
             left_bytes: manifest.meanwhile.left.iter().map(|range| range.length).sum(),
@@ -94,10 +95,22 @@ fn clients(typed: Option<&Path>, status: &Status) -> PathBuf {
     typed.map_or_else(|| PathBuf::from(&status.daemon.socket), Path::to_owned)
 }
 
-fn nothing(volume: &Volume, states: Vec<String>) -> Exported {
+/// What of the volume is not on stable media and not in any of these states.
+fn other_bytes(volume: &Volume, states: &[ExtentState]) -> u64 {
+    let bytes = &volume.bytes;
+    let all = [
+        (ExtentState::Dirty, bytes.dirty_bytes),
+        (ExtentState::Unstable, bytes.unstable_bytes),
+        (ExtentState::Failed, bytes.failed_bytes),
+    ];
+    all.iter().filter(|(state, _)| !states.contains(state)).map(|(_, bytes)| bytes).sum()
+}
+
+fn nothing(volume: &Volume, states: &[ExtentState], names: Vec<String>) -> Exported {
     Exported {
+        other_bytes: other_bytes(volume, states),
         volume: volume.name.clone(),
-        states,
+        states: names,
         file: None,
         manifest: None,
         ranges: 0,
