@@ -130,8 +130,9 @@ fn a_full_disk_and_what_it_leads_to() {
 
     let budget = scene("HF_BUDGET_80");
     budget.fault(&["write", "ENOSPC"]);
-    for chunk in (0..3 * MIB + 512 * KIB).step_by(128 << 10) {
-        write(&client, chunk, 128 * KIB);
+    // Seven eighths of what each of the two reactors may hold.
+    for (offset, length) in [(0, 2 * MIB), (2 * MIB, 768 * KIB), (3 * MIB, 768 * KIB)] {
+        write(&client, offset, length);
     }
     client.flush().expect_err("the disk refuses");
     budget.play("HF_BUDGET_80", "never", |scene| {

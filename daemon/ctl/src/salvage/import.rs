@@ -67,7 +67,8 @@ impl Package {
             );
         }
         let block = u64::from(volume.block_bytes);
-        let whole = |range: &SavedRange| range.offset % block == 0 && range.length % block == 0;
+        let whole =
+            |range: &SavedRange| range.offset.is_multiple_of(block) && range.length.is_multiple_of(block);
         if !manifest.ranges.iter().all(whole) {
             let message =
                 format!("volume '{name}' has blocks of {block} bytes, and the data is not in whole ones.");

@@ -130,7 +130,7 @@ impl Manifest {
         for SavedRange { offset, length, .. } in &self.ranges {
             let next = offset.checked_add(*length);
             let inside = next.is_some_and(|next| next <= self.size_bytes);
-            let whole = offset % block == 0 && length % block == 0;
+            let whole = offset.is_multiple_of(block) && length.is_multiple_of(block);
             if *offset < end || !inside || !whole || !(1..=PIECE_BYTES_MAX).contains(length) {
                 return Err(format!(
                     "the range {offset}:{length} overlaps another one, is out of order, out of the volume or not in whole \

@@ -79,7 +79,8 @@ mod tests {
 
     #[test]
     fn what_is_in_others_is_taken_out() {
-        let cases: [(&[(u64, u64)], &[(u64, u64)], &[(u64, u64)]); 6] = [
+        type Ranges = &'static [(u64, u64)];
+        let cases: [(Ranges, Ranges, Ranges); 6] = [
             (&[(0, 10)], &[], &[(0, 10)]),
             (&[(0, 10)], &[(0, 10)], &[]),
             (&[(0, 10)], &[(2, 4), (6, 20)], &[(0, 2), (4, 6)]),
