@@ -1,8 +1,8 @@
 //! What differs between two configurations, and what of it can change while the daemon runs.
 
-use super::check::{flush_in_words, rule_in_words};
+use super::check::{flush_in_words, frontend_in_words, rule_in_words};
 use super::quantity::{bytes_in_words, share, time};
-use super::settings::{Backing, Settings, VolumeSettings};
+use super::settings::{Backing, FrontendSettings, Settings, VolumeSettings};
 use holdfast_engine::Mode;
 use holdfast_policy::ErrorClass;
 
@@ -87,7 +87,7 @@ fn compare(before: &[Entry], after: &[Entry]) -> Vec<Difference> {
 
 fn common(settings: &Settings) -> Vec<Entry> {
     // Taken apart whole, so that a new key is not forgotten here.
-    let Settings { daemon, arena, limits, volumes: _, debug } = settings;
+    let Settings { daemon, arena, limits, volumes: _, frontends, debug } = settings;
     let entry = |key: &str, value: String, live: bool| (key.to_owned(), value, live);
     vec![
         entry("daemon.cores", format!("{:?}", daemon.cores), FIXED),
@@ -116,8 +116,16 @@ fn common(settings: &Settings) -> Vec<Entry> {
         entry("limits.io_workers_max", limits.io_workers_max.to_string(), FIXED),
         entry("limits.reserve", share(limits.reserve), FIXED),
         entry("limits.flush_after", time(limits.flush_after_ms), FIXED),
+        entry("frontend", frontends_in_words(frontends), FIXED),
         entry("debug.fault_injection", debug.fault_injection.to_string(), FIXED),
     ]
+}
+
+fn frontends_in_words(frontends: &[FrontendSettings]) -> String {
+    if frontends.is_empty() {
+        return "none".to_owned();
+    }
+    frontends.iter().map(frontend_in_words).collect::<Vec<_>>().join("; ")
 }
 
 fn of_volume(volume: &VolumeSettings) -> Vec<Entry> {

@@ -27,7 +27,7 @@ pub(super) struct Served {
     /// As they were at the start: what of them can change is in [`Hub::in_force`].
     pub(super) settings: VolumeSettings,
     pub(super) backing: Arc<Backing>,
-    pub(super) bytes: AtomicU64,
+    pub(super) bytes: Arc<AtomicU64>,
     /// What it can grow to while the daemon runs.
     pub(super) bytes_max: u64,
     pub(super) block_bytes: u32,
@@ -43,7 +43,7 @@ impl Served {
             id: volume.id,
             settings: volume.settings.clone(),
             backing: Arc::clone(&volume.backing),
-            bytes: AtomicU64::new(volume.backing.size()),
+            bytes: Arc::new(AtomicU64::new(volume.backing.size())),
             bytes_max: volume.bytes_max(),
             block_bytes: volume.backing.block_bytes(),
             direct: matches!(volume.backing.directness(), crate::device::Directness::Direct(_)),
