@@ -79,7 +79,8 @@ fn served(volume: &VolumeView) -> Result<(), Refusal> {
 
 fn differences(name: &str, before: &PolicyView, after: &PolicyView) -> Vec<Difference> {
     let difference = |key: String, before: String, after: String| {
-        (before != after).then(|| Difference { key, before, after, needs_restart: false })
+        let differs = before != after;
+        differs.then_some(Difference { key, before, after, needs_restart: false })
     };
     let rules = ErrorClass::ALL.into_iter().map(|class| {
         let words = |policy: &PolicyView| rule_in_words(policy.rules.for_class(class));

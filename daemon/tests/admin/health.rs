@@ -83,11 +83,14 @@ fn a_full_budget_is_a_note_as_long_as_the_device_is_well() {
     assert_eq!(less.told("health"), "HEALTHY\n");
 }
 
+/// What a daemon shows of itself.
+type Situation = Box<dyn Fn(&mut State)>;
+
 /// Each code can be brought about by what the daemon shows of itself.
 #[test]
 fn every_code_has_its_situation() {
     let thin = |limit_bytes| Some(ThinView { limit_bytes, allocated_bytes: 80 });
-    let situations: Vec<Box<dyn Fn(&mut State)>> = vec![
+    let situations: Vec<Situation> = vec![
         Box::new(full),
         Box::new(|state| state.volumes[0].stats.lost = 1),
         Box::new(|state| state.volumes[0].state = VolumeState::Refused),

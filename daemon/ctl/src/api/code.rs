@@ -205,8 +205,8 @@ impl HealthCode {
             HealthCode::Fallback => (
                 "HF_FALLBACK",
                 Health::Healthy,
-                "Something works, but not as well as it could: found at the start.",
-                "Everything; it costs speed, or memory that may be swapped.",
+                "Something works, but not as well as it could, or is set as it may not be meant: found at the start.",
+                "Everything that the note does not name. Most cost speed, or memory that may be swapped.",
                 "What the note says, and a restart.",
             ),
         };

@@ -14,7 +14,7 @@ pub fn volume(shown: &VolumeShown) -> String {
     out += &labelled("state", &format!("{}, {}", volume.health, service(volume)));
     out += &labelled("size", &format!("{} ({} bytes)", binary(volume.size_bytes), volume.size_bytes));
     out += &labelled("backing", &plain(&format!("{} ({direct})", volume.backing.path)));
-    out += &labelled("known as", &plain(&volume.backing.identity));
+    out += &labelled("device", &plain(&volume.backing.identity));
     out += &labelled("mode", volume.mode.name());
     out += &held(volume);
     if let Some(thin) = volume.thin {
