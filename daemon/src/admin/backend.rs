@@ -44,14 +44,16 @@ pub trait Backend: Send + Sync {
     /// [`BackendError`] if the volume is not served or a mailbox is full; then no reactor does anything.
     fn command(&self, volume: VolumeId, command: Command, by: Peer) -> Result<Answers, BackendError>;
 
-    /// A page of the ledger's losses of a volume that no reactor serves, from byte `from` on, at most `limit`.
+    /// A page of the ledger's losses of a volume that no reactor serves, from byte `from` on, at most `limit`. Waits for the
+    /// ledger's disk if a commit is under way.
     fn recorded_losses(&self, volume: VolumeId, from: u64, limit: usize) -> LossPage;
 
     /// What the failed flush with this id reported: a page of its extents from byte `from` on, at most `limit`.
-    /// `None` if there is no such report.
+    /// `None` if there is no such report. Waits for the ledger's disk if a commit is under way.
     fn explain(&self, id: u64, from: u64, limit: usize) -> Option<ExplanationPage>;
 
-    /// Events with a number above `since`, the oldest first, at most `limit`.
+    /// Events with a number above `since`, the oldest first, at most `limit`. Waits for the ledger's disk if a commit is
+    /// under way.
     fn events(&self, since: u64, limit: usize) -> EventsPage;
 
     /// The faults that are in force on a volume.

@@ -87,7 +87,8 @@ async fn extents(
     let backend = &*shared.backend;
     let unserved = matches!(volume.state, VolumeState::Waiting | VolumeState::Refused);
     let page = if unserved && state == ExtentState::Lost {
-        let losses = backend.recorded_losses(volume.id, query.from, limit);
+        let losses =
+            ask::apart(&shared, move |backend| backend.recorded_losses(volume.id, query.from, limit)).await?;
         listing::Page { extents: losses.extents, next: losses.next }
     } else {
         listing::list(backend, volume.id, view::list_state(state), query.from, limit, peer).await?
@@ -132,7 +133,8 @@ async fn explain(
         Refusal::bad_request(format!("{error}."), "Copy the id from the error that the client got.")
     })?;
     let backend = &*shared.backend;
-    let Some(page) = backend.explain(id.0, query.from, limit) else {
+    let page = ask::apart(&shared, move |backend| backend.explain(id.0, query.from, limit)).await?;
+    let Some(page) = page else {
         let remedy = "Ids of failures that were healed long ago are forgotten; see 'holdfastctl events'.";
         return Err(Refusal::not_found(format!("No failure with the id {id} is on record."), remedy));
     };
@@ -168,7 +170,7 @@ struct EventsQuery {
 
 async fn events(State(shared): SharedState, Asked(query): Asked<EventsQuery>) -> Answer<Events> {
     let limit = ask::limit(query.limit, EVENTS_MAX)?;
-    let page = shared.backend.events(query.since, limit);
+    let page = ask::apart(&shared, move |backend| backend.events(query.since, limit)).await?;
     let next = page.events.last().map_or(query.since, |event| event.number);
     answer(Events { events: page.events.into_iter().map(view::event).collect(), next, missed: page.missed })
 }

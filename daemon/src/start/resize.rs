@@ -17,7 +17,7 @@ impl Hub {
         bytes: u64,
         dry_run: bool,
     ) -> Result<(u64, Option<Answers>), BackendError> {
-        let Ok(_growing) = self.growing.try_lock() else {
+        let Ok(_growing) = self.desk.growing.try_lock() else {
             return Err(BackendError::Busy {
                 what: "Another volume is growing, or this one.".to_owned(),
                 remedy: "Nothing was changed. Do it again when that is done.".to_owned(),

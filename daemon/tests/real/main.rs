@@ -11,8 +11,13 @@ mod full_disk;
 mod hanging;
 mod hostile;
 mod killed_clients;
+mod ledger_disk;
+#[cfg(target_arch = "x86_64")]
+mod lost_memory;
 mod nbd;
 mod nbd_hostile;
+#[path = "../../../ringbuf/tests/needs/mod.rs"]
+mod needs;
 mod one_bad_line;
 mod pattern;
 mod place;
@@ -23,6 +28,8 @@ mod runbook;
 mod running;
 mod salvage;
 mod stopping;
+#[cfg(target_arch = "x86_64")]
+mod syscalls;
 mod tuning;
 mod world;
 mod write_through;
