@@ -20,16 +20,17 @@ mod peer;
 mod policy;
 mod refusal;
 mod server;
+mod snapshot;
 mod tune;
 mod view;
 
-pub use backend::{
-    Answers, ArenaView, AuditPage, AuditView, Backend, BackendError, DaemonView, EventView, EventsPage,
-    ExplanationPage, FaultView, LedgerView, LossPage, Peer, PolicyView, ReactorView, ReloadView, SessionView,
-    StuckView, ThinView, VolumeView,
-};
+pub use backend::{Answers, Backend, BackendError, Peer};
 pub use bind::{BindError, bind};
 pub(crate) use listing::list_ranges;
 pub use server::{Options, Server, serve};
+pub use snapshot::{
+    ArenaView, AuditPage, AuditView, DaemonView, EventView, EventsPage, ExplanationPage, FaultView,
+    LedgerView, LossPage, PolicyView, ReactorView, ReloadView, SessionView, StuckView, ThinView, VolumeView,
+};
 
 use server::{BODY_BYTES_MAX, Shared};

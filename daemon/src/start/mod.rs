@@ -8,6 +8,7 @@ mod end;
 mod error;
 mod hub;
 mod keeper;
+mod operators;
 mod reactors;
 mod registry;
 mod reload;
