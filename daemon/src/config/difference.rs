@@ -25,6 +25,18 @@ type Entry = (String, String, bool);
 const FIXED: bool = false;
 const LIVE: bool = true;
 
+/// The keys that can change while the daemon runs, without the volume's name and the error class.
+#[cfg(test)]
+pub(super) fn live_keys(settings: &Settings) -> std::collections::BTreeSet<String> {
+    let volumes = settings.volumes.iter().flat_map(of_volume);
+    let live = common(settings).into_iter().chain(volumes).filter(|(_, _, live)| *live);
+    let bare = |key: String| match key.strip_prefix("volume.").and_then(|rest| rest.split_once('.')) {
+        Some((_, key)) => key.split_once("on_failure.").map_or(key, |_| "on_failure").to_owned(),
+        None => key,
+    };
+    live.map(|(key, ..)| bare(key)).collect()
+}
+
 /// Every setting that differs, in the order of the file. Volumes are told apart by their names, not by their order.
 pub fn differences(before: &Settings, after: &Settings) -> Vec<Difference> {
     let mut found = compare(&common(before), &common(after));

@@ -79,6 +79,7 @@ pub(super) fn wait(hub: &Hub, signals: &Signals, abandon: bool) -> u64 {
 fn reload(hub: &Hub) {
     match hub.reload_configuration(false) {
         Ok(reloaded) => {
+            hub.book.audit("a signal to the daemon".to_owned(), "reload".to_owned());
             for Difference { key, before, after, .. } in &reloaded.differences {
                 tracing::info!(key, before, after, "a setting changed");
             }

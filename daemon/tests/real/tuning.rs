@@ -121,7 +121,29 @@ fn a_reload_is_all_or_nothing() {
             && daemon.ctl(&["status"]).json["daemon"]["sessions_max"] == 2)
             .then_some(())
     });
+    let rows = daemon.must(&["audit"])["rows"].as_array().expect("rows").clone();
+    let reloads: Vec<&str> = rows.iter().filter_map(|row| row["who"].as_str()).collect();
+    assert_eq!(
+        reloads.len(),
+        3,
+        "two commands that did something or found nothing to do, and the signal: {rows:?}"
+    );
+    assert_eq!(reloads[2], "a signal to the daemon");
     drop((daemon.client("other"), client));
+    daemon.stop_clean();
+}
+
+/// Members of the socket's group may look: it is given to them at the start.
+#[test]
+fn the_admin_socket_belongs_to_its_group() {
+    use std::os::unix::fs::MetadataExt;
+    let mut place = place_of(&["vm"]);
+    let root = rustix::process::geteuid().is_root();
+    let gid = if root { 12_345 } else { rustix::process::getegid().as_raw() };
+    place.change("[arena]", &format!("admin_socket_mode = \"0660\"\nadmin_socket_gid = {gid}\n[arena]"));
+    let daemon = Daemon::start(&place);
+    let socket = place.admin().metadata().expect("a socket");
+    assert_eq!((socket.gid(), socket.mode() & 0o777), (gid, 0o660));
     daemon.stop_clean();
 }
 

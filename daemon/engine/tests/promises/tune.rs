@@ -49,7 +49,8 @@ fn a_volume_grows_under_its_data() {
     let plan = Plan::default();
     let (old, new) = (plan.volume_bytes, plan.volume_bytes + 64 * LINE);
     let disk = Rc::new(RefCell::new(Disk::new(new as usize)));
-    let mut shell = Shell::over(plan, vec![disk]);
+    let shares = shares(&plan);
+    let mut shell = Shell::over(plan, vec![disk], &shares);
     shell.put(old - LINE, LINE, 1);
     let beyond = shell.write(old, LINE, 2);
     shell.run_ms(10);

@@ -1,6 +1,7 @@
 //! What differs between two configurations, and what of it can change while the daemon runs.
 
 use super::{MINIMAL, accept};
+use crate::config::difference::live_keys;
 use crate::config::{Settings, differences};
 
 /// The keys that differ, with whether they need a restart.
@@ -74,4 +75,21 @@ fn a_thin_limit_can_be_raised_only() {
         let key = "volume.a.backing.thin_limit".to_owned();
         assert_eq!(keys(&thin(before), &thin(after)), [(key, needs_restart)], "{before} {after}");
     }
+}
+
+/// configs/README.md says what a reload takes: each key, and no other.
+#[test]
+fn the_readme_says_what_can_change() {
+    let readme = include_str!("../../../../configs/README.md");
+    let section = readme.split("## What can change while the daemon runs").nth(1).expect("a section");
+    let (section, _) = section.split_once("\n## ").expect("another one follows");
+    let (takes, _) = section.split_once("Everything else").expect("what it does not take follows");
+    let named: std::collections::BTreeSet<String> = takes
+        .split('`')
+        .skip(1)
+        .step_by(2)
+        .map(str::to_owned)
+        .filter(|word| !word.contains([' ', '-']) && word != "backing.thin_limit")
+        .collect();
+    assert_eq!(named, live_keys(&with("")), "a raised thin limit is not among those that always can");
 }
