@@ -6,7 +6,8 @@ use crate::{Answer, FlushOnFailure, Instant, Tuning};
 use holdfast_policy::errno;
 
 impl Engine<'_> {
-    /// Puts other settings in force. What is stalled, parked or failed is judged by them from the next turn on.
+    /// Puts other settings in force. What has failed is judged by them at once, what is stalled or
+    /// parked from the next turn on.
     pub(crate) fn set_policy(&mut self, index: usize, tuning: Tuning) -> Answer {
         let volume = &mut self.volumes[index];
         let Tuning { rules, flush_on_failure, parked_flushes_max, .. } = tuning;
@@ -23,6 +24,7 @@ impl Engine<'_> {
                 }
             }
         }
+        self.judge_again(index);
         Answer::Done
     }
 
