@@ -9,6 +9,7 @@ mod cli;
 mod client;
 mod error;
 mod exit;
+pub mod manifest;
 mod rates;
 mod salvage;
 pub mod size;

@@ -3,12 +3,10 @@
 
 mod export;
 mod import;
-mod manifest;
 mod spans;
 
 pub(crate) use export::{Exporter, Source};
 pub(crate) use import::{Package, write_back};
-pub(crate) use manifest::manifest_path;
 
 use crate::error::Error;
 use holdfast_ringbuf::client::{Client, Options};

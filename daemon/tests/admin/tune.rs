@@ -216,7 +216,7 @@ fn exports_that_make_no_sense_make_no_file() {
         (format!("export vm9 --failed --to {to}"), Exit::Usage, "There is no volume 'vm9'."),
         (format!("export vm1 --failed --to {to}"), Exit::Incomplete, "no session for volume 'vm1'"),
         (format!("import vm1 --from {to}"), Exit::Usage, "--yes-overwrite"),
-        (format!("import vm1 --from {to} --dry-run"), Exit::Usage, "makes no sense: No such file"),
+        (format!("import vm1 --from {to} --dry-run"), Exit::Usage, "cannot read the manifest"),
     ] {
         let ran = world.ctl(&words);
         assert_eq!((ran.exit, ran.out.as_str()), (exit, ""), "{words}: {ran:?}");

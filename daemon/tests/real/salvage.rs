@@ -128,20 +128,20 @@ fn an_import_of_what_is_not_what_was_exported_writes_nothing() {
     refused(&["small"], "this is data of volume 'vm', not of 'small'");
     refused(&["small", "--other-volume"], "volume 'small' has 1048576");
     refused(&["nowhere"], "There is no volume 'nowhere'");
-    with_manifest("", "makes no sense");
-    with_manifest("{}", "makes no sense");
-    with_manifest(&whole.replace("holdfast-export", "something"), "it is a 'something'");
-    with_manifest(&whole.replace("\"block_bytes\": 512", "\"block_bytes\": 3"), "blocks of 3 bytes");
-    with_manifest(&whole.replacen("\"length\": ", "\"length\": 9", 1), "overlaps another one");
+    with_manifest("", "is not the JSON of a manifest");
+    with_manifest("{}", "is not the JSON of a manifest");
+    with_manifest(&whole.replace("holdfast-export", "something"), "its format is 'something'");
+    with_manifest(&whole.replace("\"version\": 1", "\"version\": 7"), "it has version 7");
+    with_manifest(&whole.replacen("\"length\": ", "\"length\": 99", 1), "its range 0");
     let file = OpenOptions::new().read(true).write(true).open(&saved).expect("saved");
     let (last, length) = HELD[2];
     let mut byte = [0];
     file.read_exact_at(&mut byte, last + length - 1).expect("saved");
     file.write_all_at(&[!byte[0]], last + length - 1).expect("ours");
-    refused(&["vm"], "is not what was exported");
+    refused(&["vm"], "is damaged between");
     file.write_all_at(&byte, last + length - 1).expect("ours");
     file.set_len(4 * MIB).expect("ours");
-    refused(&["vm"], "the manifest speaks of");
+    refused(&["vm"], "has 4194304 bytes, its manifest says");
 
     assert_eq!(daemon.count("vm", "writes"), writes, "nothing was written");
     for (offset, length) in HELD {

@@ -23,7 +23,7 @@ pub struct Exported {
     pub other_bytes: u64,
     /// Bytes that a client overwrote meanwhile.
     pub changed_bytes: u64,
-    /// Bytes that came meanwhile, and were saved.
+    /// Bytes that came meanwhile, and are not in the file.
     pub came_bytes: u64,
     /// Bytes that were saved and are not in that state any more.
     pub left_bytes: u64,
@@ -40,6 +40,8 @@ pub struct Imported {
     pub ranges: u64,
     /// Bytes of them, all verified.
     pub verified_bytes: u64,
+    /// What the export says that one should know before it is written back.
+    pub notes: Vec<String>,
     /// Bytes written, and on stable media.
     pub written_bytes: u64,
     /// Nothing was written: it was only tried.

@@ -1,65 +1,65 @@
-//! Saving: each range is read through the rings, written to the file at its own offset, and read again at the end.
+//! Saving: each range is read through the rings and written to the file at its own offset; then volume and file are
+//! compared, because clients go on meanwhile.
 
-use super::manifest::{
-    KIND, MANIFEST_VERSION, Manifest, Meanwhile, PIECE_BYTES_MAX, SavedRange, Unreadable, manifest_path,
-    ranges,
-};
 use super::spans::{Span, bytes, spans, subtract};
 use super::{CHUNK, Progress};
-use crate::api::{Daemon, Errno, Extent, Time, Volume};
+use crate::api::{Daemon, Extent, Refusal, Volume};
 use crate::error::Error;
-use holdfast_ringbuf::client::Client;
-use sha2::{Digest, Sha256};
+use crate::manifest::{About, ExportWriter, HeldRefusal, LostRange, Manifest, Saved, WriteError};
+use holdfast_ringbuf::client::{self, Client};
 use std::fs::File;
-use std::io::Write;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use tempfile::NamedTempFile;
+
+/// Sentences of a kind that the manifest gets at most; the last one says how much they leave out.
+const NOTES_MAX: usize = 100;
 
 /// What is exported.
 pub(crate) struct Source<'a> {
     pub(crate) daemon: &'a Daemon,
     pub(crate) volume: &'a Volume,
-    /// The names of the states.
-    pub(crate) states: Vec<String>,
+}
+
+/// What an export came to, in bytes.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Outcome {
+    /// Not readable, and not in the file.
+    pub(crate) unreadable: u64,
+    /// Overwritten by a client meanwhile.
+    pub(crate) changed: u64,
+    /// Came meanwhile, and are not in the file.
+    pub(crate) came: u64,
+    /// Not in the asked-for state any more.
+    pub(crate) left: u64,
 }
 
 /// An export on its way.
 pub(crate) struct Exporter<'a> {
     source: Source<'a>,
     client: Client,
-    to: PathBuf,
-    file: NamedTempFile,
-    began: Time,
-    saved: Vec<SavedRange>,
-    unreadable: Vec<Unreadable>,
-    first: Vec<Span>,
+    path: PathBuf,
+    writer: ExportWriter,
+    /// What was listed first.
+    listed: Vec<Span>,
+    /// What is in the file.
+    saved: Vec<(u64, u64)>,
+    notes: Vec<String>,
+    outcome: Outcome,
     buffer: Vec<u8>,
 }
 
 impl<'a> Exporter<'a> {
-    /// Makes room for the file beside its final name, which nothing may have yet.
+    /// Makes the file, which nothing may be in the place of.
     pub(crate) fn new(source: Source<'a>, client: Client, to: &Path) -> Result<Exporter<'a>, Error> {
-        for path in [to.to_owned(), manifest_path(to)] {
-            if path.symlink_metadata().is_ok() {
-                let message =
-                    format!("'{}' is there already, and an export replaces nothing.", path.display());
-                return Err(Error::usage(message, "Nothing was changed. Give the name of a new file."));
-            }
-        }
-        let parent = to.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let file = NamedTempFile::new_in(parent).map_err(|error| failed(to, &error))?;
-        let size = client.volume().bytes;
-        file.as_file().set_len(size).map_err(|error| failed(to, &error))?;
         Ok(Exporter {
             source,
             client,
-            to: to.to_owned(),
-            file,
-            began: crate::now(),
+            path: to.to_owned(),
+            writer: ExportWriter::create(to).map_err(not_written)?,
+            listed: Vec::new(),
             saved: Vec::new(),
-            unreadable: Vec::new(),
-            first: Vec::new(),
+            notes: Vec::new(),
+            outcome: Outcome::default(),
             buffer: vec![0; CHUNK],
         })
     }
@@ -69,69 +69,55 @@ impl<'a> Exporter<'a> {
         spans(extents, u64::from(volume.block_bytes), volume.bytes)
     }
 
-    /// Saves what was listed first.
+    /// Saves what was listed.
     pub(crate) fn save(&mut self, extents: Vec<Extent>, progress: bool) -> Result<(), Error> {
-        self.first = self.spans(extents);
-        let todo = self.first.clone();
-        self.save_spans(&todo, false, progress)
-    }
-
-    /// Saves what was listed since, finds out what clients changed, and puts file and manifest in their places.
-    pub(crate) fn finish(mut self, extents: Vec<Extent>, progress: bool) -> Result<Manifest, Error> {
-        let second = self.spans(extents);
-        let came = subtract(&second, &self.first);
-        let left = subtract(&self.first, &second);
-        self.save_spans(&came, true, progress)?;
-        let changed_bytes = self.compare(progress)?;
-        self.saved.sort_by_key(|range| range.offset);
-        let volume = self.client.volume();
-        let manifest = Manifest {
-            version: MANIFEST_VERSION,
-            kind: KIND.to_owned(),
-            release: self.source.daemon.release.clone(),
-            volume: self.source.volume.name.clone(),
-            identity: self.source.volume.backing.identity.clone(),
-            incarnation: self.source.daemon.incarnation.clone(),
-            size_bytes: volume.bytes,
-            block_bytes: volume.block_bytes,
-            states: self.source.states.clone(),
-            began: self.began.clone(),
-            ended: crate::now(),
-            ranges: self.saved,
-            unreadable: self.unreadable,
-            meanwhile: Meanwhile { left: ranges(&left), changed_bytes, came_bytes: bytes(&came) },
-        };
-        publish(&self.to, self.file, &manifest)?;
-        Ok(manifest)
-    }
-
-    fn save_spans(&mut self, spans: &[Span], came_meanwhile: bool, progress: bool) -> Result<(), Error> {
-        let mut progress =
-            Progress::new(format!("export {}", self.source.volume.name), bytes(spans), progress);
-        for span in spans {
-            let mut offset = span.offset;
-            while offset < span.end {
-                let end = span.end.min(offset + PIECE_BYTES_MAX);
-                self.save_piece(span, offset, end, came_meanwhile, &mut progress)?;
-                offset = end;
-            }
+        self.listed = self.spans(extents);
+        let mut progress = self.progress("export", bytes(&self.listed), progress);
+        for span in std::mem::take(&mut self.listed) {
+            self.save_span(&span, &mut progress)?;
+            self.listed.push(span);
         }
         Ok(())
     }
 
-    /// Saves one piece. Where a read fails, block after block is tried: one that cannot be read ends the range before it.
-    fn save_piece(
-        &mut self,
-        span: &Span,
-        from: u64,
-        to: u64,
-        came: bool,
-        progress: &mut Progress,
-    ) -> Result<(), Error> {
+    /// What is in the states now shows what came and went meanwhile; `lost` is on record. Compares, and writes the manifest.
+    pub(crate) fn finish(
+        mut self,
+        now: Vec<Extent>,
+        lost: Vec<Extent>,
+        progress: bool,
+    ) -> Result<(Manifest, Outcome), Error> {
+        let now = self.spans(now);
+        let (came, left) = (subtract(&now, &self.listed), subtract(&self.listed, &now));
+        (self.outcome.came, self.outcome.left) = (bytes(&came), bytes(&left));
+        self.compare(progress)?;
+        self.note(&came, "came while the others were saved and are not in the file: export again");
+        self.note(&left, "were in that state no more when the others were saved: written back, or given up");
+        let volume = self.source.volume;
+        let about = About {
+            made: crate::now(),
+            made_by: format!("holdfastctl export {}", self.source.daemon.release),
+            volume: volume.name.clone(),
+            volume_bytes: Some(self.client.volume().bytes),
+            identity: Some(volume.backing.identity.clone()),
+            lost: lost.into_iter().map(lost_range).collect(),
+            notes: self.notes,
+        };
+        let manifest = self.writer.finish(about).map_err(not_written)?;
+        Ok((manifest, self.outcome))
+    }
+
+    fn progress(&self, what: &str, total: u64, shown: bool) -> Progress {
+        Progress::new(format!("{what} {}", self.source.volume.name), total, shown)
+    }
+
+    /// Where a read of much fails, block after block is tried: only what cannot be read is missing then.
+    fn save_span(&mut self, span: &Span, progress: &mut Progress) -> Result<(), Error> {
+        let saved = Saved { state: span.state, refusal: span.refusal.clone().map(held) };
         let block = usize::try_from(self.client.volume().block_bytes).expect("at most 64 KiB");
-        let (mut begin, mut at, mut hash) = (from, from, Sha256::new());
-        while at < to {
-            let mut length = CHUNK.min(usize::try_from(to - at).unwrap_or(CHUNK));
+        let mut at = span.offset;
+        while at < span.end {
+            let mut length = CHUNK.min(usize::try_from(span.end - at).unwrap_or(CHUNK));
             let mut read = self.client.read_at(&mut self.buffer[..length], at);
             if matches!(&read, Err(error) if is_of_data(error)) && length > block {
                 length = block;
@@ -139,113 +125,102 @@ impl<'a> Exporter<'a> {
             }
             match read {
                 Ok(()) => {
-                    let data = &self.buffer[..length];
-                    self.file.as_file().write_all_at(data, at).map_err(|error| failed(&self.to, &error))?;
-                    hash.update(data);
+                    self.writer.append(at, &self.buffer[..length], &saved).map_err(not_written)?;
+                    self.saved.push((at, length as u64));
                 }
                 Err(error) if is_of_data(&error) => {
-                    self.keep(span, begin, at, std::mem::take(&mut hash), came);
-                    begin = at + length as u64;
-                    self.unreadable.push(Unreadable {
-                        offset: at,
-                        length: length as u64,
-                        errno: errno(&error),
-                    });
+                    self.outcome.unreadable += length as u64;
+                    let missing = Span { offset: at, end: at + length as u64, ..span.clone() };
+                    self.note(&[missing], &format!("could not be read and are NOT in the file: {error}"));
                 }
                 Err(error) => return Err(over(&error)),
             }
             at += length as u64;
             progress.add(length as u64);
         }
-        self.keep(span, begin, to, hash, came);
         Ok(())
     }
 
-    fn keep(&mut self, span: &Span, offset: u64, end: u64, hash: Sha256, came_meanwhile: bool) {
-        if offset < end {
-            self.saved.push(SavedRange {
-                offset,
-                length: end - offset,
-                state: span.state.name().to_owned(),
-                refusal: span.refusal.clone(),
-                sha256: hexadecimal(&hash.finalize()),
-                changed_meanwhile: false,
-                came_meanwhile,
-            });
+    /// Holds the volume against the file: what is not the same was written by a client meanwhile.
+    fn compare(&mut self, progress: bool) -> Result<(), Error> {
+        let total = self.saved.iter().map(|(_, length)| length).sum();
+        let mut progress = self.progress("compare", total, progress);
+        let file = File::open(&self.path).map_err(|error| not_read(&self.path, &error))?;
+        let mut written = vec![0; CHUNK];
+        for (offset, length) in std::mem::take(&mut self.saved) {
+            let size = usize::try_from(length).expect("at most a chunk");
+            file.read_exact_at(&mut written[..size], offset).map_err(|error| not_read(&self.path, &error))?;
+            let same = match self.client.read_at(&mut self.buffer[..size], offset) {
+                Ok(()) => self.buffer[..size] == written[..size],
+                // It was given up meanwhile; the file has it.
+                Err(error) if is_of_data(&error) => false,
+                Err(error) => return Err(over(&error)),
+            };
+            if !same {
+                self.outcome.changed += length;
+                self.tell(offset, length, "were overwritten or given up while they were saved");
+            }
+            progress.add(length);
+        }
+        Ok(())
+    }
+
+    fn note(&mut self, spans: &[Span], what: &str) {
+        for span in spans {
+            self.tell(span.offset, span.end - span.offset, what);
         }
     }
 
-    /// Reads everything again: what is not the same was written by a client meanwhile.
-    fn compare(&mut self, progress: bool) -> Result<u64, Error> {
-        let total = self.saved.iter().map(|range| range.length).sum();
-        let mut progress = Progress::new(format!("compare {}", self.source.volume.name), total, progress);
-        let mut changed = 0;
-        for range in &mut self.saved {
-            let mut hash = Some(Sha256::new());
-            let end = range.offset + range.length;
-            let mut at = range.offset;
-            while at < end {
-                let length = CHUNK.min(usize::try_from(end - at).unwrap_or(CHUNK));
-                let data = &mut self.buffer[..length];
-                match self.client.read_at(data, at) {
-                    Ok(()) => hash.iter_mut().for_each(|hash| hash.update(&*data)),
-                    // It was given up meanwhile; the file has it.
-                    Err(error) if is_of_data(&error) => hash = None,
-                    Err(error) => return Err(over(&error)),
-                }
-                at += length as u64;
-                progress.add(length as u64);
-            }
-            range.changed_meanwhile = hash.is_none_or(|hash| hexadecimal(&hash.finalize()) != range.sha256);
-            changed += if range.changed_meanwhile { range.length } else { 0 };
+    fn tell(&mut self, offset: u64, length: u64, what: &str) {
+        match self.notes.len() {
+            NOTES_MAX => self
+                .notes
+                .push("More than that is to be said; the command's own answer sums it up.".to_owned()),
+            count if count < NOTES_MAX => self.notes.push(format!("{length} bytes at {offset} {what}.")),
+            _ => {}
         }
-        Ok(changed)
     }
 }
 
-/// Makes data and manifest durable and gives both their names, which nothing may have got meanwhile.
-fn publish(to: &Path, file: NamedTempFile, manifest: &Manifest) -> Result<(), Error> {
-    let json = manifest_path(to);
-    let parent = file.path().parent().map(Path::to_owned).expect("a file is in a directory");
-    file.as_file().sync_all().map_err(|error| failed(to, &error))?;
-    let mut beside = NamedTempFile::new_in(&parent).map_err(|error| failed(&json, &error))?;
-    let text = serde_json::to_vec_pretty(manifest).expect("a manifest is plain data");
-    beside.write_all(&text).map_err(|error| failed(&json, &error))?;
-    beside.as_file().sync_all().map_err(|error| failed(&json, &error))?;
-    file.persist_noclobber(to).map_err(|error| failed(to, &error.error))?;
-    beside.persist_noclobber(&json).map_err(|error| failed(&json, &error.error))?;
-    let directory = File::open(&parent).and_then(|directory| directory.sync_all());
-    directory.map_err(|error| failed(to, &error))
+fn held(refusal: Refusal) -> HeldRefusal {
+    let Refusal { class, errno, attempts, first, last } = refusal;
+    HeldRefusal { class, errno, attempts, first: Some(first), last: Some(last) }
+}
+
+fn lost_range(extent: Extent) -> LostRange {
+    LostRange { offset: extent.offset, length: extent.length, refusal: extent.refusal.map(held) }
 }
 
 /// Whether a read failed for its data alone, and another one can succeed.
-fn is_of_data(error: &holdfast_ringbuf::client::Error) -> bool {
-    use holdfast_ringbuf::client::Error;
-    matches!(error, Error::Io { .. } | Error::TimedOut { .. })
+fn is_of_data(error: &client::Error) -> bool {
+    matches!(error, client::Error::Io { .. } | client::Error::TimedOut { .. })
 }
 
-fn errno(error: &holdfast_ringbuf::client::Error) -> Errno {
-    let number = u16::try_from(error.errno()).unwrap_or_default();
-    let text = std::io::Error::from_raw_os_error(error.errno()).to_string();
-    let meaning = text.split(" (os error").next().unwrap_or_default().to_owned();
-    let name = if number == 5 { "EIO".to_owned() } else { format!("errno {number}") };
-    Errno { number, name, meaning }
-}
-
-fn over(error: &holdfast_ringbuf::client::Error) -> Error {
+fn over(error: &client::Error) -> Error {
     Error::failed(
         format!("the session ended: {error}."),
-        "No file was kept. See 'holdfastctl status', then do it again.",
+        "The export has no manifest, so it is half done. See 'holdfastctl status', remove it, then do it again.",
     )
 }
 
-fn failed(path: &Path, error: &std::io::Error) -> Error {
+/// What is in the place of the file is the operator's mistake; the rest is that of the file system.
+fn not_written(error: WriteError) -> Error {
+    let message = format!("{error}.");
+    match error {
+        WriteError::Exists { .. } | WriteError::Name { .. } => {
+            Error::usage(message, "Nothing was changed. Give the name of a new file.")
+        }
+        WriteError::Io { .. } | WriteError::Order { .. } => Error::failed(
+            message,
+            "An export without a manifest is half done: remove it. Choose a directory that exists, on a file system with room, \
+             not the one that is full.",
+        ),
+    }
+}
+
+fn not_read(path: &Path, error: &std::io::Error) -> Error {
     Error::failed(
-        format!("'{}' cannot be written: {error}.", path.display()),
-        "No file was kept. Choose a directory that exists, on a file system with room, not the one that is full.",
+        format!("'{}' cannot be read back: {error}.", path.display()),
+        "It has no manifest, so it is half done. Remove it, and choose another file system.",
     )
-}
-
-pub(super) fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

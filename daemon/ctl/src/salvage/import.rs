@@ -1,61 +1,43 @@
 //! Bringing exported data back: every checksum is verified before the first byte is written.
 
-use super::export::hexadecimal;
-use super::manifest::{Manifest, SavedRange, manifest_path};
 use super::{CHUNK, Progress};
 use crate::error::Error;
-use holdfast_ringbuf::client::Client;
-use sha2::{Digest, Sha256};
-use std::fs::File;
-use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use crate::manifest::{Export, Manifest, ReadError, SavedRange};
+use holdfast_ringbuf::client::{self, Client};
+use std::path::Path;
 
 /// Exported data that was verified.
-pub(crate) struct Package {
-    pub(crate) manifest: Manifest,
-    file: File,
-    path: PathBuf,
-}
+pub(crate) struct Package(Export);
 
 impl Package {
     /// Reads the manifest and all of the data.
     pub(crate) fn verify(path: &Path, progress: bool) -> Result<Package, Error> {
-        let manifest = Manifest::read(&manifest_path(path))?;
-        let nonsense = |what: String| {
-            Error::usage(
-                format!("'{}': {what}.", path.display()),
-                "Nothing was changed. Give the FILE that 'export' wrote.",
-            )
-        };
-        let file = File::open(path).map_err(|error| nonsense(error.to_string()))?;
-        let length = file.metadata().map_err(|error| nonsense(error.to_string()))?.len();
-        let end = manifest.ranges.last().map_or(0, |range| range.offset + range.length);
-        if length < end {
-            return Err(nonsense(format!("it has {length} bytes, and the manifest speaks of {end}")));
-        }
-        let package = Package { manifest, file, path: path.to_owned() };
-        let mut progress = Progress::new("verify".to_owned(), package.manifest.data_bytes(), progress);
+        let export = Export::open(path).map_err(nonsense)?;
+        let mut progress = Progress::new("verify".to_owned(), export.manifest().saved_bytes(), progress);
         let mut data = Vec::new();
-        for range in &package.manifest.ranges {
-            package.read(range, &mut data)?;
+        for range in &export.manifest().ranges {
+            export.read(range, &mut data).map_err(nonsense)?;
             progress.add(range.length);
         }
-        Ok(package)
+        Ok(Package(export))
+    }
+
+    /// What it says of itself.
+    pub(crate) fn manifest(&self) -> &Manifest {
+        self.0.manifest()
     }
 
     /// Whether this can be written to a volume at all.
     pub(crate) fn check_volume(&self, name: &str, client: &Client, other: bool) -> Result<(), Error> {
-        let (manifest, volume) = (&self.manifest, client.volume());
+        let (manifest, volume) = (self.manifest(), client.volume());
         let refuse = |message: String, remedy: &str| Err(Error::usage(message, remedy));
         if manifest.volume != name && !other {
             let message = format!("this is data of volume '{}', not of '{name}'.", manifest.volume);
             return refuse(message, "Nothing was changed. If that is meant, add --other-volume.");
         }
         if volume.read_only {
-            return refuse(
-                format!("volume '{name}' is read only."),
-                "Nothing was changed. See 'read_only' of the volume.",
-            );
+            let message = format!("volume '{name}' is read only.");
+            return refuse(message, "Nothing was changed. See 'read_only' of the volume.");
         }
         let end = manifest.ranges.last().map_or(0, |range| range.offset + range.length);
         if end > volume.bytes {
@@ -76,38 +58,15 @@ impl Package {
         }
         Ok(())
     }
-
-    /// The bytes of a range, as they were saved.
-    fn read(&self, range: &SavedRange, data: &mut Vec<u8>) -> Result<(), Error> {
-        data.resize(usize::try_from(range.length).expect("a piece is 16 MiB at most"), 0);
-        let read = self.file.read_exact_at(data, range.offset);
-        read.map_err(|error| {
-            Error::failed(
-                format!("'{}' cannot be read: {error}.", self.path.display()),
-                "Mend the file, then do it again.",
-            )
-        })?;
-        let found = hexadecimal(&Sha256::digest(&*data));
-        if found == range.sha256 {
-            return Ok(());
-        }
-        let (offset, length) = (range.offset, range.length);
-        let message = format!(
-            "'{}' is not what was exported: {length} bytes at {offset} have the checksum {found}, not {}.",
-            self.path.display(),
-            range.sha256
-        );
-        Err(Error::usage(message, "No byte of that range was written. Take another copy of the file."))
-    }
 }
 
 /// Writes everything and flushes. Each range is verified once more, as it is written.
 pub(crate) fn write_back(package: &Package, client: &Client, progress: bool) -> Result<u64, Error> {
-    let manifest = &package.manifest;
-    let mut progress = Progress::new("import".to_owned(), manifest.data_bytes(), progress);
+    let manifest = package.manifest();
+    let mut progress = Progress::new("import".to_owned(), manifest.saved_bytes(), progress);
     let (mut data, mut written) = (Vec::new(), 0);
     for range in &manifest.ranges {
-        package.read(range, &mut data)?;
+        package.0.read(range, &mut data).map_err(|error| stopped(&error, written))?;
         for (index, chunk) in data.chunks(CHUNK).enumerate() {
             let offset = range.offset + (index * CHUNK) as u64;
             client.write_at(chunk, offset).map_err(|error| refused(&error, written))?;
@@ -119,7 +78,20 @@ pub(crate) fn write_back(package: &Package, client: &Client, progress: bool) -> 
     Ok(written)
 }
 
-fn refused(error: &holdfast_ringbuf::client::Error, written: u64) -> Error {
+fn nonsense(error: ReadError) -> Error {
+    let remedy = "Nothing was changed. Give the FILE that 'export' or 'holdfastd salvage' wrote, with its FILE.json; if it \
+                  is damaged, another copy.";
+    Error::usage(format!("{error}."), remedy)
+}
+
+fn stopped(error: &ReadError, written: u64) -> Error {
+    Error::failed(
+        format!("{written} bytes were written, then: {error}."),
+        "The file changed since it was verified. Take another copy, and do it again.",
+    )
+}
+
+fn refused(error: &client::Error, written: u64) -> Error {
     Error::failed(
         format!("{written} bytes were written, then: {error}."),
         "Do it again when 'holdfastctl status' is well: it writes the same once more.",

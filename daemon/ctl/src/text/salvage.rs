@@ -21,7 +21,7 @@ pub fn exported(exported: &Exported) -> String {
     let facts = [
         (exported.unreadable_bytes, "could not be read and are NOT in the file: lost, or given up meanwhile"),
         (exported.changed_bytes, "were overwritten by a client meanwhile: the volume has the newer data"),
-        (exported.came_bytes, "came meanwhile, and are in the file"),
+        (exported.came_bytes, "came meanwhile and are not in the file: export again to have them"),
         (exported.left_bytes, "are not in that state any more: written back or given up meanwhile"),
     ];
     for (bytes, fact) in facts.into_iter().filter(|(bytes, _)| *bytes > 0) {
@@ -44,11 +44,13 @@ fn others(exported: &Exported) -> String {
 /// What was brought back.
 pub fn imported(imported: &Imported) -> String {
     let (volume, verified) = (plain(&imported.volume), binary(imported.verified_bytes));
-    if imported.dry_run {
-        return format!(
-            "{volume}: {verified} in {} ranges are what was exported, and would be written. Nothing was changed.\n",
-            imported.ranges
-        );
-    }
-    format!("{volume}: {verified} in {} ranges written, and on stable media.\n", imported.ranges)
+    let notes: String = imported.notes.iter().map(|note| format!("  note: {}\n", plain(note))).collect();
+    let ranges = imported.ranges;
+    let told = match imported.dry_run {
+        true => format!(
+            "{verified} in {ranges} ranges are what was exported, and would be written. Nothing was changed."
+        ),
+        false => format!("{verified} in {ranges} ranges written, and on stable media."),
+    };
+    format!("{volume}: {told}\n{notes}")
 }

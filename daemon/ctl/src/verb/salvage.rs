@@ -4,7 +4,8 @@ use super::{Outcome, Run};
 use crate::api::{Exported, Extent, ExtentState, Imported, Status, Versioned, Volume};
 use crate::cli::{ExportArgs, ImportArgs};
 use crate::error::Error;
-use crate::salvage::{Exporter, Package, Source, connect, manifest_path, write_back};
+use crate::manifest::path_beside;
+use crate::salvage::{Exporter, Package, Source, connect, write_back};
 use crate::{Exit, text};
 use std::path::{Path, PathBuf};
 
@@ -21,24 +22,25 @@ impl Run<'_, '_> {
             return Ok(Exit::Ok);
         }
         let client = connect(&clients(args.clients.as_deref(), &status), &args.volume)?;
-        let source = Source { daemon: &status.daemon, volume: &volume, states: names.clone() };
+        let source = Source { daemon: &status.daemon, volume: &volume };
         let progress = self.streams.progress && !self.json;
         let mut exporter = Exporter::new(source, client, &args.to)?;
         exporter.save(extents, progress)?;
         let now = self.extents_in(&args.volume, &states)?;
-        let manifest = exporter.finish(now, progress)?;
+        let lost = self.all_extents(&args.volume, ExtentState::Lost)?;
+        let (manifest, outcome) = exporter.finish(now, lost, progress)?;
         let exported = Exported {
             volume: volume.name.clone(),
             states: names,
             file: Some(args.to.display().to_string()),
-            manifest: Some(manifest_path(&args.to).display().to_string()),
+            manifest: Some(path_beside(&args.to).display().to_string()),
             ranges: manifest.ranges.len() as u64,
-            saved_bytes: manifest.data_bytes(),
-            unreadable_bytes: manifest.unreadable.iter().map(|range| range.length).sum(),
+            saved_bytes: manifest.saved_bytes(),
+            unreadable_bytes: outcome.unreadable,
             other_bytes: other_bytes(&volume, &states),
-            changed_bytes: manifest.meanwhile.changed_bytes,
-            came_bytes: manifest.meanwhile.came_bytes,
-            left_bytes: manifest.meanwhile.left.iter().map(|range| range.length).sum(),
+            changed_bytes: outcome.changed,
+            came_bytes: outcome.came,
+            left_bytes: outcome.left,
         };
         self.print(&Versioned::of(&exported), |_| text::exported(&exported));
         Ok(if exported.unreadable_bytes == 0 { Exit::Ok } else { Exit::Incomplete })
@@ -64,11 +66,13 @@ impl Run<'_, '_> {
         let client = connect(&clients(args.clients.as_deref(), &status), &args.volume)?;
         package.check_volume(&args.volume, &client, args.other_volume)?;
         let written_bytes = if args.dry_run { 0 } else { write_back(&package, &client, progress)? };
+        let manifest = package.manifest();
         let imported = Imported {
             volume: args.volume.clone(),
-            exported_from: package.manifest.volume.clone(),
-            ranges: package.manifest.ranges.len() as u64,
-            verified_bytes: package.manifest.data_bytes(),
+            exported_from: manifest.volume.clone(),
+            ranges: manifest.ranges.len() as u64,
+            verified_bytes: manifest.saved_bytes(),
+            notes: manifest.notes.clone(),
             written_bytes,
             dry_run: args.dry_run,
         };
