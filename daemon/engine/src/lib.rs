@@ -34,6 +34,7 @@ mod flush;
 mod gate;
 mod geometry;
 mod header;
+mod hit;
 mod limits;
 mod losses;
 mod operator;

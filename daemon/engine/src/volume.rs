@@ -3,6 +3,7 @@
 use crate::cache::Counts;
 use crate::epochs::{Epochs, Stage};
 use crate::failures::FailedList;
+use crate::hit::Calm;
 use crate::losses::Losses;
 use crate::requests::RequestId;
 use crate::torn::Torn;
@@ -212,6 +213,7 @@ pub(crate) struct Volume<'a> {
     pub(crate) next_overdue_check: Instant,
     pub(crate) ops: u32,
     pub(crate) stats: VolumeStats,
+    pub(crate) calm: Calm,
     line_shift: u32,
     stripe_shift: u32,
 }
@@ -255,12 +257,14 @@ impl<'a> Volume<'a> {
             next_overdue_check: Instant(0),
             ops: 0,
             stats: VolumeStats::default(),
+            calm: Calm::default(),
             line_shift: geometry.line_bytes.trailing_zeros(),
             stripe_shift: geometry.stripe_bytes.trailing_zeros(),
             setup,
         }
     }
 
+    #[inline]
     pub(crate) fn id(&self) -> u16 {
         self.setup.id.0
     }
@@ -281,13 +285,35 @@ impl<'a> Volume<'a> {
         (local_stripe << (self.stripe_shift - self.line_shift)) + (within >> self.line_shift)
     }
 
-    /// The local lines of a range within one stripe of this reactor, as `first..end`. For a range that crosses into
-    /// another stripe, `end - first` is still the number of lines that it touches.
-    #[inline]
-    pub(crate) fn lines_of(&self, offset: u64, length: u64) -> (u64, u64) {
-        let first = self.line_of(offset);
-        let count = ((offset + length - 1) >> self.line_shift) - (offset >> self.line_shift) + 1;
-        (first, first + count)
+    /// Whether a range is one or more whole blocks of the volume.
+    #[inline(always)]
+    pub(crate) fn holds(&self, offset: u64, length: u64) -> bool {
+        let geometry = &self.setup.geometry;
+        let within = length <= geometry.volume_bytes && offset <= geometry.volume_bytes - length;
+        within && length != 0 && (offset | length) & (u64::from(geometry.block_bytes) - 1) == 0
+    }
+
+    /// The local lines that a read or write touches, as `first..end`; `None` if it is not whole blocks of the volume
+    /// within one stripe of this reactor.
+    #[inline(always)]
+    pub(crate) fn lines_of(&self, offset: u64, length: u64) -> Option<(u64, u64)> {
+        if !self.holds(offset, length) {
+            return None;
+        }
+        // Nothing wraps: the range lies within the volume, and a volume has fewer than 2^48 lines.
+        let last = offset.wrapping_add(length).wrapping_sub(1);
+        let (first, end) = (offset >> self.line_shift, (last >> self.line_shift).wrapping_add(1));
+        if self.setup.geometry.reactors == 1 {
+            return Some((first, end));
+        }
+        let (stripe, reactors) = (offset >> self.stripe_shift, u64::from(self.setup.geometry.reactors));
+        let (local, owner) = (stripe / reactors, stripe % reactors);
+        if owner != u64::from(self.setup.geometry.reactor) || last >> self.stripe_shift != stripe {
+            return None;
+        }
+        // The lines of the stripes between this one and the one before it of this reactor are others'.
+        let foreign = stripe.wrapping_sub(local) << (self.stripe_shift - self.line_shift);
+        Some((first.wrapping_sub(foreign), end.wrapping_sub(foreign)))
     }
 
     /// Whether this reactor owns the stripe of a byte.
@@ -296,12 +322,6 @@ impl<'a> Volume<'a> {
         let geometry = &self.setup.geometry;
         geometry.reactors == 1
             || (offset >> self.stripe_shift) % u64::from(geometry.reactors) == u64::from(geometry.reactor)
-    }
-
-    /// Whether two bytes lie in the same stripe.
-    #[inline]
-    pub(crate) fn same_stripe(&self, one: u64, other: u64) -> bool {
-        one >> self.stripe_shift == other >> self.stripe_shift || self.setup.geometry.reactors == 1
     }
 
     /// The local lines that lie wholly or partly in a range, as `first..end`.
@@ -350,6 +370,7 @@ impl<'a> Volume<'a> {
         ByteRange { offset, length: length.min(geometry.volume_bytes - offset) }
     }
 
+    #[inline]
     pub(crate) fn line_bytes(&self) -> u64 {
         u64::from(self.setup.geometry.line_bytes)
     }

@@ -38,6 +38,10 @@ impl Waits {
         self.waits.len() + count <= self.max
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.waits.is_empty()
+    }
+
     pub(crate) fn any_of(&self, volume: u16) -> bool {
         self.waits.iter().any(|wait| wait.volume == volume)
     }

@@ -123,7 +123,7 @@ impl Engine<'_> {
     fn any_incoming(&self, index: usize, first: u64, end: u64) -> bool {
         let volume = &self.volumes[index];
         let within = |staged: &Staged| {
-            let Staged::Publish(slot) = *staged else { return false };
+            let Some(slot) = staged.incoming() else { return false };
             let header = self.cache.header(slot);
             header.volume() == volume.id() && (first..end).contains(&header.line())
         };
@@ -331,11 +331,10 @@ impl Engine<'_> {
 
     fn has_room_for_zero(&self, index: usize, lines: u64) -> bool {
         let volume = &self.volumes[index];
-        let room = self.cache.slots() - u64::from(self.limits.reserve_slots);
         self.cache.free() >= lines
             && self.waits.has_room(usize::try_from(lines).expect("few lines"))
             && volume.counts.not_clean() + lines <= volume.setup.budget_slots
-            && self.cache.not_clean() + lines <= room
+            && self.cache.not_clean() + lines <= self.room
             && volume.fences == 0
     }
 
