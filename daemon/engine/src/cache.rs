@@ -140,7 +140,7 @@ impl<'a> Cache<'a> {
     }
 
     /// Notes that a line was used.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn touch(&mut self, slot: SlotId) {
         let word = &mut self.visited[at(slot) / 64];
         let bit = 1 << (slot.0 % 64);

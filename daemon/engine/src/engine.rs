@@ -76,6 +76,12 @@ pub struct Engine<'a> {
     pub(crate) room: u64,
     /// Advances with everything that may change what a write has to heed: all but hits.
     pub(crate) facts: u64,
+    /// So that a test can compare what hits do with what the long way does.
+    #[cfg(test)]
+    pub(crate) always_the_long_way: bool,
+    /// Requests that did not take it.
+    #[cfg(test)]
+    pub(crate) hits: u64,
 }
 
 impl<'a> Engine<'a> {
@@ -113,6 +119,10 @@ impl<'a> Engine<'a> {
             turn: 0,
             room: (headers.len() - reserve) as u64,
             facts: 1,
+            #[cfg(test)]
+            always_the_long_way: false,
+            #[cfg(test)]
+            hits: 0,
         }
     }
 
@@ -136,6 +146,10 @@ impl<'a> Engine<'a> {
         if let Event::Request(request) = &event
             && self.hit(request, out)
         {
+            #[cfg(test)]
+            {
+                self.hits += 1;
+            }
             return;
         }
         self.facts += 1;

@@ -102,10 +102,12 @@ impl Header {
     }
 
     /// Writes the identity. The status must say free; nobody looks at the identity until [`Header::publish`].
-    #[inline]
+    #[inline(always)]
     pub fn assign(&self, identity: Identity) {
-        assert!(identity.line >> LINE_BITS == 0, "line {} does not fit a header", identity.line);
-        let place = identity.line | u64::from(identity.volume) << LINE_BITS;
+        if identity.line >> LINE_BITS != 0 {
+            does_not_fit(identity.line);
+        }
+        let place = place(identity.volume, identity.line);
         let sum = checksum(place, identity.generation, identity.dirty);
         self.0[0].store(place, Ordering::Relaxed);
         self.0[GENERATION].store(identity.generation, Ordering::Relaxed);
@@ -138,7 +140,9 @@ impl Header {
     #[inline(always)]
     pub(crate) fn advance_from(&self, from: State, to: State) {
         let word = self.0[STATUS].load(Ordering::Relaxed);
-        assert!(word & STATE == from as u64, "a header says {word:#x}, not {from:?}");
+        if word & STATE != from as u64 {
+            says_otherwise(word, from);
+        }
         let next = match to {
             State::Free => FREE,
             _ => sealed(word & !(CHECK | STATE) | to as u64),
@@ -153,7 +157,9 @@ impl Header {
     #[inline(always)]
     pub(crate) fn exchange(&self, from: State, status: Status) {
         let word = self.0[STATUS].load(Ordering::Relaxed);
-        assert!(word & STATE == from as u64, "a header says {word:#x}, not {from:?}");
+        if word & STATE != from as u64 {
+            says_otherwise(word, from);
+        }
         self.publish(status);
     }
 
@@ -241,6 +247,18 @@ impl Header {
         }
         Ok((identity, status))
     }
+}
+
+// Assertions that write what they saw: by value and out of the way, so that on the hot path nothing goes to the stack.
+
+#[cold]
+fn does_not_fit(line: u64) -> ! {
+    panic!("line {line} does not fit a header")
+}
+
+#[cold]
+fn says_otherwise(word: u64, from: State) -> ! {
+    panic!("a header says {word:#x}, not {from:?}")
 }
 
 /// Volume and line as [`Header::place`] has them.

@@ -23,6 +23,7 @@
 extern crate alloc;
 
 mod action;
+mod addresses;
 mod cache;
 mod condemn;
 mod domain;
@@ -30,6 +31,8 @@ mod engine;
 mod epochs;
 mod event;
 mod failures;
+#[cfg(test)]
+mod fixture;
 mod flush;
 mod gate;
 mod geometry;
@@ -40,6 +43,7 @@ mod losses;
 mod operator;
 mod ops;
 mod outbox;
+mod part;
 mod read;
 mod rebase;
 mod record;

@@ -2,61 +2,12 @@
 
 use crate::engine::{Engine, Staged};
 use crate::ops::{Op, Purpose, Waiter};
+use crate::part::Part;
 use crate::requests::RequestId;
 use crate::{
     Actions, Copy, Identity, Instant, IoKind, OpId, RUN_LINES_MAX, Request, SlotId, Status, sector_mask,
 };
 use holdfast_policy::{Cause, State, errno};
-
-/// The part of a request that lies in one line.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Part {
-    /// First byte in the line.
-    pub(crate) at: u32,
-    /// Bytes.
-    pub(crate) length: u32,
-    /// Where they are in the client's payload.
-    pub(crate) buffer: u64,
-    /// Their sectors.
-    pub(crate) mask: u32,
-}
-
-impl Part {
-    /// The part of `request` that lies in its first line.
-    #[inline]
-    #[allow(clippy::cast_possible_truncation, reason = "positions in a line are below 16 KiB")]
-    pub(crate) fn first(request: &Request, line_bytes: u64) -> Part {
-        let at = request.offset & line_bytes.wrapping_sub(1);
-        // Below `line_bytes`, which it is taken from.
-        let length = request.length.min(line_bytes.wrapping_sub(at));
-        Part::new(at as u32, length as u32, request.buffer)
-    }
-
-    /// The part of `request` that lies in the line behind this one, which is not its last.
-    #[inline]
-    #[allow(clippy::cast_possible_truncation, reason = "positions in a line are below 16 KiB")]
-    pub(crate) fn following(self, request: &Request, line_bytes: u64) -> Part {
-        let buffer = self.buffer + u64::from(self.length);
-        let left = request.length - (buffer - request.buffer);
-        Part::new(0, left.min(line_bytes) as u32, buffer)
-    }
-
-    #[inline]
-    fn new(at: u32, length: u32, buffer: u64) -> Part {
-        Part { at, length, buffer, mask: sector_mask(at / 512, length / 512) }
-    }
-
-    /// The part of `request`, which begins in line `first`, that lies in `line`.
-    #[inline]
-    #[allow(clippy::cast_possible_truncation, reason = "positions in a line are below 16 KiB")]
-    pub(crate) fn of(request: &Request, line_bytes: u64, first: u64, line: u64) -> Part {
-        let base = (line - first) * line_bytes;
-        let skew = request.offset & (line_bytes - 1);
-        let begin = base.max(skew);
-        let end = (base + line_bytes).min(skew + request.length);
-        Part::new((begin - base) as u32, (end - begin) as u32, request.buffer + (begin - skew))
-    }
-}
 
 /// What looking up a line for a read says.
 enum Look {

@@ -3,7 +3,7 @@
 use crate::engine::{Engine, Staged, answer};
 use crate::epochs::Stage;
 use crate::failures::Failures;
-use crate::read::Part;
+use crate::part::Part;
 use crate::requests::RequestId;
 use crate::volume::Volume;
 use crate::waits::Until;

@@ -52,11 +52,11 @@ impl Cache<'_> {
         let valid = old.plain_dirty()?;
         let slot = SlotId(self.free_head);
         *entry = slot.0;
-        let link = &mut self.link[..headers.len()];
         let header = &headers[at(slot)];
-        self.free_head = link[at(slot)];
+        let epoch = self.link[at(before)];
+        let link = &mut self.link[at(slot)];
+        self.free_head = core::mem::replace(link, epoch);
         self.free -= 1;
-        link[at(slot)] = link[at(before)];
         let generation = self.next_generation;
         self.next_generation += 1;
         header.assign(Identity { volume, line, generation, dirty: old.dirty() | mask });
