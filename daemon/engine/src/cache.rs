@@ -64,7 +64,8 @@ pub(crate) struct Cache<'a> {
     /// One word a slot, by its state. Free: the next free slot. Filling: the operation that fills it. Not clean: the
     /// flush epoch of its oldest data that is not stable.
     link: Vec<u32>,
-    /// One bit a slot: read or written since the hand came by.
+    /// One bit a slot: used since the hand came by. It says something of clean slots only, so that a write notes its use
+    /// when its line becomes clean.
     visited: Vec<u64>,
     free_head: u32,
     free: u32,

@@ -21,7 +21,7 @@ use holdfast_policy::{Cause, State, errno};
 pub(crate) enum Staged {
     /// The slot's data is complete. What it supersedes, if anything, is in flight and goes by itself.
     Publish(SlotId),
-    /// The slot's data is complete: the second half of [`crate::cache::Cache::overwrite`].
+    /// The slot's data is complete: the second half of [`Cache::overwrite`].
     Overwrite { before: SlotId, slot: SlotId },
     /// The slot's data is complete, and `before`, to which nothing but this leads any more, is free.
     Replace { before: SlotId, slot: SlotId },
@@ -209,36 +209,47 @@ impl<'a> Engine<'a> {
         let mut staged = core::mem::take(&mut self.staged);
         for change in staged.drain(..) {
             match change {
-                Staged::Overwrite { before, slot } => {
-                    let header = self.cache.header(slot);
-                    let volume = &mut self.volumes[usize::from(header.volume())];
-                    self.cache.end_overwrite(&mut volume.counts, before, slot);
-                    debug_assert!(volume.index.dirty.get(header.line()) && volume.dirty_since.is_some());
-                }
-                Staged::Replace { before, slot } => {
-                    let index = self.publish(slot);
-                    self.cache.pass(&mut self.volumes[index].counts, before, Cause::Superseded);
-                }
-                Staged::Publish(slot) => {
-                    self.publish(slot);
-                }
-                Staged::Widen { slot, generation, mask } => {
-                    let header = self.cache.header(slot);
-                    if header.generation() == generation && header.state() != State::Free {
-                        self.cache.widen(slot, mask);
-                    }
-                }
-                Staged::Filled { slot, generation, mask } => self.publish_filled(slot, generation, mask),
-                Staged::Free { slot, generation } => {
-                    let header = self.cache.header(slot);
-                    if header.generation() == generation && header.state() != State::Free {
-                        let volume = usize::from(header.volume());
-                        self.cache.pass(&mut self.volumes[volume].counts, slot, Cause::Superseded);
-                    }
-                }
+                Staged::Overwrite { before, slot } => self.end_overwrite(before, slot),
+                other => self.carry_out(other),
             }
         }
         self.staged = staged;
+    }
+
+    #[inline(always)]
+    fn end_overwrite(&mut self, before: SlotId, slot: SlotId) {
+        let header = self.cache.header(slot);
+        let volume = &mut self.volumes[usize::from(header.volume())];
+        self.cache.end_overwrite(&mut volume.counts, before, slot);
+        debug_assert!(volume.index.dirty.get(header.line()) && volume.dirty_since.is_some());
+    }
+
+    #[inline(never)]
+    fn carry_out(&mut self, change: Staged) {
+        match change {
+            Staged::Overwrite { before, slot } => self.end_overwrite(before, slot),
+            Staged::Publish(slot) => {
+                self.publish(slot);
+            }
+            Staged::Replace { before, slot } => {
+                let index = self.publish(slot);
+                self.cache.pass(&mut self.volumes[index].counts, before, Cause::Superseded);
+            }
+            Staged::Widen { slot, generation, mask } => {
+                let header = self.cache.header(slot);
+                if header.generation() == generation && header.state() != State::Free {
+                    self.cache.widen(slot, mask);
+                }
+            }
+            Staged::Filled { slot, generation, mask } => self.publish_filled(slot, generation, mask),
+            Staged::Free { slot, generation } => {
+                let header = self.cache.header(slot);
+                if header.generation() == generation && header.state() != State::Free {
+                    let volume = usize::from(header.volume());
+                    self.cache.pass(&mut self.volumes[volume].counts, slot, Cause::Superseded);
+                }
+            }
+        }
     }
 
     fn publish_filled(&mut self, slot: SlotId, generation: u64, mask: u32) {

@@ -222,7 +222,6 @@ impl Engine<'_> {
         if before.is_none() {
             self.cache.map(slot);
         }
-        self.cache.touch(slot);
         slot
     }
 

@@ -58,13 +58,13 @@ impl Cache<'_> {
         self.free_head = core::mem::replace(link, epoch);
         self.free -= 1;
         let generation = self.next_generation;
-        self.next_generation += 1;
+        // One a write: 64 bits outlast the machine.
+        self.next_generation = generation.wrapping_add(1);
         header.assign(Identity { volume, line, generation, dirty: old.dirty() | mask });
         header.exchange(State::Free, Status::new(State::Incoming, valid | mask));
         counts.entered(State::Incoming);
         counts.not_clean = counts.not_clean.wrapping_add(1);
         self.not_clean = self.not_clean.wrapping_add(1);
-        self.touch(slot);
         Some(Overwrite { before, slot, kept: valid & !mask })
     }
 
