@@ -7,6 +7,7 @@ pub mod config;
 pub mod device;
 pub mod kernel;
 pub mod ledger;
+pub mod nbd;
 pub mod quickstart;
 pub mod reactor;
 pub mod start;
