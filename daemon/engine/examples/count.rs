@@ -4,8 +4,8 @@
 //! valgrind --tool=callgrind count write 0        and        count write 32000
 //! ```
 //! The difference of the two totals, divided by 32000, is the cost of one request with its share of the turn: 16 requests,
-//! then `tick`, `commit` and `clear`, and some 25 instructions of this program that hands it over. `cargo xtask count` does
-//! all that for every scene. No bytes are copied.
+//! then `tick`, `commit` and `clear`. `asked` less `empty` is what this program adds by handing it over. `cargo xtask
+//! count` does all that for every scene, and the subtraction. No bytes are copied.
 //!
 //! | scene | a request |
 //! |---|---|
@@ -16,6 +16,7 @@
 //! | `miss` | a read of 4 KiB that is not there: its fill, its answer, and the eviction of another line |
 //! | `cycle` | 4 KiB over a clean line, with its write-back and device flush |
 //! | `empty` | nothing: the share of a turn without requests |
+//! | `asked` | is made and not handed over, in such a turn |
 #![allow(clippy::cast_possible_truncation, reason = "the numbers of this program are small")]
 
 use holdfast_engine::*;
@@ -63,13 +64,14 @@ fn scene(kind: &str) -> Option<Scene> {
         "miss" => Scene { lines: VOLUME_LINES, write_back_from: 0, ..read },
         "cycle" => Scene { write_back_from: 0, step_ms: 10, ..write },
         "empty" => Scene { requests: 0, ..read },
+        "asked" => read,
         _ => return None,
     })
 }
 
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
-    let usage = "count write|read|partial|write-long|read-long|miss|cycle|empty NUMBER";
+    let usage = "count write|read|partial|write-long|read-long|miss|cycle|empty|asked NUMBER";
     let scene = arguments.get(1).and_then(|kind| scene(kind)).expect(usage);
     let number: u64 = arguments.get(2).expect(usage).parse().expect(usage);
     let limits = Limits { reserve_slots: 64, ops_max: 64, ..Limits::small(0, 1) };
@@ -80,7 +82,7 @@ fn main() {
     engine.add_volume(setup(&words, scene.write_back_from));
     let out = Actions::with_capacity(&limits);
     let done = Vec::with_capacity(limits.ops_max);
-    let mut run = Run { engine, out, done, now: Instant(1), answers: 0, errno: 0 };
+    let mut run = Run { engine, out, done, now: Instant(1), answers: 0, errno: 0, sends: true };
     let fill = Scene { operation: Operation::Write { fua: false }, length: 4096, lines: LINES, ..scene };
     let requests = requests(fill, 1);
     requests[..LINES as usize].chunks(A_TURN as usize).for_each(|requests| run.turn(requests, 0));
@@ -88,6 +90,7 @@ fn main() {
     // come in an order that no prefetcher and no neighbour helps.
     (0..1000).for_each(|_| run.turn(&[], 10));
     let requests = self::requests(scene, 2654435761);
+    run.sends = arguments[1] != "asked";
     let mut turns = requests.chunks(scene.requests.max(1) as usize).cycle();
     let turn = |requests| run.turn(if scene.requests == 0 { &[] } else { requests }, scene.step_ms);
     turns.by_ref().take((number / A_TURN) as usize).for_each(turn);
@@ -146,6 +149,8 @@ struct Run<'a> {
     now: Instant,
     answers: usize,
     errno: u16,
+    /// Whether requests reach the engine.
+    sends: bool,
 }
 
 impl Run<'_> {
@@ -156,7 +161,12 @@ impl Run<'_> {
             while self.engine.is_full() {
                 self.end_turn();
             }
-            self.engine.apply(self.now, Event::Request(*request), &mut self.out);
+            let event = Event::Request(*request);
+            if self.sends {
+                self.engine.apply(self.now, event, &mut self.out);
+            } else {
+                std::hint::black_box(event);
+            }
         }
         self.end_turn();
     }

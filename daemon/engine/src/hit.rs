@@ -9,7 +9,7 @@ use crate::cache::Overwrite;
 use crate::engine::{Engine, Staged, answer};
 use crate::part::Part;
 use crate::read::copy_out;
-use crate::{Actions, Copy, Mode, Operation, Request};
+use crate::{Actions, Copy, Operation, Request};
 use core::ops::Range;
 
 /// What a write has to know of its volume, as a number.
@@ -41,15 +41,13 @@ impl Engine<'_> {
         let index = usize::from(request.volume.0);
         let Some(volume) = self.volumes.get(index) else { return false };
         let Some((first, end)) = volume.lines_of(request.offset, request.length) else { return false };
-        if end.wrapping_sub(first) > self.limits.request_lines_max as u64 {
-            return false;
-        }
         let part = Part::first(request, volume.line_bytes());
-        let (id, others) = (request.volume.0, first.wrapping_add(1)..end);
-        if !self.read_line(request, id, first, part, out) {
-            return false;
-        }
-        if !others.is_empty() && !self.read_lines(request, others, out) {
+        let all_there = if end.wrapping_sub(first) == 1 {
+            self.read_line(request, first, part, out)
+        } else {
+            self.read_lines(request, first..end, out)
+        };
+        if !all_there {
             return false;
         }
         self.volumes[index].stats.read_hits += 1;
@@ -57,16 +55,21 @@ impl Engine<'_> {
         true
     }
 
-    /// The lines of a read behind its first. `false`, and no copies, if one is not there.
+    /// `false`, and no copies, if one of the lines is not there.
     #[inline(never)]
     fn read_lines(&mut self, request: &Request, lines: Range<u64>, out: &mut Actions) -> bool {
-        let (id, begun) = (request.volume.0, out.copies.len() - 1);
-        let line_bytes = self.volumes[usize::from(id)].line_bytes();
+        let line_bytes = self.volumes[usize::from(request.volume.0)].line_bytes();
+        let (first, copies) = (lines.start, out.copies.len());
+        if lines.end - first > self.limits.request_lines_max as u64 {
+            return false;
+        }
         let mut part = Part::first(request, line_bytes);
         for line in lines {
-            part = part.following(request, line_bytes);
-            if !self.read_line(request, id, line, part, out) {
-                out.copies.truncate(begun);
+            if line > first {
+                part = part.following(request, line_bytes);
+            }
+            if !self.read_line(request, line, part, out) {
+                out.copies.truncate(copies);
                 return false;
             }
         }
@@ -74,8 +77,8 @@ impl Engine<'_> {
     }
 
     #[inline(always)]
-    fn read_line(&mut self, request: &Request, id: u16, line: u64, part: Part, out: &mut Actions) -> bool {
-        let Some(slot) = self.cache.find(id, line) else { return false };
+    fn read_line(&mut self, request: &Request, line: u64, part: Part, out: &mut Actions) -> bool {
+        let Some(slot) = self.cache.find(request.volume.0, line) else { return false };
         if self.cache.header(slot).valid() & part.mask != part.mask {
             return false;
         }
@@ -88,40 +91,48 @@ impl Engine<'_> {
         let index = usize::from(request.volume.0);
         let Some(volume) = self.volumes.get(index) else { return false };
         let Some((first, end)) = volume.lines_of(request.offset, request.length) else { return false };
-        // Far below 2^64, all of the sums here: lines of one request and slots in memory.
         let lines = end.wrapping_sub(first);
-        if lines > self.limits.request_lines_max as u64 {
-            return false;
-        }
         if volume.calm.as_of != self.facts {
             self.look_around(index);
         }
-        let volume = &mut self.volumes[index];
-        let room = volume.counts.not_clean().wrapping_add(lines) <= volume.calm.slots_max
-            && self.cache.not_clean().wrapping_add(lines) <= self.room
-            && lines <= self.cache.free();
-        if !room {
-            return false;
+        if lines == 1 {
+            if !self.admits(index, 1) {
+                return false;
+            }
+            let part = Part::first(request, self.volumes[index].line_bytes());
+            self.write_line(request, index, first, part, out);
+        } else {
+            if lines > self.limits.request_lines_max as u64 || !self.admits(index, lines) {
+                return false;
+            }
+            self.write_lines(request, first..end, out);
         }
         // Counts one a request: 64 bits outlast the machine.
-        volume.stats.writes = volume.stats.writes.wrapping_add(1);
-        let part = Part::first(request, volume.line_bytes());
-        self.write_line(request, index, first, part, out);
-        if lines > 1 {
-            self.write_lines(request, first.wrapping_add(1)..end, out);
-        }
+        let stats = &mut self.volumes[index].stats;
+        stats.writes = stats.writes.wrapping_add(1);
         answer(request, 0, 0, out);
         true
     }
 
-    /// The lines of a write behind its first.
+    /// Whether a volume takes in so many lines more without a further question.
+    #[inline(always)]
+    fn admits(&self, index: usize, lines: u64) -> bool {
+        let volume = &self.volumes[index];
+        // Slots in memory and lines of one request: the sums are far below 2^64.
+        volume.counts.not_clean().wrapping_add(lines) <= volume.calm.slots_max
+            && self.cache.not_clean().wrapping_add(lines) <= self.room
+            && lines <= self.cache.free()
+    }
+
     #[inline(never)]
     fn write_lines(&mut self, request: &Request, lines: Range<u64>, out: &mut Actions) {
         let index = usize::from(request.volume.0);
-        let line_bytes = self.volumes[index].line_bytes();
+        let (first, line_bytes) = (lines.start, self.volumes[index].line_bytes());
         let mut part = Part::first(request, line_bytes);
         for line in lines {
-            part = part.following(request, line_bytes);
+            if line > first {
+                part = part.following(request, line_bytes);
+            }
             self.write_line(request, index, line, part, out);
         }
     }
@@ -148,7 +159,7 @@ impl Engine<'_> {
     #[cold]
     fn look_around(&mut self, index: usize) {
         let volume = &self.volumes[index];
-        let calm = volume.setup.mode == Mode::WriteBack
+        let calm = !volume.writes_through()
             && volume.gate.is_none()
             && volume.failure_class().is_none()
             // Zeroes in flight, or to be done again, keep writes out.
