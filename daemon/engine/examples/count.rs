@@ -28,6 +28,8 @@ const LINES: u64 = 4096;
 /// Lines of the volume.
 const VOLUME_LINES: u64 = 16 * LINES;
 const A_TURN: u64 = 16;
+/// Slots that no write takes.
+const RESERVE: u32 = 64;
 
 /// What the turns of a scene are made of.
 #[derive(Clone, Copy)]
@@ -74,12 +76,13 @@ fn main() {
     let usage = "count write|read|partial|write-long|read-long|miss|cycle|empty|asked NUMBER";
     let scene = arguments.get(1).and_then(|kind| scene(kind)).expect(usage);
     let number: u64 = arguments.get(2).expect(usage).parse().expect(usage);
-    let limits = Limits { reserve_slots: 64, ops_max: 64, ..Limits::small(0, 1) };
+    let limits = Limits { reserve_slots: RESERVE, ops_max: 64, ..Limits::small(0, 1) };
     let headers: Vec<Header> = (0..2 * LINES).map(|_| Header::default()).collect();
     let words: Vec<AtomicU64> =
         (0..DirtyIndex::words_needed(VOLUME_LINES)).map(|_| AtomicU64::new(0)).collect();
     let mut engine = Engine::new(limits, &headers, Instant(0));
-    engine.add_volume(setup(&words, scene.write_back_from));
+    let share = Share::new(1);
+    engine.add_volume(setup(&words, scene.write_back_from, &share));
     let out = Actions::with_capacity(&limits);
     let done = Vec::with_capacity(limits.ops_max);
     let mut run = Run { engine, out, done, now: Instant(1), answers: 0, errno: 0, sends: true };
@@ -114,7 +117,7 @@ fn requests(scene: Scene, stride: u64) -> Vec<Request> {
     (0..VOLUME_LINES).map(request).collect()
 }
 
-fn setup(words: &[AtomicU64], write_back_from: u16) -> VolumeSetup<'_> {
+fn setup<'a>(words: &'a [AtomicU64], write_back_from: u16, share: &'a Share) -> VolumeSetup<'a> {
     let policy = Policy::HoldForever(HoldForever::default());
     let rule = Rule { classes: ClassSet::ANY, policy, retry: Retry::default() };
     VolumeSetup {
@@ -131,6 +134,8 @@ fn setup(words: &[AtomicU64], write_back_from: u16) -> VolumeSetup<'_> {
         domain_owner: 0,
         mode: Mode::WriteBack,
         budget_slots: 2 * LINES,
+        room_slots: 2 * LINES - u64::from(RESERVE),
+        share,
         rules: Rules::new(&[rule]).expect("one rule for every class"),
         flush_on_failure: FlushOnFailure::Report,
         parked_flushes_max: 1,

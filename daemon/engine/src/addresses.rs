@@ -112,7 +112,7 @@ impl Volume<'_> {
 #[cfg(test)]
 mod tests {
     use crate::volume::Volume;
-    use crate::{Geometry, fixture};
+    use crate::{Geometry, Share, fixture};
     use proptest::prelude::*;
 
     /// The lines of a request are those of its first and last byte, if this reactor owns both and they are neighbours
@@ -137,7 +137,8 @@ mod tests {
                 reactor: reactor % reactors,
             };
             let index = fixture::index(geometry);
-            let volume = Volume::new(fixture::setup(0, geometry, &index), 1);
+            let share = Share::new(reactors);
+            let volume = Volume::new(fixture::setup(0, geometry, &index, &share), 1);
             let odd = if odd == 0 { 100 } else { 0 };
             let (offset, length) = (offset.wrapping_mul(512).wrapping_add(odd), length.wrapping_mul(512));
             let block = u64::from(block_bytes);

@@ -82,6 +82,8 @@ pub struct Engine<'a> {
     /// Requests that did not take it.
     #[cfg(test)]
     pub(crate) hits: u64,
+    /// Until when what other reactors said is good enough for requests; never asked if there are none.
+    pub(crate) hearsay_until: Instant,
 }
 
 impl<'a> Engine<'a> {
@@ -123,13 +125,15 @@ impl<'a> Engine<'a> {
             always_the_long_way: false,
             #[cfg(test)]
             hits: 0,
+            hearsay_until: if limits.reactors > 1 { now } else { Instant::NEVER },
         }
     }
 
     /// Adds a volume. Volumes are numbered from 0 in the order they are added, domains in the order they appear.
     ///
     /// # Panics
-    /// If the volume or a new domain is out of order, or the index's storage is too small.
+    /// If the volume or a new domain is out of order, the index's storage is too small, or the volumes' room does not
+    /// leave the reserve.
     pub fn add_volume(&mut self, setup: VolumeSetup<'a>) {
         assert_eq!(usize::from(setup.id.0), self.volumes.len(), "volumes are numbered in order");
         let domain = usize::from(setup.domain.0);
@@ -138,11 +142,15 @@ impl<'a> Engine<'a> {
             self.domains.push(Domain::new(setup.domain_owner, setup.id.0, self.limits.reactors));
         }
         self.volumes.push(Volume::new(setup, self.limits.requests_max));
+        let given: u64 = self.volumes.iter().map(|volume| volume.allowance.room()).sum();
+        let room = self.room;
+        assert!(given <= room, "the volumes may take {given} slots; the reserve leaves {room}");
     }
 
     /// Takes in one event. The caller has asked [`Actions::has_room`].
     pub fn apply(&mut self, now: Instant, event: Event, out: &mut Actions) {
         self.now = now;
+        self.hear_anew(now);
         if let Event::Request(request) = &event
             && self.hit(request, out)
         {
@@ -193,14 +201,17 @@ impl<'a> Engine<'a> {
     fn tick_volume(&mut self, now: Instant, volume: usize, out: &mut Actions) {
         self.rebase_epochs(volume);
         self.settle_written(volume, out);
+        self.begin_turn(now, volume);
         self.mark_overdue(now, volume);
         self.retry_stalled(now, volume, out);
         self.advance_zeroes(now, volume, out);
+        self.give_up_for_oldest(now, volume, out);
         self.advance_tasks(volume, out);
         self.advance_passes(now, volume, out);
         self.send_probe(now, volume, out);
         self.advance_flushes(now, volume, out);
         self.sweep(now, volume, out);
+        self.end_turn(volume);
     }
 
     /// Publishes the headers of what was copied this turn and frees what they replace. Comes after the turn's copies,
@@ -291,6 +302,7 @@ impl<'a> Engine<'a> {
             && self.volumes.iter().all(|volume| {
                 volume.gate.is_none()
                     && volume.tasks.is_empty()
+                    && !volume.allowance.is_engaged()
                     && volume.zeroed.is_empty()
                     && volume.torn.is_empty()
             });

@@ -28,7 +28,12 @@ pub(crate) fn index(geometry: Geometry) -> Vec<AtomicU64> {
 }
 
 /// A write-back volume that holds what its device refuses for ever.
-pub(crate) fn setup(id: u16, geometry: Geometry, index: &[AtomicU64]) -> VolumeSetup<'_> {
+pub(crate) fn setup<'a>(
+    id: u16,
+    geometry: Geometry,
+    index: &'a [AtomicU64],
+    share: &'a Share,
+) -> VolumeSetup<'a> {
     let policy = Policy::HoldForever(HoldForever::default());
     let rule = Rule { classes: ClassSet::ANY, policy, retry: Retry::default() };
     VolumeSetup {
@@ -38,6 +43,8 @@ pub(crate) fn setup(id: u16, geometry: Geometry, index: &[AtomicU64]) -> VolumeS
         domain_owner: 0,
         mode: Mode::WriteBack,
         budget_slots: 64,
+        room_slots: 64,
+        share,
         rules: Rules::new(&[rule]).expect("one rule for every class"),
         flush_on_failure: FlushOnFailure::Report,
         parked_flushes_max: 1,

@@ -119,9 +119,7 @@ impl Engine<'_> {
     fn admits(&self, index: usize, lines: u64) -> bool {
         let volume = &self.volumes[index];
         // Slots in memory and lines of one request: the sums are far below 2^64.
-        volume.counts.not_clean().wrapping_add(lines) <= volume.calm.slots_max
-            && self.cache.not_clean().wrapping_add(lines) <= self.room
-            && lines <= self.cache.free()
+        volume.counts.not_clean().wrapping_add(lines) <= volume.calm.slots_max && lines <= self.cache.free()
     }
 
     #[inline(never)]
@@ -161,7 +159,7 @@ impl Engine<'_> {
         let volume = &self.volumes[index];
         let calm = !volume.writes_through()
             && volume.gate.is_none()
-            && volume.failure_class().is_none()
+            && self.pressing_class(index).is_none()
             // Zeroes in flight, or to be done again, keep writes out.
             && volume.fences == 0
             // Writes that came before have a right to what room there is.
@@ -170,7 +168,7 @@ impl Engine<'_> {
             && volume.flushes.is_empty()
             && volume.tasks.is_empty()
             && self.waits.is_empty();
-        let slots_max = if calm { volume.setup.budget_slots } else { 0 };
+        let slots_max = if calm { volume.allowance.limit } else { 0 };
         self.volumes[index].calm = Calm { as_of: self.facts, slots_max };
     }
 }
@@ -214,10 +212,12 @@ mod tests {
         let shared = Geometry { reactors: 2, ..fixture::geometry(2 * 256 + LINES) };
         let geometries = [fixture::geometry(LINES), shared];
         let indices = geometries.map(fixture::index);
+        let shares = geometries.map(|geometry| Share::new(geometry.reactors));
         let mut engine = Engine::new(limits, &headers, Instant(0));
-        for (id, (geometry, index)) in (0..).zip(geometries.into_iter().zip(&indices)) {
-            let setup = fixture::setup(id, geometry, index);
-            engine.add_volume(VolumeSetup { budget_slots: 20, write_back_from: 400, ..setup });
+        for (id, ((geometry, index), share)) in (0..).zip(geometries.into_iter().zip(&indices).zip(&shares)) {
+            let setup = fixture::setup(id, geometry, index, share);
+            let (budget_slots, room_slots) = (20, 16);
+            engine.add_volume(VolumeSetup { budget_slots, room_slots, write_back_from: 400, ..setup });
         }
         engine.always_the_long_way = long_way;
         let mut out = Actions::with_capacity(&limits);

@@ -45,9 +45,9 @@ mod tests {
     fn flushes_outlive_their_epochs() {
         let limits = Limits::small(0, 1);
         let (headers, geometry) = (fixture::headers(128), fixture::geometry(1024));
-        let index = fixture::index(geometry);
+        let (index, share) = (fixture::index(geometry), Share::new(1));
         let mut engine = Engine::new(limits, &headers, Instant(0));
-        engine.add_volume(fixture::setup(0, geometry, &index));
+        engine.add_volume(fixture::setup(0, geometry, &index, &share));
         engine.volumes[0].epochs = Epochs::starting_at(super::REBASE_AT - 20, limits.requests_max + 2);
         let mut out = Actions::with_capacity(&limits);
         let mut in_flight: Vec<Event> = Vec::new();

@@ -23,7 +23,7 @@ use crate::ledger::{CommitOutcome, Ledger, LostRecord, Now};
 use crate::nbd;
 use crate::reactor::{Clock, Link, Outlets, Post};
 use holdfast_ringbuf::daemon_side::Door;
-use hub::{ArenaFacts, Hub, Parts, Served};
+use hub::{ArenaFacts, Desk, Hub, Served};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -79,7 +79,7 @@ pub fn serve(settings: Settings, options: Options) -> Result<ExitCode, StartErro
     }
     let book = scribe::Book::new(ledger, entries, clock);
     let scribe = book.start(Arc::clone(&links)).map_err(resource("no thread for the ledger"))?;
-    let hub = Hub::new(Parts {
+    let hub = Arc::new(Hub {
         volumes: volumes.iter().map(Served::new).collect(),
         links,
         words,
@@ -89,6 +89,7 @@ pub fn serve(settings: Settings, options: Options) -> Result<ExitCode, StartErro
         arena: ArenaFacts { bytes: arena.bytes(), huge: arena.is_huge() },
         warnings,
         settings,
+        desk: Desk::default(),
     });
     let frontends = frontends(&hub)?;
     let stop = Arc::new(AtomicBool::new(false));
@@ -101,8 +102,9 @@ pub fn serve(settings: Settings, options: Options) -> Result<ExitCode, StartErro
     let left = end::wait(&hub, &signals, options.abandon);
     frontends.into_iter().for_each(nbd::Frontend::stop);
     server.stop();
-    end::Stop { hub: &hub, stop: &stop, keeper, reactors: threads, book: &book, scribe }.run(left);
-    if left == 0 {
+    let closed =
+        end::Stop { hub: &hub, stop: &stop, keeper, reactors: threads, book: &book, scribe }.run(left);
+    if left == 0 && closed {
         arena.remove()?;
         return Ok(ExitCode::SUCCESS);
     }
