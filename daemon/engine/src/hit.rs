@@ -3,7 +3,8 @@
 //! A read hits if its lines are there. A write hits if its volume is *calm*: it is in write-back mode and nothing is under
 //! way that a write has to heed. The general way in `write.rs` asks for each of these things; a hit asks for all of them
 //! with one comparison, and they are looked at anew only after something else than a hit has happened ([`Calm`]). What is
-//! then done with a line is the same for both: `accept_line`.
+//! then done with a line is the same for both, `accept_line`, or its short form for a dirty line (`cache/overwrite.rs`). A
+//! test at the end plays the same turns with hits and without and compares headers, counters and actions.
 
 use crate::cache::Overwrite;
 use crate::engine::{Engine, Staged, answer};
@@ -177,6 +178,7 @@ impl Engine<'_> {
 mod tests {
     use crate::*;
     use alloc::vec::Vec;
+    use holdfast_policy::{ClassSet, HoldUntilPressure, Policy, Retry, Rule, Rules};
     use proptest::prelude::*;
 
     /// One turn: how many answers of the device come first, then requests, and the milliseconds until the next turn.
@@ -217,7 +219,11 @@ mod tests {
         for (id, ((geometry, index), share)) in (0..).zip(geometries.into_iter().zip(&indices).zip(&shares)) {
             let setup = fixture::setup(id, geometry, index, share);
             let (budget_slots, room_slots) = (20, 16);
-            engine.add_volume(VolumeSetup { budget_slots, room_slots, write_back_from: 400, ..setup });
+            // A policy that has a say in what a failing volume takes in.
+            let policy = Policy::HoldUntilPressure(HoldUntilPressure { pressure: 300, stall_timeout_ms: 50 });
+            let rule = Rule { classes: ClassSet::ANY, policy, retry: Retry::default() };
+            let rules = Rules::new(&[rule]).expect("one rule for every class");
+            engine.add_volume(VolumeSetup { budget_slots, room_slots, write_back_from: 400, rules, ..setup });
         }
         engine.always_the_long_way = long_way;
         let mut out = Actions::with_capacity(&limits);
