@@ -4,7 +4,7 @@ use crate::ByteRange;
 use crate::volume::Volume;
 
 impl Volume<'_> {
-    /// The local line of a byte that this reactor owns: [`Geometry::local_line`] without its divisions.
+    /// The local line of a byte that this reactor owns: [`crate::Geometry::local_line`] without its divisions.
     #[inline]
     pub(crate) fn line_of(&self, offset: u64) -> u64 {
         if self.setup.geometry.reactors == 1 {
