@@ -113,6 +113,7 @@ fn requests(scene: Scene, stride: u64) -> Vec<Request> {
         offset: step * stride % (scene.lines / lines) * lines * 4096,
         length: scene.length,
         buffer: step % A_TURN * scene.length,
+        timeout_ms: 0,
     };
     (0..VOLUME_LINES).map(request).collect()
 }

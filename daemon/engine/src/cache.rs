@@ -358,3 +358,8 @@ impl Hasher {
         (product >> 64) as u64 ^ product as u64
     }
 }
+
+/// The same without a place to keep the factor.
+pub(crate) fn hash(seed: u64, place: u64) -> u64 {
+    Hasher::new(seed).hash(place)
+}
