@@ -6,6 +6,7 @@ pub mod arena;
 pub mod config;
 pub mod device;
 pub mod kernel;
+pub mod latency;
 pub mod ledger;
 pub mod quickstart;
 pub mod reactor;

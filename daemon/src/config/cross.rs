@@ -4,7 +4,9 @@ use super::quantity::{bytes_in_words, exact};
 use super::read_daemon::{ARENA_BYTES_MAX, HUGE_PAGE_BYTES};
 use super::read_volume::{Budget, Draft};
 use super::section::Reader;
-use super::settings::{ArenaSettings, DaemonSettings, DebugSettings, LimitSettings, Settings};
+use super::settings::{
+    ArenaSettings, DaemonSettings, DebugSettings, EventSettings, HttpSettings, LimitSettings, Settings,
+};
 
 /// Puts the parts together; `None` if they do not fit, with a problem for each reason.
 pub(super) fn settings(
@@ -17,7 +19,9 @@ pub(super) fn settings(
 ) -> Option<Settings> {
     let (volumes, budgets): (Vec<_>, Vec<_>) =
         drafts.into_iter().map(|draft| (draft.volume, draft.budget)).unzip();
-    let mut settings = Settings { daemon, arena, limits, volumes, debug };
+    // What does not depend on anything else is put in by the caller.
+    let (http, events) = (HttpSettings::default(), EventSettings::default());
+    let mut settings = Settings { daemon, arena, limits, http, events, volumes, debug };
     sockets(reader, &settings);
     session(reader, &settings);
     if arena_suffices(reader, &settings) {

@@ -21,6 +21,7 @@ mod node;
 mod problem;
 mod quantity;
 mod read_daemon;
+mod read_outside;
 mod read_rules;
 mod read_volume;
 mod reference;
@@ -93,11 +94,13 @@ fn read(reader: &Reader<'_>, tree: &toml::de::DeTable<'_>) -> Option<Settings> {
     let arena = read_daemon::arena(&mut root);
     let limits = read_daemon::limits(&mut root);
     let debug = read_daemon::debug(&mut root);
+    let (http, events) = (read_outside::http(&mut root), read_outside::events(&mut root));
     let volumes = read_volume::volumes(&mut root);
     root.finish();
     let volumes: Option<Vec<_>> = volumes.into_iter().collect();
     if !reader.is_content() {
         return None;
     }
-    cross::settings(reader, daemon, arena, limits, debug, volumes?)
+    let settings = cross::settings(reader, daemon, arena, limits, debug, volumes?)?;
+    Some(Settings { http, events, ..settings })
 }
