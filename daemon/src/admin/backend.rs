@@ -1,7 +1,10 @@
 //! What the admin server needs from the rest of the daemon.
 
+use crate::events::EventCounts;
+use crate::latency::{Counts, Kind};
 use holdfast_ctl::api::{FaultOperation, VolumeMode, VolumeState};
 use holdfast_engine::{Answer, ByteRange, CacheStats, Command, Extent, Instant, VolumeId, VolumeStats};
+use holdfast_policy::ErrorClass;
 use tokio::sync::mpsc;
 
 /// The answers to one command: each reactor's number with its answer, in any order, one from each.
@@ -30,6 +33,9 @@ pub trait Backend: Send + Sync {
 
     /// All volumes as they are now, in the order of the configuration.
     fn volumes(&self) -> Vec<VolumeView>;
+
+    /// What was measured and counted since the daemon started, beside what the other views have.
+    fn measures(&self) -> Measures;
 
     /// Milliseconds since 1970 at a point of the engine's clock.
     fn unix_ms(&self, at: Instant) -> u64;
@@ -196,6 +202,28 @@ pub struct VolumeView {
     pub stats: VolumeStats,
     /// Its thin limit, if it has one.
     pub thin: Option<ThinView>,
+}
+
+/// What was measured and counted since the daemon started.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Measures {
+    /// One for each volume, in the order of the configuration.
+    pub volumes: Vec<VolumeMeasures>,
+    /// How long the busy turns were, one for each reactor.
+    pub turns: Vec<Counts>,
+    /// Of what somebody was to be told.
+    pub events: EventCounts,
+}
+
+/// What was measured of a volume, summed over reactors.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct VolumeMeasures {
+    /// How long clients waited for an answer, by [`Kind`].
+    pub requests: [Counts; Kind::ALL.len()],
+    /// How long its device took, by [`Kind`].
+    pub device: [Counts; Kind::ALL.len()],
+    /// Operations that its device refused, by error class in the order of their numbers.
+    pub refused: [u64; ErrorClass::ALL.len()],
 }
 
 /// Space that a file volume may allocate.

@@ -8,6 +8,7 @@ mod end;
 mod error;
 mod hub;
 mod keeper;
+mod lookout;
 mod reactors;
 mod scribe;
 mod views;
@@ -18,6 +19,7 @@ pub use error::StartError;
 use crate::admin;
 use crate::arena::{Arena, ArenaLayout};
 use crate::config::Settings;
+use crate::events::Events;
 use crate::kernel::{self, Weight};
 use crate::ledger::{CommitOutcome, Ledger, LostRecord, Now};
 use crate::reactor::{Clock, Link, Outlets, Post};
@@ -26,6 +28,10 @@ use hub::{ArenaFacts, Hub, Parts, Served};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+/// How long the end of the daemon waits for whom it tells of it.
+const LAST_WORDS: Duration = Duration::from_secs(5);
 
 /// What the command line adds to the settings.
 #[derive(Clone, Copy, Debug, Default)]
@@ -58,6 +64,7 @@ pub fn serve(settings: Settings, options: Options) -> Result<ExitCode, StartErro
     let door = Door::bind(&settings.daemon.socket, settings.daemon.socket_mode)
         .map_err(|source| StartError::Door { path: settings.daemon.socket.clone(), source })?;
     let listener = admin::bind(&settings.daemon.admin_socket, settings.daemon.admin_socket_mode, None)?;
+    let port = admin::Port::bind(&settings.http)?;
     let seed = random_word();
     let shards = arena.take_shards();
     let plan = reactors::Plan {
@@ -78,11 +85,13 @@ pub fn serve(settings: Settings, options: Options) -> Result<ExitCode, StartErro
     }
     let book = scribe::Book::new(ledger, entries, clock);
     let scribe = book.start(Arc::clone(&links)).map_err(resource("no thread for the ledger"))?;
+    let (events, hook) = Events::start(&settings.events).map_err(resource("no thread for events"))?;
     let hub = Hub::new(Parts {
         volumes: volumes.iter().map(Served::new).collect(),
         links,
         words,
         book: book.clone(),
+        events,
         clock,
         incarnation: random_word() | 1,
         arena: ArenaFacts { bytes: arena.bytes(), huge: arena.is_huge() },
@@ -92,13 +101,21 @@ pub fn serve(settings: Settings, options: Options) -> Result<ExitCode, StartErro
     let stop = Arc::new(AtomicBool::new(false));
     let keeper = keeper::Keeper::start(Arc::clone(&hub), door, Arc::clone(&stop));
     let keeper = keeper.map_err(resource("no thread for the door"))?;
+    let lookout = lookout::start(Arc::clone(&hub), Arc::clone(&stop));
+    let lookout = lookout.map_err(resource("no thread for events"))?;
     let backend: Arc<dyn admin::Backend> = Arc::clone(&hub) as _;
-    let server = admin::serve(listener, backend, admin::Options::default());
+    let server = admin::serve(listener, port, backend, admin::Options::default());
     let server = server.map_err(resource("no thread for operators"))?;
     tracing::info!(socket = %hub.settings.daemon.socket.display(), "serving");
     let left = end::wait(&hub, &signals, options.abandon);
     server.stop();
     end::Stop { hub: &hub, stop: &stop, keeper, reactors: threads, book: &book, scribe }.run(left);
+    // It only looks at what was published last; had it panicked, its words are in the log.
+    let _ = lookout.join();
+    hub.events.close();
+    if let Some(hook) = hook {
+        hook.finish(LAST_WORDS);
+    }
     if left == 0 {
         arena.remove()?;
         return Ok(ExitCode::SUCCESS);

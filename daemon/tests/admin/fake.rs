@@ -3,7 +3,7 @@
 use holdfast_ctl::api::{VolumeMode, VolumeState};
 use holdfast_daemon::admin::{
     Answers, ArenaView, Backend, BackendError, DaemonView, EventView, EventsPage, ExplanationPage, FaultView,
-    LedgerView, LossPage, Peer, ReactorView, ThinView, VolumeView,
+    LedgerView, LossPage, Measures, Peer, ReactorView, ThinView, VolumeView,
 };
 use holdfast_engine::{
     Answer, ByteRange, Command, Extent, Instant, LIST_PAGE, ListState, VolumeId, VolumeStats,
@@ -49,6 +49,7 @@ pub(crate) struct State {
     pub(crate) mood: Mood,
     pub(crate) commands: Vec<(VolumeId, Command, Peer)>,
     pub(crate) shutdown: Option<bool>,
+    pub(crate) measures: Measures,
     hanging: Vec<mpsc::Sender<(u32, Answer)>>,
 }
 
@@ -99,6 +100,7 @@ impl Fake {
             mood: Mood::default(),
             commands: Vec::new(),
             shutdown: None,
+            measures: Measures::default(),
             hanging: Vec::new(),
         };
         Fake { state: Mutex::new(state) }
@@ -160,6 +162,10 @@ impl Backend for Fake {
 
     fn volumes(&self) -> Vec<VolumeView> {
         self.state().volumes.clone()
+    }
+
+    fn measures(&self) -> Measures {
+        self.state().measures.clone()
     }
 
     fn unix_ms(&self, at: Instant) -> u64 {

@@ -7,6 +7,8 @@ use serde_json::Value;
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs::File;
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
@@ -136,6 +138,17 @@ impl<'a> Daemon<'a> {
     pub(crate) fn bytes(&self, volume: &str, field: &str) -> u64 {
         std::thread::sleep(PUBLISHED);
         number(&named(&self.must(&["volumes"]), "name", volume), field)
+    }
+
+    /// A scrape of its metrics, as of when this was called or later.
+    pub(crate) fn metrics(&self) -> String {
+        std::thread::sleep(PUBLISHED);
+        let mut stream = UnixStream::connect(self.place.admin()).expect("the daemon listens");
+        stream.write_all(b"GET /metrics HTTP/1.1\r\nhost: holdfast\r\n\r\n").expect("it reads");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("text");
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        answer
     }
 
     /// The ranges of a volume that are in a state, in order.
