@@ -46,6 +46,10 @@ pub trait Backend: Send + Sync {
     /// [`BackendError`] if the volume is not served or a mailbox is full; then no reactor does anything.
     fn command(&self, volume: VolumeId, command: Command, by: Peer) -> Result<Answers, BackendError>;
 
+    /// A volume cut into cells of `cell_bytes`, whole lines, with the worst state of what the cache has of each: a letter
+    /// of [`ExtentMap`](holdfast_ctl::api::ExtentMap), of which `l` is not known here.
+    fn map(&self, volume: VolumeId, cell_bytes: u64) -> Vec<u8>;
+
     /// A page of the ledger's losses of a volume that no reactor serves, from byte `from` on, at most `limit`.
     fn recorded_losses(&self, volume: VolumeId, from: u64, limit: usize) -> LossPage;
 

@@ -18,6 +18,8 @@ mod listing;
 mod look;
 pub mod metrics;
 mod operation;
+mod page;
+mod page_data;
 mod peer;
 mod port;
 mod refusal;

@@ -3,7 +3,7 @@
 use super::refusal::Refusal;
 use super::server::{Options, Shared, hold};
 use super::token::{Token, TokenError};
-use super::{Peer, change, cross_site, look, metrics, server};
+use super::{Peer, change, cross_site, look, metrics, page, page_data, server};
 use crate::config::HttpSettings;
 use axum::extract::{Request, State};
 use axum::http::{StatusCode, header};
@@ -107,9 +107,10 @@ fn router(shared: Arc<Shared>, token: Option<Token>, options: Options) -> Router
     let gid = rustix::process::getegid().as_raw();
     let peer = Peer { uid: shared.owner_uid, gid, pid: None };
     let keyed = look::routes()
+        .merge(page_data::routes())
         .merge(change::retry_routes())
         .route_layer(middleware::from_fn_with_state(Arc::new(token), with_token));
-    let routes = Router::new().merge(metrics::routes()).merge(keyed);
+    let routes = Router::new().merge(metrics::routes()).merge(page::routes()).merge(keyed);
     server::bounded(routes, options)
         .layer(middleware::from_fn(cross_site::at_port))
         .layer(Extension(peer))

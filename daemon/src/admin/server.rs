@@ -1,7 +1,9 @@
 //! The server: one thread, one socket, a bounded number of connections, each with an end.
 
 use super::refusal::Refusal;
-use super::{Backend, Peer, Port, change, cross_site, look, metrics, operation::Operations, peer};
+use super::{
+    Backend, Peer, Port, change, cross_site, look, metrics, operation::Operations, page, page_data, peer,
+};
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::StatusCode;
 use axum::middleware::{self, Next};
@@ -206,6 +208,8 @@ fn router(shared: Arc<Shared>, options: Options) -> Router {
     let routes = Router::new()
         .merge(look::routes())
         .merge(metrics::routes())
+        .merge(page::routes())
+        .merge(page_data::routes())
         .merge(change::routes().route_layer(owners_only));
     bounded(routes, options).layer(middleware::from_fn(cross_site::at_socket)).with_state(shared)
 }

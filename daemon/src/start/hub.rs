@@ -1,5 +1,6 @@
 //! What the control threads share: the way to the reactors, and what operators see.
 
+use super::map::{self, Share};
 use super::scribe::Book;
 use super::views;
 use super::volumes::Volume;
@@ -86,6 +87,8 @@ pub(super) struct Hub {
     pub(super) arena: ArenaFacts,
     pub(super) warnings: Vec<String>,
     pub(super) events: Events,
+    /// Of each volume, in the order of the reactors.
+    pub(super) shares: Vec<Vec<Share>>,
     tokens: AtomicU64,
     asked: Mutex<BTreeMap<u64, Asked>>,
     end: AtomicU8,
@@ -104,12 +107,25 @@ pub(super) struct Parts {
     pub(super) arena: ArenaFacts,
     pub(super) warnings: Vec<String>,
     pub(super) events: Events,
+    /// Of each volume, in the order of the reactors.
+    pub(super) shares: Vec<Vec<Share>>,
 }
 
 impl Hub {
     pub(super) fn new(parts: Parts) -> Arc<Hub> {
-        let Parts { settings, volumes, links, words, book, clock, incarnation, arena, warnings, events } =
-            parts;
+        let Parts {
+            settings,
+            volumes,
+            links,
+            words,
+            book,
+            clock,
+            incarnation,
+            arena,
+            warnings,
+            events,
+            shares,
+        } = parts;
         Arc::new(Hub {
             settings,
             volumes,
@@ -121,6 +137,7 @@ impl Hub {
             arena,
             warnings,
             events,
+            shares,
             tokens: AtomicU64::new(1),
             asked: Mutex::new(BTreeMap::new()),
             end: AtomicU8::new(End::None as u8),
@@ -265,6 +282,10 @@ impl Backend for Hub {
             self.audit(by, &format!("{command:?} on volume '{}'", self.served(volume).settings.name));
         }
         self.ask(volume, &command)
+    }
+
+    fn map(&self, volume: VolumeId, cell_bytes: u64) -> Vec<u8> {
+        map::cells(&self.shares[usize::from(volume.0)], cell_bytes)
     }
 
     fn recorded_losses(&self, volume: VolumeId, from: u64, limit: usize) -> LossPage {

@@ -9,6 +9,7 @@ mod error;
 mod hub;
 mod keeper;
 mod lookout;
+mod map;
 mod reactors;
 mod scribe;
 mod views;
@@ -75,7 +76,7 @@ pub fn serve(settings: Settings, options: Options) -> Result<ExitCode, StartErro
         clock,
         seed,
     };
-    let (threads, fallbacks) = reactors::start(&plan, shards)?;
+    let (threads, shares, fallbacks) = reactors::start(&plan, shards)?;
     warnings.extend(fallbacks);
     // What the settings only suspect of the arena is known by now.
     let suspected = crate::config::warnings(&settings);
@@ -92,6 +93,7 @@ pub fn serve(settings: Settings, options: Options) -> Result<ExitCode, StartErro
         words,
         book: book.clone(),
         events,
+        shares,
         clock,
         incarnation: random_word() | 1,
         arena: ArenaFacts { bytes: arena.bytes(), huge: arena.is_huge() },

@@ -1,6 +1,7 @@
 //! Starts the reactors' threads.
 
 use super::error::StartError;
+use super::map::Share;
 use super::volumes::Volume;
 use crate::arena::{self, Shard};
 use crate::config::Settings;
@@ -25,14 +26,21 @@ pub(super) struct Plan<'a> {
 /// A reactor's thread.
 pub(super) type Running = JoinHandle<()>;
 
-/// Starts all reactors and waits until each is ready. Returns their threads and what works less well than it might.
-pub(super) fn start(plan: &Plan<'_>, shards: Vec<Shard>) -> Result<(Vec<Running>, Vec<String>), StartError> {
+/// Starts all reactors and waits until each is ready. Returns their threads, each volume's shares in their order, and what
+/// works less well than it might.
+pub(super) fn start(
+    plan: &Plan<'_>,
+    shards: Vec<Shard>,
+) -> Result<(Vec<Running>, Vec<Vec<Share>>, Vec<String>), StartError> {
     let mut threads = Vec::new();
     let mut fallbacks = Vec::new();
+    let mut shares = vec![Vec::new(); plan.volumes.len()];
     for shard in shards {
         let reactor = shard.reactor;
         let (ready, is_ready) = mpsc::channel();
         let part = Part::new(plan, shard)?;
+        let parts = part.setups.iter().map(|setup| Share::new(setup.geometry, setup.index));
+        shares.iter_mut().zip(parts).for_each(|(volume, share)| volume.push(share));
         let thread = std::thread::Builder::new()
             .name(format!("holdfast-{reactor}"))
             .spawn(move || part.run(&ready))
@@ -45,7 +53,7 @@ pub(super) fn start(plan: &Plan<'_>, shards: Vec<Shard>) -> Result<(Vec<Running>
         }
         threads.push(thread);
     }
-    Ok((threads, fallbacks))
+    Ok((threads, shares, fallbacks))
 }
 
 /// What goes to a reactor's thread.

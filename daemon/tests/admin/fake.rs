@@ -50,6 +50,8 @@ pub(crate) struct State {
     pub(crate) commands: Vec<(VolumeId, Command, Peer)>,
     pub(crate) shutdown: Option<bool>,
     pub(crate) measures: Measures,
+    /// What the cells of every map repeat.
+    pub(crate) map: Vec<u8>,
     hanging: Vec<mpsc::Sender<(u32, Answer)>>,
 }
 
@@ -101,6 +103,7 @@ impl Fake {
             commands: Vec::new(),
             shutdown: None,
             measures: Measures::default(),
+            map: b".".to_vec(),
             hanging: Vec::new(),
         };
         Fake { state: Mutex::new(state) }
@@ -191,6 +194,10 @@ impl Backend for Fake {
             }
         }
         Ok(answers)
+    }
+
+    fn map(&self, _: VolumeId, cell_bytes: u64) -> Vec<u8> {
+        self.state().map.iter().copied().cycle().take((10 << 30) / cell_bytes as usize).collect()
     }
 
     fn recorded_losses(&self, _: VolumeId, from: u64, limit: usize) -> LossPage {
