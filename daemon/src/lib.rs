@@ -9,6 +9,7 @@ pub mod events;
 pub mod kernel;
 pub mod latency;
 pub mod ledger;
+pub mod nbd;
 pub mod quickstart;
 pub mod reactor;
 pub mod start;

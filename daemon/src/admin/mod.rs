@@ -32,6 +32,7 @@ pub use backend::{
     LedgerView, LossPage, Measures, Peer, ReactorView, StuckView, ThinView, VolumeMeasures, VolumeView,
 };
 pub use bind::{BindError, bind};
+pub(crate) use listing::list_ranges;
 pub use port::{Port, PortError};
 pub use server::{Options, Server, serve};
 

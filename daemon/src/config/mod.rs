@@ -21,6 +21,7 @@ mod node;
 mod problem;
 mod quantity;
 mod read_daemon;
+mod read_frontend;
 mod read_outside;
 mod read_rules;
 mod read_volume;
@@ -96,11 +97,14 @@ fn read(reader: &Reader<'_>, tree: &toml::de::DeTable<'_>) -> Option<Settings> {
     let debug = read_daemon::debug(&mut root);
     let (http, events) = (read_outside::http(&mut root), read_outside::events(&mut root));
     let volumes = read_volume::volumes(&mut root);
+    let frontends = read_frontend::frontends(&mut root);
     root.finish();
     let volumes: Option<Vec<_>> = volumes.into_iter().collect();
     if !reader.is_content() {
         return None;
     }
-    let settings = cross::settings(reader, daemon, arena, limits, debug, volumes?)?;
-    Some(Settings { http, events, ..settings })
+    let frontends: Option<Vec<_>> = frontends.into_iter().collect();
+    let (volumes, frontends) = (volumes?, frontends?);
+    let parts = cross::Parts { daemon, arena, limits, http, events, debug, volumes, frontends };
+    cross::settings(reader, parts)
 }

@@ -26,12 +26,15 @@ pub(super) struct Plan<'a> {
 /// A reactor's thread.
 pub(super) type Running = JoinHandle<()>;
 
+/// Of each volume its reactors' shares, in the order of the reactors.
+pub(super) type Shares = Vec<Vec<Share>>;
+
 /// Starts all reactors and waits until each is ready. Returns their threads, each volume's shares in their order, and what
 /// works less well than it might.
 pub(super) fn start(
     plan: &Plan<'_>,
     shards: Vec<Shard>,
-) -> Result<(Vec<Running>, Vec<Vec<Share>>, Vec<String>), StartError> {
+) -> Result<(Vec<Running>, Shares, Vec<String>), StartError> {
     let mut threads = Vec::new();
     let mut fallbacks = Vec::new();
     let mut shares = vec![Vec::new(); plan.volumes.len()];

@@ -18,8 +18,15 @@ fn metrics_are_for_everybody_and_the_rest_for_who_has_the_token() {
     let metrics = world.at("GET /metrics", "");
     assert_eq!(status(&metrics), 200, "{metrics}");
     assert!(metrics.contains("\nholdfast_health 0.0\n"), "{metrics}");
-    for path in ["/v1/status", "/v1/volumes", "/v1/stats", "/v1/events", "/v1/volumes/vm1/extents?state=lost"]
-    {
+    for path in [
+        "/v1/status",
+        "/v1/volumes",
+        "/v1/stats",
+        "/v1/events",
+        "/v1/latencies",
+        "/v1/volumes/vm1/map",
+        "/v1/volumes/vm1/extents?state=lost",
+    ] {
         let line = format!("GET {path}");
         for headers in [
             "",
