@@ -54,6 +54,9 @@ impl Default for Options {
     }
 }
 
+/// Threads that ask the ledger at a time: while its disk hangs they wait, and who comes after them is refused in time.
+const LEDGER_READERS_MAX: usize = 8;
+
 /// What every request needs.
 pub(super) struct Shared {
     pub(super) backend: Arc<dyn Backend>,
@@ -101,7 +104,8 @@ pub fn serve(
     options: Options,
 ) -> io::Result<Server> {
     listener.set_nonblocking(true)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    let runtime = builder.enable_io().enable_time().max_blocking_threads(LEDGER_READERS_MAX).build()?;
     let operations = Arc::new(Operations::default());
     let shared = Arc::new(Shared { backend, operations, owner_uid: options.owner_uid });
     let (listener, port) = {
@@ -119,9 +123,11 @@ pub fn serve(
         };
         tokio::join!(door.accept(listener, stopped.clone()), at_port);
     };
-    let thread = std::thread::Builder::new()
-        .name("holdfast-admin".to_owned())
-        .spawn(move || runtime.block_on(served))?;
+    let thread = std::thread::Builder::new().name("holdfast-admin".to_owned()).spawn(move || {
+        runtime.block_on(served);
+        // Nobody waits for an answer any more that a ledger does not give.
+        runtime.shutdown_background();
+    })?;
     Ok(Server { stop, thread: Some(thread) })
 }
 

@@ -1,6 +1,7 @@
 //! What the control threads share: the way to the reactors, and what operators see.
 
-use super::map::{self, Share};
+use super::map;
+use super::reactors::Shares;
 use super::scribe::Book;
 use super::views;
 use super::volumes::Volume;
@@ -88,65 +89,22 @@ pub(super) struct Hub {
     pub(super) warnings: Vec<String>,
     pub(super) events: Events,
     /// Of each volume, in the order of the reactors.
-    pub(super) shares: Vec<Vec<Share>>,
+    pub(super) shares: Shares,
+    pub(super) desk: Desk,
+}
+
+/// What is under way: it begins empty.
+#[derive(Default)]
+pub(super) struct Desk {
     tokens: AtomicU64,
     asked: Mutex<BTreeMap<u64, Asked>>,
     end: AtomicU8,
     stopping: AtomicBool,
 }
 
-/// The parts of a hub.
-pub(super) struct Parts {
-    pub(super) settings: Settings,
-    pub(super) volumes: Vec<Served>,
-    pub(super) links: Arc<[Link]>,
-    pub(super) words: Arc<Post<Word>>,
-    pub(super) book: Book,
-    pub(super) clock: Clock,
-    pub(super) incarnation: u64,
-    pub(super) arena: ArenaFacts,
-    pub(super) warnings: Vec<String>,
-    pub(super) events: Events,
-    /// Of each volume, in the order of the reactors.
-    pub(super) shares: Vec<Vec<Share>>,
-}
-
 impl Hub {
-    pub(super) fn new(parts: Parts) -> Arc<Hub> {
-        let Parts {
-            settings,
-            volumes,
-            links,
-            words,
-            book,
-            clock,
-            incarnation,
-            arena,
-            warnings,
-            events,
-            shares,
-        } = parts;
-        Arc::new(Hub {
-            settings,
-            volumes,
-            links,
-            words,
-            book,
-            clock,
-            incarnation,
-            arena,
-            warnings,
-            events,
-            shares,
-            tokens: AtomicU64::new(1),
-            asked: Mutex::new(BTreeMap::new()),
-            end: AtomicU8::new(End::None as u8),
-            stopping: AtomicBool::new(false),
-        })
-    }
-
     fn asked(&self) -> MutexGuard<'_, BTreeMap<u64, Asked>> {
-        self.asked.lock().unwrap_or_else(PoisonError::into_inner)
+        self.desk.asked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Puts a letter in a reactor's box, waiting while it is full: the reactor empties it every turn.
@@ -197,7 +155,7 @@ impl Hub {
     }
 
     fn token(&self) -> Token {
-        Token(self.tokens.fetch_add(1, Ordering::Relaxed))
+        Token(self.desk.tokens.fetch_add(1, Ordering::Relaxed) + 1)
     }
 
     /// The counters of a volume, summed over reactors, as they were published last.
@@ -221,7 +179,7 @@ impl Hub {
 
     /// How the daemon is to end, if somebody said so.
     pub(super) fn end(&self) -> End {
-        match self.end.load(Ordering::Acquire) {
+        match self.desk.end.load(Ordering::Acquire) {
             1 => End::Drain,
             2 => End::Abandon,
             _ => End::None,
@@ -229,16 +187,16 @@ impl Hub {
     }
 
     pub(super) fn request_end(&self, end: End) {
-        self.end.fetch_max(end as u8, Ordering::AcqRel);
+        self.desk.end.fetch_max(end as u8, Ordering::AcqRel);
     }
 
     /// Whether new sessions are refused.
     pub(super) fn stopping(&self) -> bool {
-        self.stopping.load(Ordering::Acquire)
+        self.desk.stopping.load(Ordering::Acquire)
     }
 
     pub(super) fn set_stopping(&self, stopping: bool) {
-        self.stopping.store(stopping, Ordering::Release);
+        self.desk.stopping.store(stopping, Ordering::Release);
     }
 
     fn served(&self, volume: VolumeId) -> &Served {

@@ -26,7 +26,7 @@ use crate::ledger::{CommitOutcome, Ledger, LostRecord, Now};
 use crate::nbd;
 use crate::reactor::{Clock, Link, Outlets, Post};
 use holdfast_ringbuf::daemon_side::Door;
-use hub::{ArenaFacts, Hub, Parts, Served};
+use hub::{ArenaFacts, Desk, Hub, Served};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -88,7 +88,7 @@ pub fn serve(settings: Settings, options: Options) -> Result<ExitCode, StartErro
     let book = scribe::Book::new(ledger, entries, clock);
     let scribe = book.start(Arc::clone(&links)).map_err(resource("no thread for the ledger"))?;
     let (events, hook) = Events::start(&settings.events).map_err(resource("no thread for events"))?;
-    let hub = Hub::new(Parts {
+    let hub = Arc::new(Hub {
         volumes: volumes.iter().map(Served::new).collect(),
         links,
         words,
@@ -100,6 +100,7 @@ pub fn serve(settings: Settings, options: Options) -> Result<ExitCode, StartErro
         arena: ArenaFacts { bytes: arena.bytes(), huge: arena.is_huge() },
         warnings,
         settings,
+        desk: Desk::default(),
     });
     let frontends = frontends(&hub)?;
     let stop = Arc::new(AtomicBool::new(false));
@@ -114,14 +115,15 @@ pub fn serve(settings: Settings, options: Options) -> Result<ExitCode, StartErro
     let left = end::wait(&hub, &signals, options.abandon);
     frontends.into_iter().for_each(nbd::Frontend::stop);
     server.stop();
-    end::Stop { hub: &hub, stop: &stop, keeper, reactors: threads, book: &book, scribe }.run(left);
+    let closed =
+        end::Stop { hub: &hub, stop: &stop, keeper, reactors: threads, book: &book, scribe }.run(left);
     // It only looks at what was published last; had it panicked, its words are in the log.
     let _ = lookout.join();
     hub.events.close();
     if let Some(hook) = hook {
         hook.finish(LAST_WORDS);
     }
-    if left == 0 {
+    if left == 0 && closed {
         arena.remove()?;
         return Ok(ExitCode::SUCCESS);
     }

@@ -5,7 +5,6 @@ use crate::fake::failed;
 use crate::metrics::busy;
 use crate::world::World;
 use holdfast_engine::{Command, ListState};
-use std::io::Write;
 
 const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 
@@ -102,10 +101,4 @@ fn an_operator_opens_the_page_sees_what_is_wrong_and_retries() {
     let elsewhere: Vec<String> =
         browser.asked().into_iter().filter(|url| !url.starts_with(&address)).collect();
     assert_eq!(elsewhere, Vec::<String>::new(), "what was asked of somebody else");
-}
-
-/// Says that something is not tested, also when nobody asked to see what tests print.
-pub(crate) fn skip(text: &str) {
-    assert!(std::env::var_os("HOLDFAST_REQUIRE_REAL").is_none_or(|value| value == "0"), "{text}");
-    let _ = writeln!(std::io::stderr(), "{text}");
 }

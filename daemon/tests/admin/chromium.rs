@@ -1,6 +1,6 @@
 //! A headless Chromium, driven over a pair of pipes: JSON messages, each ended by a zero byte.
 
-use crate::browser::skip;
+use crate::needs::can_use;
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
@@ -27,17 +27,15 @@ pub(crate) struct Browser {
 }
 
 impl Browser {
-    /// Starts it, if it is installed. Where nothing may be skipped (`HOLDFAST_REQUIRE_REAL=1`) it must be.
+    /// Starts it, if it is installed and may be (root of a container starts it without its sandbox).
     pub(crate) fn start() -> Option<Browser> {
-        let program = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"];
-        let Some(program) = program.into_iter().find(|program| PathBuf::from(program).exists()) else {
-            skip("SKIPPED: needs chromium. To run it: apt-get install chromium");
+        if !can_use(&["chromium"]) {
             return None;
-        };
+        }
         let profile = tempfile::tempdir().expect("a temporary directory");
         // The pipes are descriptors 3 and 4 to it. Only loopback has a name: nothing else can be reached.
         let script = format!(
-            "exec {program} --headless=new --no-sandbox --disable-gpu --disable-dev-shm-usage --no-first-run \
+            "exec chromium --headless=new --no-sandbox --disable-gpu --disable-dev-shm-usage --no-first-run \
              --disable-background-networking --disable-component-update --window-size=1200,1300 \
              --host-resolver-rules='MAP * ~NOTFOUND, EXCLUDE 127.0.0.1' --user-data-dir={} \
              --remote-debugging-pipe about:blank 3<&0 4>&1 >/dev/null 2>&1 </dev/null",
@@ -146,7 +144,11 @@ impl Browser {
 
     /// Keeps a picture of the page, and says where.
     pub(crate) fn picture(&mut self, name: &str) {
-        let answer = self.call("Page.captureScreenshot", json!({ "format": "png" }));
+        // All of it, also what a person would have to scroll for.
+        let size = self.call("Page.getLayoutMetrics", json!({}))["cssContentSize"].clone();
+        let clip = json!({ "x": 0, "y": 0, "width": size["width"], "height": size["height"], "scale": 1 });
+        let how = json!({ "format": "png", "captureBeyondViewport": true, "clip": clip });
+        let answer = self.call("Page.captureScreenshot", how);
         let picture = from_base64(answer["data"].as_str().expect("a picture"));
         assert!(picture.starts_with(b"\x89PNG"), "a picture is PNG");
         let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);

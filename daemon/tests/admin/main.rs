@@ -9,6 +9,8 @@ mod limits;
 mod look;
 mod metrics;
 mod monitoring;
+#[path = "../../../ringbuf/tests/needs/mod.rs"]
+mod needs;
 mod page;
 mod paging;
 mod permission;

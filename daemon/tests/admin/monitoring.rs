@@ -1,7 +1,7 @@
 //! What operators get ready-made to watch the metrics: the reference, alert rules and a dashboard. Each names what exists.
 
-use crate::browser::skip;
 use crate::metrics::{busy, scrape};
+use crate::needs::can_use;
 use crate::world::World;
 use holdfast_daemon::admin::metrics::METRICS;
 use serde_json::Value;
@@ -123,20 +123,13 @@ fn the_dashboard_uses_metrics_that_exist_and_each_panel_asks_for_one() {
     }
 }
 
-/// promtool, if it is installed. Where nothing may be skipped (`HOLDFAST_REQUIRE_REAL=1`) it must be.
-fn promtool() -> Option<Command> {
-    if Command::new("promtool").arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok()
-    {
-        return Some(Command::new("promtool"));
-    }
-    skip("SKIPPED: needs promtool. To run it: apt-get install prometheus");
-    None
-}
-
 #[test]
 fn promtool_accepts_the_rules_and_they_fire_when_they_should() {
+    if !can_use(&["promtool"]) {
+        return;
+    }
     for words in [["check", "rules", "alerts.yml"], ["test", "rules", "alerts.test.yml"]] {
-        let Some(mut promtool) = promtool() else { return };
+        let mut promtool = Command::new("promtool");
         let output = promtool.args(words).current_dir(FOLDER).output().expect("promtool runs");
         let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         assert!(output.status.success(), "{words:?}: {out}{err}");
@@ -162,11 +155,13 @@ fn older(text: &str) -> String {
 
 #[test]
 fn promtool_finds_nothing_to_say_about_the_metrics() {
-    let Some(mut promtool) = promtool() else { return };
+    if !can_use(&["promtool"]) {
+        return;
+    }
     let world = World::new();
     busy(&mut world.state());
     let text = older(&scrape(&world));
-    let mut child = promtool
+    let mut child = Command::new("promtool")
         .args(["check", "metrics"])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

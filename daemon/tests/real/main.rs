@@ -12,8 +12,13 @@ mod full_disk;
 mod hanging;
 mod hostile;
 mod killed_clients;
+mod ledger_disk;
+#[cfg(target_arch = "x86_64")]
+mod lost_memory;
 mod nbd;
 mod nbd_hostile;
+#[path = "../../../ringbuf/tests/needs/mod.rs"]
+mod needs;
 mod one_bad_line;
 mod pattern;
 mod place;
@@ -22,5 +27,8 @@ mod raw_client;
 mod refusing;
 mod running;
 mod stopping;
+#[cfg(target_arch = "x86_64")]
+mod syscalls;
+mod watched;
 mod world;
 mod write_through;

@@ -9,6 +9,7 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
@@ -98,6 +99,15 @@ impl<'a> Daemon<'a> {
         self.child.id()
     }
 
+    /// Its threads of this name, as directories of /proc.
+    pub(crate) fn threads(&self, name: &str) -> Vec<PathBuf> {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.pid())).expect("it lives");
+        let paths = tasks.filter_map(|task| Some(task.ok()?.path()));
+        let called =
+            |path: &PathBuf| std::fs::read_to_string(path.join("comm")).is_ok_and(|comm| comm.trim() == name);
+        paths.filter(called).collect()
+    }
+
     /// A session for a volume.
     pub(crate) fn client(&self, volume: &str) -> Client {
         self.client_with(volume, Options { queue_depth: 8, ..Options::default() })
@@ -143,10 +153,8 @@ impl<'a> Daemon<'a> {
     /// A scrape of its metrics, as of when this was called or later.
     pub(crate) fn metrics(&self) -> String {
         std::thread::sleep(PUBLISHED);
-        let mut stream = UnixStream::connect(self.place.admin()).expect("the daemon listens");
-        stream.write_all(b"GET /metrics HTTP/1.1\r\nhost: holdfast\r\n\r\n").expect("it reads");
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).expect("text");
+        let stream = UnixStream::connect(self.place.admin()).expect("the daemon listens");
+        let answer = get(stream, "/metrics", "");
         assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
         answer
     }
@@ -206,6 +214,15 @@ impl Drop for Daemon<'_> {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// What the daemon answers to a GET with these headers, each with its line's end.
+pub(crate) fn get(mut stream: impl Read + Write, path: &str, headers: &str) -> String {
+    let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n{headers}\r\n");
+    stream.write_all(request.as_bytes()).expect("it reads");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("text");
+    answer
 }
 
 /// The entry of an answer's only list whose `key` is `name`.
