@@ -12,7 +12,7 @@ use std::sync::mpsc::{Receiver, channel};
 fn place(events: &str) -> Place {
     let mut place = Place::new();
     place.change("[debug]\n", &format!("[events]\n{events}\n[debug]\n"));
-    place.add(&[Volume::file("vm", &place.file("vm"), 8 * MIB)]);
+    place.add(&[Volume::file("vm", &place.file("vm"), 8 * MIB).with("budget = \"8MiB\"")]);
     place
 }
 
@@ -162,5 +162,40 @@ fn a_webhook_that_is_not_there_is_given_up() {
     let log = daemon.log();
     assert!(log.contains("was not told: Connection refused"), "{log}");
     assert!(log.contains("(attempt 2 of 2)"), "{log}");
+    daemon.stop_clean();
+}
+
+/// The disk refuses until the volume's budget is all but used; the operator then gives it up, and accepts that.
+#[test]
+fn a_budget_that_fills_and_a_loss_are_told() {
+    let (place, told) = told_by_program(0);
+    let daemon = Daemon::start(&place);
+    let client = daemon.client("vm");
+    let budget = daemon.bytes("vm", "budget_bytes");
+    daemon.must(&["fault", "vm", "add", "write", "ENOSPC", "--sequence", "X"]);
+    // Both reactors' shares of the budget fill alike; 64 KiB at a time, to just above 80%.
+    let step = 16 * LINE;
+    let needed = (budget * 81).div_ceil(100).next_multiple_of(step);
+    assert!(needed <= 8 * MIB, "the volume is large enough: {needed}");
+    for offset in (0..needed).step_by(usize::try_from(step).expect("small")) {
+        client.write_at(&pattern(1, offset, step), offset).expect("acknowledged");
+    }
+    eventually("both are told", || (lines(&told).len() >= 2).then_some(()));
+    daemon.must(&["drop", "vm", "--yes-lose-data"]);
+    eventually("the loss is told", || (lines(&told).len() >= 3).then_some(()));
+    daemon.must(&["fault", "vm", "clear"]);
+    daemon.must(&["ack-loss", "vm", "--yes"]);
+    eventually("its end is told, when the rest is written", || {
+        client.flush().ok();
+        daemon.ctl(&["ack-loss", "vm", "--yes"]);
+        (lines(&told).len() >= 4).then_some(())
+    });
+    let events = lines(&told);
+    let mut names = names(&events);
+    // The first failure and the full budget may be seen in one look, or one before the other.
+    names[..2].sort_unstable();
+    assert_eq!(names[..4], ["budget", "first_failure", "lost", "healed"]);
+    assert!(events[2]["bytes"]["lost_bytes"].as_u64() > Some(0), "{}", events[2]);
+    drop(client);
     daemon.stop_clean();
 }
