@@ -3,6 +3,7 @@
 use crate::engine::Engine;
 use crate::epochs::Stage;
 use crate::losses::Loss;
+use crate::share::Words;
 use crate::volume::CondemnedSlot;
 use crate::writeback::Manner;
 use crate::{Actions, Instant, LedgerEntry, LedgerSeq, ListState, SlotId};
@@ -115,26 +116,56 @@ impl Engine<'_> {
             return;
         }
         let mut next = self.volumes[index].failed.oldest();
+        let mut steps = self.limits.steps_a_turn;
         let mut given_up = 0;
-        for _ in 0..self.limits.steps_a_turn {
-            let Some(slot) = next.filter(|_| given_up < lines) else { break };
+        while given_up < lines {
+            let left = Pressure { not_clean: pressure.not_clean - given_up, ..pressure };
+            let Some(slot) = self.next_to_give_up(index, next, &mut steps, left) else { break };
             next = self.failures.next(slot);
-            let status = self.cache.header(slot).status();
-            // The policy of each failure's own class decides: what another holds for ever is passed over.
-            let rules = &self.volumes[index].setup.rules;
-            let yields = ErrorClass::from_u8(status.class).is_some_and(|class| {
-                rules.for_class(class).policy.on_pressure(pressure) == PressureVerdict::GiveUpOldest
-            });
-            if yields && status.state == State::Failed && self.cache.is_newest(slot) {
-                if !self.condemn(index, slot, out) {
-                    return;
-                }
-                given_up += 1;
+            if !self.condemn(index, slot, out) {
+                return;
             }
+            given_up += 1;
         }
         if given_up == 0 {
             self.try_before_giving_up(now, index, out);
         }
+    }
+
+    /// When the oldest failure happened that can be given up for room, in nanoseconds; the earliest time there is while
+    /// one is being given up, so that nobody else does the same; [`Words::NOTHING`] if there is none.
+    pub(crate) fn oldest_to_give_up(&self, index: usize, pressure: Pressure) -> u64 {
+        if !self.volumes[index].condemned.is_empty() {
+            return 1;
+        }
+        let (oldest, mut steps) = (self.volumes[index].failed.oldest(), self.limits.steps_a_turn);
+        let first = self.next_to_give_up(index, oldest, &mut steps, pressure);
+        first.map_or(Words::NOTHING, |slot| self.failures.first(slot).0.max(1))
+    }
+
+    /// The first failure from `next` on that its own class's policy gives up under this pressure: what another holds for
+    /// ever is passed over.
+    fn next_to_give_up(
+        &self,
+        index: usize,
+        mut next: Option<SlotId>,
+        steps: &mut usize,
+        pressure: Pressure,
+    ) -> Option<SlotId> {
+        let volume = &self.volumes[index];
+        while let Some(slot) = next.filter(|_| *steps > 0) {
+            *steps -= 1;
+            let status = self.cache.header(slot).status();
+            let yields = ErrorClass::from_u8(status.class).is_some_and(|class| {
+                let policy = volume.setup.rules.for_class(class).policy;
+                policy.on_pressure(pressure) == PressureVerdict::GiveUpOldest
+            });
+            if yields && status.state == State::Failed && self.cache.is_newest(slot) {
+                return Some(slot);
+            }
+            next = self.failures.next(slot);
+        }
+        None
     }
 
     fn try_before_giving_up(&mut self, now: Instant, index: usize, out: &mut Actions) {

@@ -56,6 +56,8 @@ pub struct Engine<'a> {
     pub(crate) next_token: u64,
     /// Where the tick begins, so that no volume is always first.
     pub(crate) turn: usize,
+    /// Until when what other reactors said is good enough for requests; never asked if there are none.
+    pub(crate) hearsay_until: Instant,
 }
 
 impl<'a> Engine<'a> {
@@ -91,13 +93,15 @@ impl<'a> Engine<'a> {
             held: VecDeque::with_capacity(limits.requests_max),
             next_token: 1,
             turn: 0,
+            hearsay_until: if limits.reactors > 1 { now } else { Instant::NEVER },
         }
     }
 
     /// Adds a volume. Volumes are numbered from 0 in the order they are added, domains in the order they appear.
     ///
     /// # Panics
-    /// If the volume or a new domain is out of order, or the index's storage is too small.
+    /// If the volume or a new domain is out of order, the index's storage is too small, or the volumes' room does not
+    /// leave the reserve.
     pub fn add_volume(&mut self, setup: VolumeSetup<'a>) {
         assert_eq!(usize::from(setup.id.0), self.volumes.len(), "volumes are numbered in order");
         let domain = usize::from(setup.domain.0);
@@ -106,11 +110,15 @@ impl<'a> Engine<'a> {
             self.domains.push(Domain::new(setup.domain_owner, setup.id.0, self.limits.reactors));
         }
         self.volumes.push(Volume::new(setup, self.limits.requests_max));
+        let given: u64 = self.volumes.iter().map(|volume| volume.allowance.room()).sum();
+        let room = self.cache.slots() - u64::from(self.limits.reserve_slots);
+        assert!(given <= room, "the volumes may take {given} slots; the reserve leaves {room}");
     }
 
     /// Takes in one event. The caller has asked [`Actions::has_room`].
     pub fn apply(&mut self, now: Instant, event: Event, out: &mut Actions) {
         self.now = now;
+        self.hear_anew(now);
         match event {
             Event::Request(request) => self.request(now, request, out),
             Event::Completed { op, result } => self.completed(now, op, result, out),
@@ -145,14 +153,17 @@ impl<'a> Engine<'a> {
     fn tick_volume(&mut self, now: Instant, volume: usize, out: &mut Actions) {
         self.rebase_epochs(volume);
         self.settle_written(volume, out);
+        self.begin_turn(now, volume);
         self.mark_overdue(now, volume);
         self.retry_stalled(now, volume, out);
         self.advance_zeroes(now, volume, out);
+        self.give_up_for_oldest(now, volume, out);
         self.advance_tasks(volume, out);
         self.advance_passes(now, volume, out);
         self.send_probe(now, volume, out);
         self.advance_flushes(now, volume, out);
         self.sweep(now, volume, out);
+        self.end_turn(volume);
     }
 
     /// Publishes the headers of what was copied this turn and frees what they replace. Comes after the turn's copies,
@@ -216,6 +227,7 @@ impl<'a> Engine<'a> {
             && self.volumes.iter().all(|volume| {
                 volume.gate.is_none()
                     && volume.tasks.is_empty()
+                    && !volume.allowance.is_engaged()
                     && volume.zeroed.is_empty()
                     && volume.torn.is_empty()
             });

@@ -23,6 +23,7 @@
 extern crate alloc;
 
 mod action;
+mod allowance;
 mod cache;
 mod condemn;
 mod domain;
@@ -44,6 +45,7 @@ mod rebase;
 mod record;
 mod requests;
 mod settle;
+mod share;
 mod submit;
 mod sweep;
 mod time;
@@ -61,4 +63,5 @@ pub use event::*;
 pub use geometry::*;
 pub use header::{Header, HeaderDamage, Identity, Status};
 pub use limits::*;
+pub use share::{Share, room_slots};
 pub use time::Instant;

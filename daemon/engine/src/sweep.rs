@@ -54,10 +54,11 @@ impl Engine<'_> {
             return false;
         }
         let setup = &volume.setup;
-        let not_clean = volume.counts.not_clean();
+        let not_clean = volume.allowance.total(volume.counts.not_clean());
         let room = self.cache.slots() - u64::from(self.limits.reserve_slots);
         !volume.flushes.is_empty()
             || !volume.stalled.is_empty()
+            || volume.allowance.short_elsewhere
             || !self.parked.is_empty()
             || volume.dirty_since.is_some_and(|since| now >= since.after_ms(setup.write_back_after_ms))
             || not_clean * 1000 >= setup.budget_slots * u64::from(setup.write_back_from)
@@ -139,6 +140,7 @@ impl Engine<'_> {
             || fresh_zeroes * 2 >= crate::volume::ZEROED_MAX;
         let idle = volume.counts.of(State::Writing) == 0;
         let wanted = !volume.stalled.is_empty()
+            || volume.allowance.short_elsewhere
             || !self.parked.is_empty()
             || self.waits.any_of(volume.id())
             || volume.tasks.iter().any(|task| matches!(task, Task::Drain { .. } | Task::Confirm { .. }));

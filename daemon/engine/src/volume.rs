@@ -1,5 +1,6 @@
 //! One volume, as one reactor has it.
 
+use crate::allowance::Allowance;
 use crate::cache::Counts;
 use crate::epochs::{Epochs, Stage};
 use crate::failures::FailedList;
@@ -170,6 +171,8 @@ pub(crate) struct Volume<'a> {
     pub(crate) setup: VolumeSetup<'a>,
     pub(crate) index: DirtyIndex<'a>,
     pub(crate) counts: Counts,
+    /// What it may have of the budget, and what is known of it on other reactors.
+    pub(crate) allowance: Allowance<'a>,
     pub(crate) epochs: Epochs,
     pub(crate) written: Written,
     /// When the oldest entry of `written` was pushed, as far as the age of unstable data matters.
@@ -219,10 +222,14 @@ pub(crate) struct Volume<'a> {
 impl<'a> Volume<'a> {
     pub(crate) fn new(setup: VolumeSetup<'a>, requests_max: usize) -> Volume<'a> {
         let geometry = &setup.geometry;
-        let written = usize::try_from(setup.budget_slots).unwrap_or(WRITTEN_MAX).clamp(64, WRITTEN_MAX);
+        assert_eq!(setup.share.reactors(), geometry.reactors, "all reactors share a volume");
+        let (budget, room) = (setup.budget_slots, setup.room_slots);
+        let allowance = Allowance::new(setup.share, geometry.reactor, budget, room);
+        let written = usize::try_from(allowance.room()).unwrap_or(WRITTEN_MAX).clamp(64, WRITTEN_MAX);
         Volume {
             index: DirtyIndex::new(geometry.local_lines(), setup.index),
             counts: Counts::default(),
+            allowance,
             epochs: Epochs::new(requests_max + 2),
             written: Written::new(written),
             written_since: None,
@@ -357,13 +364,10 @@ impl<'a> Volume<'a> {
     /// Whether writes are answered only once the device has them.
     pub(crate) fn writes_through(&self) -> bool {
         use holdfast_policy::FailurePolicy;
-        match (self.setup.mode, self.gate) {
-            (Mode::WriteThrough, _) => true,
-            (Mode::WriteBack, Some(gate)) => {
-                self.setup.rules.for_class(gate.class).policy.write_through_while_refused()
-            }
-            (Mode::WriteBack, None) => false,
-        }
+        let policy = |gate: Gate| self.setup.rules.for_class(gate.class).policy;
+        self.setup.mode == Mode::WriteThrough
+            || self.allowance.through
+            || self.gate.is_some_and(|gate| policy(gate).write_through_while_refused())
     }
 
     /// Lines on the failed list.

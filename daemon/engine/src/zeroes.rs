@@ -316,7 +316,7 @@ impl Engine<'_> {
         for _ in 0..self.limits.request_lines_max {
             let pending = *self.requests.get(id);
             let stuck = pending.remaining > 1 && self.ops.iter().any(|(_, op)| op.is_for(id));
-            if pending.cursor >= pending.end || stuck || !self.has_room_for_zero(index, 1) {
+            if pending.cursor >= pending.end || stuck || !self.has_room_for_zero(id, index, 1) {
                 return;
             }
             let mask = self.volumes[index].geometry().existing_mask(pending.cursor);
@@ -329,14 +329,18 @@ impl Engine<'_> {
         }
     }
 
-    fn has_room_for_zero(&self, index: usize, lines: u64) -> bool {
+    fn has_room_for_zero(&mut self, id: RequestId, index: usize, lines: u64) -> bool {
         let volume = &self.volumes[index];
-        let room = self.cache.slots() - u64::from(self.limits.reserve_slots);
-        self.cache.free() >= lines
+        let ready = self.cache.free() >= lines
             && self.waits.has_room(usize::try_from(lines).expect("few lines"))
-            && volume.counts.not_clean() + lines <= volume.setup.budget_slots
-            && self.cache.not_clean() + lines <= room
-            && volume.fences == 0
+            && volume.fences == 0;
+        if ready && self.has_budget(index, lines) {
+            return true;
+        }
+        if ready && !self.exceeds_room(index, lines) {
+            self.volumes[index].allowance.is_short(self.requests.get(id).since);
+        }
+        false
     }
 
     fn zero_sectors(&mut self, index: usize, line: u64, mask: u32, out: &mut Actions) {
@@ -355,7 +359,7 @@ impl Engine<'_> {
         }
         let volume = &self.volumes[index];
         let blocked = ends.iter().flatten().any(|&(line, _)| self.is_fenced(volume, line, line + 1));
-        if blocked || !self.has_room_for_zero(index, wanted) {
+        if blocked || !self.has_room_for_zero(id, index, wanted) {
             return false;
         }
         let until = match request.operation {

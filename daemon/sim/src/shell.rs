@@ -7,12 +7,13 @@ use crate::ledger::{Entry, Ledger};
 use crate::model::Model;
 use crate::plan::{Memory, Plan};
 use crate::reactor::Reactor;
+use crate::stuck::Stuck;
 use crate::trace::Trace;
 use crate::violation::{Clause, demand};
 use crate::{Civil, Coverage, Random};
 use holdfast_engine::{
     Answer, Command, DomainId, Engine, Event, Instant, IoKind, LedgerSeq, Operation, Request, SessionId,
-    Token, VolumeId, VolumeSetup,
+    Share, Token, VolumeId, VolumeSetup,
 };
 use std::collections::BTreeMap;
 
@@ -43,6 +44,9 @@ pub struct Shell<'a> {
     /// Whether operators dropped anything of a volume.
     pub dropped: Vec<bool>,
     pub(crate) owed: BTreeMap<(u64, usize), Command>,
+    /// What the reactors share of each volume.
+    pub(crate) shares: &'a [Share],
+    pub(crate) stuck: Vec<Stuck>,
     tokens: u64,
     civil: Civil,
     pub(crate) peers: BTreeMap<(usize, usize), u64>,
@@ -80,6 +84,8 @@ impl<'a> Shell<'a> {
             answers: BTreeMap::new(),
             dropped: vec![false; plan.volumes.len()],
             owed: BTreeMap::new(),
+            shares: &memory.shares,
+            stuck: vec![Stuck::default(); plan.volumes.len()],
             tokens: 0,
             civil: Civil::default(),
             peers: BTreeMap::new(),
@@ -203,6 +209,7 @@ impl<'a> Shell<'a> {
                 self.turn(number);
             }
         }
+        self.check_stuck();
     }
 
     fn happen(&mut self, happening: Happening) {
@@ -287,6 +294,8 @@ fn start<'a>(plan: &Plan, memory: &'a Memory, number: u32) -> Reactor<'a> {
             domain_owner: u32::from(setup.domain) % plan.reactors,
             mode: setup.mode,
             budget_slots: setup.budget_slots,
+            room_slots: plan.room_slots(volume),
+            share: &memory.shares[volume],
             rules: setup.rules,
             flush_on_failure: setup.flush_on_failure,
             parked_flushes_max: setup.parked_flushes_max,

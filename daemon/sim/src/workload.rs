@@ -16,6 +16,8 @@ pub struct Workload {
     operators: u64,
     drops: bool,
     requests_a_turn: u64,
+    /// The one reactor whose stripes clients ask for, more often than not, for a while.
+    favourite: Option<u64>,
 }
 
 impl Workload {
@@ -28,11 +30,15 @@ impl Workload {
         let operators = random.pick(&[0, 10, 40]);
         let drops = random.chance(300);
         let requests_a_turn = random.pick(&[1, 3, 8]);
-        Workload { random, weights, hot, operators, drops, requests_a_turn }
+        Workload { random, weights, hot, operators, drops, requests_a_turn, favourite: None }
     }
 
     /// Half of the turns bring requests.
     pub fn turn(&mut self, shell: &mut Shell<'_>) {
+        if self.random.chance(10) {
+            let reactors = u64::from(shell.plan.reactors);
+            self.favourite = self.random.chance(700).then(|| self.random.below(reactors));
+        }
         if self.random.chance(500) && shell.clients.outstanding.len() < 400 {
             for _ in 0..self.random.between(1, self.requests_a_turn) {
                 self.request(shell);
@@ -54,7 +60,10 @@ impl Workload {
         });
         let geometry = shell.plan.volumes[usize::from(volume)].geometry;
         let block = u64::from(geometry.block_bytes);
-        let offset = self.offset(geometry.volume_bytes, u64::from(geometry.line_bytes), block);
+        let mut offset = self.offset(geometry.volume_bytes, u64::from(geometry.line_bytes), block);
+        if self.random.chance(900) {
+            offset = self.favoured(offset, &geometry);
+        }
         let length = self.length(offset, &geometry, shell.plan.limits.request_lines_max as u64);
         let fua = self.random.chance(200);
         match kind {
@@ -93,6 +102,15 @@ impl Workload {
         let at = line_at * line
             + if self.random.chance(400) { self.random.below(line / block) * block } else { 0 };
         at.min(bytes - block)
+    }
+
+    /// The same place in a stripe of the reactor that is asked for more than others, if there is one.
+    fn favoured(&self, offset: u64, geometry: &holdfast_engine::Geometry) -> u64 {
+        let Some(reactor) = self.favourite else { return offset };
+        let (stripe, reactors) = (offset / geometry.stripe_bytes, u64::from(geometry.reactors));
+        let there = (stripe - stripe % reactors + reactor) * geometry.stripe_bytes;
+        let there = there + offset % geometry.stripe_bytes;
+        if there < geometry.volume_bytes { there } else { offset }
     }
 
     fn length(&mut self, offset: u64, geometry: &holdfast_engine::Geometry, lines_max: u64) -> u64 {

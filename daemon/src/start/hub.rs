@@ -1,7 +1,7 @@
 //! What the control threads share: the way to the reactors, and what operators see.
 
 use super::map;
-use super::reactors::Shares;
+use super::reactors::Sheets;
 use super::scribe::Book;
 use super::views;
 use super::volumes::Volume;
@@ -88,8 +88,7 @@ pub(super) struct Hub {
     pub(super) arena: ArenaFacts,
     pub(super) warnings: Vec<String>,
     pub(super) events: Events,
-    /// Of each volume, in the order of the reactors.
-    pub(super) shares: Shares,
+    pub(super) sheets: Sheets,
     pub(super) desk: Desk,
 }
 
@@ -243,7 +242,7 @@ impl Backend for Hub {
     }
 
     fn map(&self, volume: VolumeId, cell_bytes: u64) -> Vec<u8> {
-        map::cells(&self.shares[usize::from(volume.0)], cell_bytes)
+        map::cells(&self.sheets[usize::from(volume.0)], cell_bytes)
     }
 
     fn recorded_losses(&self, volume: VolumeId, from: u64, limit: usize) -> LossPage {

@@ -5,19 +5,19 @@ use holdfast_engine::Geometry;
 use holdfast_policy::{DirtyIndex, IndexReader, Plane};
 use std::sync::atomic::AtomicU64;
 
-/// One reactor's share of a volume.
+/// One reactor's sheet of a volume's map: its own lines.
 #[derive(Clone, Copy)]
-pub(super) struct Share {
+pub(super) struct Sheet {
     geometry: Geometry,
     index: IndexReader<'static>,
 }
 
-impl Share {
-    /// The share whose dirty index is kept in `words`.
-    pub(super) fn new(geometry: Geometry, words: &'static [AtomicU64]) -> Share {
+impl Sheet {
+    /// The sheet of the lines whose dirty index is kept in `words`.
+    pub(super) fn new(geometry: Geometry, words: &'static [AtomicU64]) -> Sheet {
         let lines = geometry.local_lines();
         let words = &words[..DirtyIndex::words_needed(lines)];
-        Share { geometry, index: IndexReader::new(lines, words) }
+        Sheet { geometry, index: IndexReader::new(lines, words) }
     }
 
     /// How many of this reactor's lines lie before byte `offset` of the volume, a multiple of a line.
@@ -48,13 +48,13 @@ fn badness(state: u8) -> usize {
     ORDER.iter().position(|one| *one == state).unwrap_or_default()
 }
 
-/// The states of the cells of a volume of which these are all shares.
-pub(super) fn cells(shares: &[Share], cell_bytes: u64) -> Vec<u8> {
-    let volume_bytes = shares.first().map_or(0, |share| share.geometry.volume_bytes);
+/// The states of the cells of a volume of which these are all the sheets.
+pub(super) fn cells(sheets: &[Sheet], cell_bytes: u64) -> Vec<u8> {
+    let volume_bytes = sheets.first().map_or(0, |sheet| sheet.geometry.volume_bytes);
     let count = volume_bytes.div_ceil(cell_bytes);
     let cell = |number: u64| {
         let begin = number * cell_bytes;
-        let states = shares.iter().map(|share| share.worst(begin, begin.saturating_add(cell_bytes)));
+        let states = sheets.iter().map(|sheet| sheet.worst(begin, begin.saturating_add(cell_bytes)));
         states.max_by_key(|state| badness(*state)).unwrap_or(ExtentMap::CLEAN)
     };
     (0..count).map(cell).collect()
@@ -67,8 +67,8 @@ mod tests {
     const LINE: u64 = 4096;
     const STRIPE: u64 = 1 << 20;
 
-    /// Two reactors' indexes of a volume, and their shares.
-    fn volume(volume_bytes: u64) -> (Vec<DirtyIndex<'static>>, Vec<Share>) {
+    /// Two reactors' indexes of a volume, and their sheets of its map.
+    fn volume(volume_bytes: u64) -> (Vec<DirtyIndex<'static>>, Vec<Sheet>) {
         let part = |reactor| {
             let geometry = Geometry {
                 volume_bytes,
@@ -81,38 +81,38 @@ mod tests {
             let lines = geometry.local_lines();
             let words = (0..DirtyIndex::words_needed(lines)).map(|_| AtomicU64::new(0)).collect::<Vec<_>>();
             let words: &'static [AtomicU64] = words.leak();
-            (DirtyIndex::new(lines, words), Share::new(geometry, words))
+            (DirtyIndex::new(lines, words), Sheet::new(geometry, words))
         };
         (0..2).map(part).unzip()
     }
 
-    fn text(shares: &[Share], cell_bytes: u64) -> String {
-        cells(shares, cell_bytes).into_iter().map(char::from).collect()
+    fn text(sheets: &[Sheet], cell_bytes: u64) -> String {
+        cells(sheets, cell_bytes).into_iter().map(char::from).collect()
     }
 
     #[test]
     fn each_cell_has_its_worst_state_whoever_owns_it() {
-        let (mut indexes, shares) = volume(4 * STRIPE);
-        assert_eq!(text(&shares, STRIPE), "....");
+        let (mut indexes, sheets) = volume(4 * STRIPE);
+        assert_eq!(text(&sheets, STRIPE), "....");
         let lines = STRIPE / LINE;
         // Stripe 1 is the other reactor's first, stripe 2 this one's second.
         indexes[1].dirty.set(0);
         indexes[0].dirty.set(2 * lines - 1);
         indexes[0].failed.set(2 * lines - 1);
-        assert_eq!(text(&shares, STRIPE), ".df.");
-        assert_eq!(text(&shares, 2 * STRIPE), "df");
-        assert_eq!(text(&shares, STRIPE / 2), "..d..f..");
+        assert_eq!(text(&sheets, STRIPE), ".df.");
+        assert_eq!(text(&sheets, 2 * STRIPE), "df");
+        assert_eq!(text(&sheets, STRIPE / 2), "..d..f..");
         indexes[1].busy.set(0);
-        assert_eq!(text(&shares, 4 * STRIPE), "f");
-        assert_eq!(text(&shares, STRIPE), ".wf.");
+        assert_eq!(text(&sheets, 4 * STRIPE), "f");
+        assert_eq!(text(&sheets, STRIPE), ".wf.");
     }
 
     #[test]
     fn a_volume_that_ends_within_a_cell_has_its_last_line_in_it() {
-        let (mut indexes, shares) = volume(STRIPE + 3 * LINE);
+        let (mut indexes, sheets) = volume(STRIPE + 3 * LINE);
         indexes[1].dirty.set(2);
-        assert_eq!(text(&shares, STRIPE), ".d");
-        assert_eq!(text(&shares, 3 * STRIPE), "d");
-        assert!(text(&shares, LINE).ends_with("..d"));
+        assert_eq!(text(&sheets, STRIPE), ".d");
+        assert_eq!(text(&sheets, 3 * STRIPE), "d");
+        assert!(text(&sheets, LINE).ends_with("..d"));
     }
 }

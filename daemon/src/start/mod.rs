@@ -77,7 +77,7 @@ pub fn serve(settings: Settings, options: Options) -> Result<ExitCode, StartErro
         clock,
         seed,
     };
-    let (threads, shares, fallbacks) = reactors::start(&plan, shards)?;
+    let (threads, sheets, fallbacks) = reactors::start(&plan, shards)?;
     warnings.extend(fallbacks);
     // What the settings only suspect of the arena is known by now.
     let suspected = crate::config::warnings(&settings);
@@ -94,7 +94,7 @@ pub fn serve(settings: Settings, options: Options) -> Result<ExitCode, StartErro
         words,
         book: book.clone(),
         events,
-        shares,
+        sheets,
         clock,
         incarnation: random_word() | 1,
         arena: ArenaFacts { bytes: arena.bytes(), huge: arena.is_huge() },

@@ -1,14 +1,14 @@
 //! Starts the reactors' threads.
 
 use super::error::StartError;
-use super::map::Share;
+use super::map::Sheet;
 use super::volumes::Volume;
 use crate::arena::{self, Shard};
 use crate::config::Settings;
 use crate::device::{Backing, Disk, DiskOptions, Faults};
 use crate::ledger::LostRecord;
 use crate::reactor::{Clock, Outlets, Reactor, SEATS_MAX};
-use holdfast_engine::{Actions, Command, Engine, Event, RUN_LINES_MAX, Token, VolumeId, VolumeSetup};
+use holdfast_engine::{Actions, Command, Engine, Event, RUN_LINES_MAX, Share, Token, VolumeId, VolumeSetup};
 use holdfast_policy::DirtyIndex;
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
@@ -26,24 +26,30 @@ pub(super) struct Plan<'a> {
 /// A reactor's thread.
 pub(super) type Running = JoinHandle<()>;
 
-/// Of each volume its reactors' shares, in the order of the reactors.
-pub(super) type Shares = Vec<Vec<Share>>;
+/// The maps of the volumes: of each its reactors' sheets, in the order of the reactors.
+pub(super) type Sheets = Vec<Vec<Sheet>>;
 
-/// Starts all reactors and waits until each is ready. Returns their threads, each volume's shares in their order, and what
-/// works less well than it might.
+/// Starts all reactors and waits until each is ready. Returns their threads, the volumes' maps, and what works
+/// less well than it might.
 pub(super) fn start(
     plan: &Plan<'_>,
     shards: Vec<Shard>,
-) -> Result<(Vec<Running>, Shares, Vec<String>), StartError> {
+) -> Result<(Vec<Running>, Sheets, Vec<String>), StartError> {
     let mut threads = Vec::new();
     let mut fallbacks = Vec::new();
-    let mut shares = vec![Vec::new(); plan.volumes.len()];
+    let mut sheets = vec![Vec::new(); plan.volumes.len()];
+    // The reactors' threads use them until the process ends.
+    let shares: Vec<&'static Share> = plan
+        .volumes
+        .iter()
+        .map(|_| &*Box::leak(Box::new(Share::new(plan.settings.daemon.reactors))))
+        .collect();
     for shard in shards {
         let reactor = shard.reactor;
         let (ready, is_ready) = mpsc::channel();
-        let part = Part::new(plan, shard)?;
-        let parts = part.setups.iter().map(|setup| Share::new(setup.geometry, setup.index));
-        shares.iter_mut().zip(parts).for_each(|(volume, share)| volume.push(share));
+        let part = Part::new(plan, shard, &shares)?;
+        let own = part.setups.iter().map(|setup| Sheet::new(setup.geometry, setup.index));
+        sheets.iter_mut().zip(own).for_each(|(volume, sheet)| volume.push(sheet));
         let thread = std::thread::Builder::new()
             .name(format!("holdfast-{reactor}"))
             .spawn(move || part.run(&ready))
@@ -56,7 +62,7 @@ pub(super) fn start(
         }
         threads.push(thread);
     }
-    Ok((threads, shares, fallbacks))
+    Ok((threads, sheets, fallbacks))
 }
 
 /// What goes to a reactor's thread.
@@ -72,10 +78,10 @@ struct Part {
 }
 
 impl Part {
-    fn new(plan: &Plan<'_>, shard: Shard) -> Result<Part, StartError> {
+    fn new(plan: &Plan<'_>, shard: Shard, shares: &[&'static Share]) -> Result<Part, StartError> {
         let mut setups = Vec::new();
         let mut files = Vec::new();
-        for volume in plan.volumes {
+        for (volume, share) in plan.volumes.iter().zip(shares) {
             let geometry = volume.geometry(plan.settings, shard.reactor);
             let words = DirtyIndex::words_needed(geometry.local_lines());
             let index = arena::zeroed_words(words)
@@ -88,6 +94,8 @@ impl Part {
                 domain_owner: volume.domain_owner,
                 mode: settings.mode,
                 budget_slots: plan.settings.budget_slots(settings),
+                room_slots: plan.settings.room_slots(settings),
+                share,
                 rules: settings.rules,
                 flush_on_failure: settings.flush_on_failure,
                 parked_flushes_max: settings.parked_flushes_max,

@@ -2,6 +2,7 @@
 #![allow(clippy::cast_possible_truncation, reason = "sizes of tests are small")]
 
 mod allocations;
+mod budget;
 mod disk;
 mod flush;
 mod ledger;
