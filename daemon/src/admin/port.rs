@@ -24,6 +24,7 @@ const CONNECTIONS_MAX: usize = 32;
 pub struct Port {
     listener: StdListener,
     token: Option<Token>,
+    allow_remote: bool,
 }
 
 /// Why the port cannot be had.
@@ -53,7 +54,7 @@ impl Port {
         let failed = |source| PortError::Bind { address, source };
         let listener = StdListener::bind(address).map_err(failed)?;
         listener.set_nonblocking(true).map_err(failed)?;
-        Ok(Some(Port { listener, token }))
+        Ok(Some(Port { listener, token, allow_remote: settings.allow_remote }))
     }
 
     /// Where it is.
@@ -68,7 +69,7 @@ impl Port {
     pub(super) fn open(self, shared: Arc<Shared>, options: Options) -> io::Result<Open> {
         let listener = TcpListener::from_std(self.listener)?;
         let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-        Ok(Open { listener, router: router(shared, self.token, options), places, options })
+        Ok(Open { listener, router: router(shared, self.token, self.allow_remote, options), places, options })
     }
 }
 
@@ -102,7 +103,7 @@ impl Open {
     }
 }
 
-fn router(shared: Arc<Shared>, token: Option<Token>, options: Options) -> Router {
+fn router(shared: Arc<Shared>, token: Option<Token>, allow_remote: bool, options: Options) -> Router {
     // Who has the token acts as the user that the daemon runs as, who can read it; no process is known.
     let gid = rustix::process::getegid().as_raw();
     let peer = Peer { uid: shared.owner_uid, gid, pid: None };
@@ -112,7 +113,7 @@ fn router(shared: Arc<Shared>, token: Option<Token>, options: Options) -> Router
         .route_layer(middleware::from_fn_with_state(Arc::new(token), with_token));
     let routes = Router::new().merge(metrics::routes()).merge(page::routes()).merge(keyed);
     server::bounded(routes, options)
-        .layer(middleware::from_fn(cross_site::at_port))
+        .layer(middleware::from_fn_with_state(allow_remote, cross_site::at_port))
         .layer(Extension(peer))
         .with_state(shared)
 }

@@ -92,24 +92,12 @@ mod tests {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let file = directory.path().join("pid");
         let script = format!("sleep 1000 & echo $! > {}; wait", file.display());
-        // Until the child has said its number, it cannot be looked for.
-        let told = std::thread::spawn({
-            let file = file.clone();
-            move || {
-                for _ in 0..6000 {
-                    let text = std::fs::read_to_string(&file).unwrap_or_default();
-                    if text.ends_with('\n') {
-                        return text;
-                    }
-                    std::thread::sleep(Duration::from_millis(10));
-                }
-                panic!("the program never began");
-            }
-        });
-        let begun = std::time::Instant::now();
-        let ended = run(&shell(&script), "{}", || Duration::from_secs(2).saturating_sub(begun.elapsed()));
+        // Its time is over when its child has said its number.
+        let told = || std::fs::read_to_string(&file).unwrap_or_default();
+        let left = || if told().ends_with('\n') { Duration::ZERO } else { enough() };
+        let ended = run(&shell(&script), "{}", left);
         assert_eq!(ended, Err("it did not end in time, and was killed".to_owned()));
-        let pid = told.join().expect("told");
+        let pid = told();
         let gone = (0..6000).any(|_| {
             let status = std::fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();
             std::thread::sleep(Duration::from_millis(10));

@@ -143,3 +143,18 @@ fn pages_of_other_sites_get_nothing_at_the_socket() {
     assert_eq!(ask(&format!("{own}\r\nx-holdfast: 1")), 202);
     assert_eq!(ask("host: holdfast"), 202, "holdfastctl needs none");
 }
+
+/// Prometheus names its target as its configuration does. Only what is for everybody is to be had by any name.
+#[test]
+fn where_other_hosts_may_ask_metrics_have_any_name() {
+    let world = World::at_port_for(Some(TOKEN), true);
+    let named = "host: storage1.example:9464";
+    assert_eq!(status(&world.at("GET /metrics", named)), 200);
+    for line in ["GET /", "GET /page.js", "GET /v1/status", "POST /v1/volumes/vm1/retry"] {
+        let refused = world.at(line, &keyed(&format!("x-holdfast: 1\n{named}")));
+        assert_eq!(status(&refused), 403, "{line}: {refused}");
+    }
+    let elsewhere = world.at("GET /metrics", &format!("{named}\norigin: http://evil.example"));
+    assert_eq!(status(&elsewhere), 403, "{elsewhere}");
+    assert!(world.state().commands.is_empty());
+}

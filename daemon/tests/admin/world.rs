@@ -54,13 +54,18 @@ impl World {
 
     /// With a TCP port, and a token if there is one.
     pub(crate) fn at_port(token: Option<&str>) -> World {
+        World::at_port_for(token, false)
+    }
+
+    /// The same, where other hosts may ask, too.
+    pub(crate) fn at_port_for(token: Option<&str>, allow_remote: bool) -> World {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let file = directory.path().join("token");
         std::fs::write(&file, token.unwrap_or_default()).expect("written");
         std::fs::set_permissions(&file, Permissions::from_mode(0o600)).expect("ours");
         let http = HttpSettings {
             listen: Some(SocketAddr::from(([127, 0, 0, 1], 0))),
-            allow_remote: false,
+            allow_remote,
             token_file: token.map(|_| file),
         };
         World::over(Options::default(), http)
