@@ -86,6 +86,7 @@ fn run(engine: &mut Engine<'_>, out: &mut Actions, operation: Operation, first: 
             offset: line * 4096,
             length: 4096,
             buffer: step * 4096,
+            timeout_ms: 0,
         };
         engine.apply(Instant(1), Event::Request(request), out);
     }

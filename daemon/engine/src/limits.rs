@@ -71,6 +71,11 @@ impl Limits {
         self.requests_max + 4 * self.request_lines_max + 2 * ZEROED_MAX
     }
 
+    /// Lines that the events of one turn look up before the next one has to wait; and its tick, beside that.
+    pub const fn steps_max(&self) -> usize {
+        2 * self.steps_a_turn
+    }
+
     /// What the list of copies holds in a turn.
     pub const fn copies_max(&self) -> usize {
         (self.requests_a_turn + 4) * self.copies_an_event()

@@ -40,7 +40,17 @@ mod tests {
 
     fn request(operation: Operation, offset: u64, length: u64) -> Event {
         let (session, volume) = (SessionId(1), VolumeId(0));
-        Event::Request(Request { session, tag: 1, sequence: 1, volume, operation, offset, length, buffer: 0 })
+        Event::Request(Request {
+            session,
+            tag: 1,
+            sequence: 1,
+            volume,
+            operation,
+            offset,
+            length,
+            buffer: 0,
+            timeout_ms: 0,
+        })
     }
 
     /// Flushes go on, and wait for what they must, when a volume has used up half of its epochs.

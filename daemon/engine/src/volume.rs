@@ -114,6 +114,8 @@ pub(crate) struct Zeroed {
     pub(crate) stable: bool,
     /// How far what it heals has been told to the ledger.
     pub(crate) heal_cursor: u64,
+    /// The same of the ledger's marks, which come off after.
+    pub(crate) report_cursor: u64,
     /// When it was issued, in generations.
     pub(crate) generation: u64,
 }
@@ -125,6 +127,15 @@ pub(crate) struct CondemnedSlot {
     pub(crate) line: u64,
     pub(crate) generation: u64,
     pub(crate) seq: LedgerSeq,
+}
+
+/// A walk over what has failed, to ask the policy once more.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Judging {
+    /// The line to go on from.
+    pub(crate) cursor: u64,
+    /// Something that lies before it is to be judged, too.
+    pub(crate) again: bool,
 }
 
 /// An operator's command that takes more than one turn.
@@ -191,6 +202,10 @@ pub(crate) struct Volume<'a> {
     pub(crate) fences: u32,
     pub(crate) zeroers: VecDeque<RequestId>,
     pub(crate) flushes: VecDeque<FlushWait>,
+    /// Flushes that are being recorded.
+    pub(crate) recordings: u32,
+    /// The flush with which the next look at those that cannot succeed begins.
+    pub(crate) flush_cursor: usize,
     pub(crate) stalled: VecDeque<RequestId>,
     pub(crate) gate: Option<Gate>,
     pub(crate) pass: Option<Pass>,
@@ -206,6 +221,7 @@ pub(crate) struct Volume<'a> {
     /// The last ledger entry that removed a loss or a report: a flush success waits until it is durable.
     pub(crate) healed: LedgerSeq,
     pub(crate) condemned: VecDeque<CondemnedSlot>,
+    pub(crate) judging: Option<Judging>,
     pub(crate) tasks: VecDeque<Task>,
     pub(crate) sweep_cursor: u64,
     /// How often the sweep came round.
@@ -242,6 +258,8 @@ impl<'a> Volume<'a> {
             fences: 0,
             zeroers: VecDeque::with_capacity(requests_max),
             flushes: VecDeque::with_capacity(requests_max),
+            recordings: 0,
+            flush_cursor: 0,
             stalled: VecDeque::with_capacity(requests_max),
             gate: None,
             pass: None,
@@ -253,7 +271,8 @@ impl<'a> Volume<'a> {
             failing: [0; 8],
             losses: Losses::default(),
             healed: LedgerSeq(0),
-            condemned: VecDeque::with_capacity(1024),
+            condemned: VecDeque::with_capacity(crate::condemn::CONDEMNED_MAX),
+            judging: None,
             tasks: VecDeque::with_capacity(COMMANDS_MAX),
             sweep_cursor: 0,
             sweeps: 0,

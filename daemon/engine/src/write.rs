@@ -97,12 +97,7 @@ impl Engine<'_> {
     pub(crate) fn is_fenced(&self, volume: &Volume<'_>, first: u64, end: u64) -> bool {
         use crate::ops::Purpose;
         volume.redo_overlaps(first, end)
-            || self.ops.iter().any(|(_, op)| {
-                op.purpose == Purpose::Zero
-                    && op.volume == volume.id()
-                    && op.first < end
-                    && first < op.first + op.count as u64
-            })
+            || self.ops.on(volume.id(), first, end).any(|op| self.ops.get(op).purpose == Purpose::Zero)
     }
 
     /// Takes a pending write into the cache and answers it, unless it has to wait for the device.
@@ -110,7 +105,8 @@ impl Engine<'_> {
         let pending = *self.requests.get(id);
         let until = self.waits_until(usize::from(pending.request.volume.0), pending.request.operation);
         let lines = (pending.cursor, pending.end);
-        self.requests.get_mut(id).cursor = pending.end;
+        let state = self.requests.get_mut(id);
+        (state.cursor, state.begun) = (pending.end, true);
         self.take_in(&pending.request, lines, until.map(|until| (id, until)), out);
         if until.is_none() {
             self.complete(id, 0, 0, out);

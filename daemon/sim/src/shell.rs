@@ -41,6 +41,8 @@ pub struct Shell<'a> {
     pub trace: Trace,
     /// Operators' answers, by token and reactor, until somebody takes them.
     pub answers: BTreeMap<(u64, usize), Answer>,
+    /// What the next requests ask for.
+    pub timeout_ms: u32,
     /// Whether operators dropped anything of a volume.
     pub dropped: Vec<bool>,
     pub(crate) owed: BTreeMap<(u64, usize), Command>,
@@ -82,6 +84,7 @@ impl<'a> Shell<'a> {
             coverage: Coverage::new(),
             trace,
             answers: BTreeMap::new(),
+            timeout_ms: 0,
             dropped: vec![false; plan.volumes.len()],
             owed: BTreeMap::new(),
             shares: &memory.shares,
@@ -107,9 +110,18 @@ impl<'a> Shell<'a> {
         let plan = self.plan.volumes[usize::from(volume)];
         let tag = self.clients.next_tag();
         let (session, volume) = (SessionId(session), VolumeId(volume));
-        let buffer = Clients::buffer(tag);
-        let request =
-            Request { session, tag, sequence: u64::from(tag), volume, operation, offset, length, buffer };
+        let (buffer, timeout_ms) = (Clients::buffer(tag), self.timeout_ms);
+        let request = Request {
+            session,
+            tag,
+            sequence: u64::from(tag),
+            volume,
+            operation,
+            offset,
+            length,
+            buffer,
+            timeout_ms,
+        };
         let block = u64::from(plan.geometry.block_bytes);
         let malformed = operation != Operation::Flush
             && !(offset.is_multiple_of(block)

@@ -15,6 +15,8 @@ pub struct Workload {
     /// Operators' commands in parts of 1000 turns.
     operators: u64,
     drops: bool,
+    /// Requests with a timeout, in parts of 1000.
+    timeouts: u64,
     requests_a_turn: u64,
     /// The one reactor whose stripes clients ask for, more often than not, for a while.
     favourite: Option<u64>,
@@ -30,7 +32,8 @@ impl Workload {
         let operators = random.pick(&[0, 10, 40]);
         let drops = random.chance(300);
         let requests_a_turn = random.pick(&[1, 3, 8]);
-        Workload { random, weights, hot, operators, drops, requests_a_turn, favourite: None }
+        let timeouts = random.pick(&[0, 0, 100, 500]);
+        Workload { random, weights, hot, operators, drops, timeouts, requests_a_turn, favourite: None }
     }
 
     /// Half of the turns bring requests.
@@ -66,6 +69,8 @@ impl Workload {
         }
         let length = self.length(offset, &geometry, shell.plan.limits.request_lines_max as u64);
         let fua = self.random.chance(200);
+        shell.timeout_ms =
+            if self.random.chance(self.timeouts) { self.random.pick(&[1, 30, 600]) } else { 0 };
         match kind {
             Some(0) => shell.ask(session, Operation::Read, offset, length),
             Some(1) => shell.ask(session, Operation::Write { fua: false }, offset, length),
@@ -88,6 +93,7 @@ impl Workload {
                 shell.ask(session, operation, offset, length)
             }
         };
+        shell.timeout_ms = 0;
     }
 
     fn offset(&mut self, bytes: u64, line: u64, block: u64) -> u64 {

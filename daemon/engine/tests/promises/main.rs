@@ -13,6 +13,7 @@ mod reactors;
 mod read;
 mod retry;
 mod shell;
+mod timeout;
 mod verifier;
 mod write;
 mod zeroes;

@@ -83,6 +83,8 @@ pub(crate) struct Shell {
     pub(crate) answers: BTreeMap<u64, Answer>,
     pub(crate) peers: Vec<(u32, PeerMessage)>,
     pub(crate) headers: &'static [Header],
+    /// What requests ask for from now on.
+    pub(crate) timeout_ms: u32,
     pub(crate) shares: Vec<&'static Share>,
     out: Actions,
     domains: Vec<u16>,
@@ -148,6 +150,7 @@ impl Shell {
             answers: BTreeMap::new(),
             peers: Vec::new(),
             headers,
+            timeout_ms: 0,
             shares: shares.to_vec(),
             out: Actions::with_capacity(&plan.limits),
             domains,
@@ -354,6 +357,7 @@ impl Shell {
             offset,
             length,
             buffer: u64::from(tag) << PAYLOAD_SHIFT,
+            timeout_ms: self.timeout_ms,
         }));
         tag
     }
