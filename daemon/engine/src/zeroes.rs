@@ -126,7 +126,7 @@ impl Engine<'_> {
     fn any_incoming(&self, index: usize, first: u64, end: u64) -> bool {
         let volume = &self.volumes[index];
         let within = |staged: &Staged| {
-            let Staged::Publish(slot) = *staged else { return false };
+            let Some(slot) = staged.incoming() else { return false };
             let header = self.cache.header(slot);
             header.volume() == volume.id() && (first..end).contains(&header.line())
         };
