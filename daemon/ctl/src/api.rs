@@ -31,6 +31,7 @@
 mod code;
 mod extent;
 mod health;
+mod map;
 mod operation;
 mod policy;
 mod salvage;
@@ -42,6 +43,7 @@ mod volume;
 pub use code::*;
 pub use extent::*;
 pub use health::*;
+pub use map::*;
 pub use operation::*;
 pub use policy::*;
 pub use salvage::*;

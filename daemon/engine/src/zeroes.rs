@@ -335,6 +335,18 @@ impl Engine<'_> {
         }
     }
 
+    /// A line was given up. Zeroes that are still being written, and have passed it, did not take place: their answer is
+    /// not to say so, even if an operator acknowledges the loss before it comes.
+    pub(crate) fn fail_zeroers_over(&mut self, index: usize, line: u64) {
+        for &id in &self.volumes[index].zeroers {
+            let pending = self.requests.get_mut(id);
+            let passed = pending.first_zeroed <= line && line < pending.cursor;
+            if pending.fallback && passed && pending.errno == 0 {
+                pending.errno = errno::EIO;
+            }
+        }
+    }
+
     fn has_room_for_zero(&mut self, id: RequestId, index: usize, lines: u64) -> bool {
         let volume = &self.volumes[index];
         let ready = self.cache.free() >= lines

@@ -1,8 +1,8 @@
 //! What the admin server needs from the rest of the daemon.
 
 use super::snapshot::{
-    AuditPage, DaemonView, EventsPage, ExplanationPage, FaultView, LossPage, PolicyView, ReloadView,
-    SessionView, ThinView, VolumeView,
+    AuditPage, DaemonView, EventsPage, ExplanationPage, FaultView, LossPage, Measures, PolicyView,
+    ReloadView, SessionView, ThinView, VolumeView,
 };
 use holdfast_engine::{Answer, Command, Instant, VolumeId};
 use tokio::sync::mpsc;
@@ -34,6 +34,9 @@ pub trait Backend: Send + Sync {
     /// All volumes as they are now, in the order of the configuration.
     fn volumes(&self) -> Vec<VolumeView>;
 
+    /// What was measured and counted since the daemon started, beside what the other views have.
+    fn measures(&self) -> Measures;
+
     /// Milliseconds since 1970 at a point of the engine's clock.
     fn unix_ms(&self, at: Instant) -> u64;
 
@@ -42,6 +45,10 @@ pub trait Backend: Send + Sync {
     /// # Errors
     /// [`BackendError`] if the volume is not served or a mailbox is full; then no reactor does anything.
     fn command(&self, volume: VolumeId, command: Command, by: Peer) -> Result<Answers, BackendError>;
+
+    /// A volume cut into cells of `cell_bytes`, whole lines, with the worst state of what the cache has of each: a letter
+    /// of [`ExtentMap`](holdfast_ctl::api::ExtentMap), of which `l` is not known here.
+    fn map(&self, volume: VolumeId, cell_bytes: u64) -> Vec<u8>;
 
     /// A page of the ledger's losses of a volume that no reactor serves, from byte `from` on, at most `limit`. Waits for the
     /// ledger's disk if a commit is under way.

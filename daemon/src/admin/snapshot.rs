@@ -1,9 +1,11 @@
 //! What the rest of the daemon shows to the admin server: plain values, read at one moment.
 
 use crate::config::Difference;
+use crate::events::EventCounts;
+use crate::latency::{Counts, Kind};
 use holdfast_ctl::api::{FaultOperation, VolumeMode, VolumeState};
 use holdfast_engine::{ByteRange, CacheStats, Extent, FlushOnFailure, VolumeId, VolumeStats};
-use holdfast_policy::Rules;
+use holdfast_policy::{ErrorClass, Rules};
 
 /// The daemon as a whole.
 #[derive(Clone, Debug, PartialEq)]
@@ -110,6 +112,28 @@ pub struct VolumeView {
     pub thin: Option<ThinView>,
     /// Injected faults that are in force.
     pub faults: u32,
+}
+
+/// What was measured and counted since the daemon started.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Measures {
+    /// One for each volume, in the order of the configuration.
+    pub volumes: Vec<VolumeMeasures>,
+    /// How long the busy turns were, one for each reactor.
+    pub turns: Vec<Counts>,
+    /// Of what somebody was to be told.
+    pub events: EventCounts,
+}
+
+/// What was measured of a volume, summed over reactors.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct VolumeMeasures {
+    /// How long clients waited for an answer, by [`Kind`].
+    pub requests: [Counts; Kind::ALL.len()],
+    /// How long its device took, by [`Kind`].
+    pub device: [Counts; Kind::ALL.len()],
+    /// Operations that its device refused, by error class in the order of their numbers.
+    pub refused: [u64; ErrorClass::ALL.len()],
 }
 
 /// Space that a file volume may allocate.

@@ -99,7 +99,7 @@ fn compare(before: &[Entry], after: &[Entry]) -> Vec<Difference> {
 
 fn common(settings: &Settings) -> Vec<Entry> {
     // Taken apart whole, so that a new key is not forgotten here.
-    let Settings { daemon, arena, limits, volumes: _, frontends, debug } = settings;
+    let Settings { daemon, arena, limits, volumes: _, frontends, http, events, debug } = settings;
     let entry = |key: &str, value: String, live: bool| (key.to_owned(), value, live);
     vec![
         entry("daemon.cores", format!("{:?}", daemon.cores), FIXED),
@@ -129,6 +129,8 @@ fn common(settings: &Settings) -> Vec<Entry> {
         entry("limits.reserve", share(limits.reserve), FIXED),
         entry("limits.flush_after", time(limits.flush_after_ms), FIXED),
         entry("frontend", frontends_in_words(frontends), FIXED),
+        entry("http", format!("{http:?}"), FIXED),
+        entry("events", format!("{events:?}"), FIXED),
         entry("debug.fault_injection", debug.fault_injection.to_string(), FIXED),
     ]
 }

@@ -1,13 +1,16 @@
 //! What the control threads share: the way to the reactors, and what operators see.
 
+use super::reactors::Sheets;
 use super::registry::Registry;
 use super::scribe::Book;
+use super::views;
 use super::volumes::Volume;
 use crate::admin::{Answers, BackendError};
 use crate::config::{Settings, VolumeSettings};
 use crate::device::{Backing, Faults, Thin};
+use crate::events::{Events, Kind, Notice};
 use crate::reactor::{Clock, Link, Mail, Post, Word};
-use holdfast_engine::{Answer, ByteRange, Command, Event, Token, VolumeId};
+use holdfast_engine::{Answer, ByteRange, Command, Event, Token, VolumeId, VolumeStats};
 use holdfast_policy::ClassSet;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -57,6 +60,9 @@ pub(super) struct ArenaFacts {
 
 /// A command that waits for its reactors' answers.
 struct Asked {
+    volume: VolumeId,
+    /// Lines that a drain has left so far; none if it is no drain.
+    undrained: Option<u64>,
     sender: mpsc::Sender<(u32, Answer)>,
     left: usize,
 }
@@ -89,6 +95,8 @@ pub(super) struct Hub {
     /// The settings as they are now; volumes are in the order of their numbers.
     pub(super) in_force: Mutex<Arc<Settings>>,
     pub(super) sessions: Registry,
+    pub(super) events: Events,
+    pub(super) sheets: Sheets,
     pub(super) desk: Desk,
 }
 
@@ -137,10 +145,18 @@ impl Hub {
         let mut asked = self.asked();
         let Some(waiting) = asked.get_mut(&token.0) else { return };
         waiting.left -= 1;
+        if let (Some(undrained), Answer::Drained { left }) = (&mut waiting.undrained, &answer) {
+            *undrained += left;
+        }
         // One place for each reactor: it only fails if nobody waits any more.
         let _ = waiting.sender.try_send((reactor, answer));
-        if waiting.left == 0 {
-            asked.remove(&token.0);
+        if waiting.left > 0 {
+            return;
+        }
+        let (volume, undrained) = (usize::from(waiting.volume.0), waiting.undrained);
+        asked.remove(&token.0);
+        if undrained == Some(0) {
+            self.tell(Kind::Drained, volume, &self.stats(volume));
         }
     }
 
@@ -148,7 +164,7 @@ impl Hub {
     /// goes before it, whose answer nobody waits for.
     pub(super) fn ask(&self, volume: VolumeId, command: &Command) -> Result<Answers, BackendError> {
         if matches!(command, Command::Drain) {
-            self.tell(
+            self.spread(
                 self.token(),
                 volume,
                 &Command::Retry { range: ByteRange::ALL, classes: ClassSet::ANY },
@@ -157,8 +173,9 @@ impl Hub {
         let reactors = self.links.len();
         let (sender, receiver) = mpsc::channel(reactors);
         let token = self.token();
-        self.asked().insert(token.0, Asked { sender, left: reactors });
-        self.tell(token, volume, command);
+        let undrained = matches!(command, Command::Drain).then_some(0);
+        self.asked().insert(token.0, Asked { volume, undrained, sender, left: reactors });
+        self.spread(token, volume, command);
         Ok(receiver)
     }
 
@@ -166,7 +183,19 @@ impl Hub {
         Token(self.desk.tokens.fetch_add(1, Ordering::Relaxed) + 1)
     }
 
-    fn tell(&self, token: Token, volume: VolumeId, command: &Command) {
+    /// The counters of a volume, summed over reactors, as they were published last.
+    pub(super) fn stats(&self, volume: usize) -> VolumeStats {
+        views::stats(self, volume)
+    }
+
+    /// Tells whoever is to be told of such things.
+    pub(super) fn tell(&self, kind: Kind, volume: usize, stats: &VolumeStats) {
+        let name = &self.volumes[volume].settings.name;
+        let unix_ms = self.clock.unix_ms(self.clock.now());
+        self.events.tell(Notice::new(kind, name, unix_ms, stats, self.settings.arena.line_bytes));
+    }
+
+    fn spread(&self, token: Token, volume: VolumeId, command: &Command) {
         for link in self.links.iter() {
             let event = Event::Operator { token, volume, command: command.clone() };
             self.post(link, Mail::Event(event));

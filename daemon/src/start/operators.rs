@@ -2,10 +2,10 @@
 
 use super::hub::{End, Hub, Served};
 use super::registry::session_of;
-use super::{reload, typed, views};
+use super::{map, reload, typed, views};
 use crate::admin::{
     Answers, AuditPage, Backend, BackendError, DaemonView, EventsPage, ExplanationPage, FaultView, LossPage,
-    Peer, PolicyView, ReloadView, SessionView, ThinView, VolumeView,
+    Measures, Peer, PolicyView, ReloadView, SessionView, ThinView, VolumeView,
 };
 use crate::config::{Settings, VolumeSettings};
 use crate::device::{Faults, Sequence};
@@ -52,6 +52,14 @@ impl Backend for Hub {
 
     fn volumes(&self) -> Vec<VolumeView> {
         (0..self.volumes.len()).map(|index| views::volume(self, index)).collect()
+    }
+
+    fn measures(&self) -> Measures {
+        views::measures(self)
+    }
+
+    fn map(&self, volume: VolumeId, cell_bytes: u64) -> Vec<u8> {
+        map::cells(&self.sheets[usize::from(volume.0)], cell_bytes)
     }
 
     fn unix_ms(&self, at: Instant) -> u64 {

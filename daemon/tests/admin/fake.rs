@@ -3,8 +3,8 @@
 use holdfast_ctl::api::{VolumeMode, VolumeState};
 use holdfast_daemon::admin::{
     Answers, ArenaView, AuditPage, AuditView, Backend, BackendError, DaemonView, EventView, EventsPage,
-    ExplanationPage, FaultView, LedgerView, LossPage, Peer, PolicyView, ReactorView, ReloadView, SessionView,
-    ThinView, VolumeView,
+    ExplanationPage, FaultView, LedgerView, LossPage, Measures, Peer, PolicyView, ReactorView, ReloadView,
+    SessionView, ThinView, VolumeView,
 };
 use holdfast_daemon::config::Difference;
 use holdfast_engine::{
@@ -61,6 +61,9 @@ pub(crate) struct State {
     pub(crate) reload: Result<Vec<Difference>, BackendError>,
     /// How often something was loaded for good.
     pub(crate) reloads: u32,
+    pub(crate) measures: Measures,
+    /// What the cells of every map repeat.
+    pub(crate) map: Vec<u8>,
     hanging: Vec<mpsc::Sender<(u32, Answer)>>,
 }
 
@@ -129,6 +132,8 @@ impl Fake {
             audit: Vec::new(),
             reload: Ok(Vec::new()),
             reloads: 0,
+            measures: Measures::default(),
+            map: b".".to_vec(),
             hanging: Vec::new(),
         };
         Fake { state: Mutex::new(state) }
@@ -201,6 +206,10 @@ impl Backend for Fake {
         self.state().volumes.clone()
     }
 
+    fn measures(&self) -> Measures {
+        self.state().measures.clone()
+    }
+
     fn unix_ms(&self, at: Instant) -> u64 {
         EPOCH_MS + at.0 / 1_000_000
     }
@@ -224,6 +233,10 @@ impl Backend for Fake {
             }
         }
         Ok(answers)
+    }
+
+    fn map(&self, _: VolumeId, cell_bytes: u64) -> Vec<u8> {
+        self.state().map.iter().copied().cycle().take((10 << 30) / cell_bytes as usize).collect()
     }
 
     fn recorded_losses(&self, _: VolumeId, from: u64, limit: usize) -> LossPage {
