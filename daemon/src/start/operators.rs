@@ -13,6 +13,7 @@ use crate::reactor::{Link, Word};
 use holdfast_ctl::api::FaultOperation;
 use holdfast_engine::{Command, Instant, VolumeId};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 impl Hub {
@@ -59,7 +60,8 @@ impl Backend for Hub {
     }
 
     fn map(&self, volume: VolumeId, cell_bytes: u64) -> Vec<u8> {
-        map::cells(&self.sheets[usize::from(volume.0)], cell_bytes)
+        let bytes = self.served(volume).bytes.load(Ordering::Acquire);
+        map::cells(&self.sheets[usize::from(volume.0)], bytes, cell_bytes)
     }
 
     fn unix_ms(&self, at: Instant) -> u64 {

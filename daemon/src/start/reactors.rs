@@ -48,7 +48,7 @@ pub(super) fn start(
         let reactor = shard.reactor;
         let (ready, is_ready) = mpsc::channel();
         let part = Part::new(plan, shard, &shares)?;
-        let own = part.setups.iter().map(|setup| Sheet::new(setup.geometry, setup.index));
+        let own = part.setups.iter().map(|setup| Sheet::new(setup.geometry, setup.index_lines, setup.index));
         sheets.iter_mut().zip(own).for_each(|(volume, sheet)| volume.push(sheet));
         let thread = std::thread::Builder::new()
             .name(format!("holdfast-{reactor}"))
