@@ -9,4 +9,5 @@ pub mod kernel;
 pub mod ledger;
 pub mod quickstart;
 pub mod reactor;
+pub mod salvage;
 pub mod start;

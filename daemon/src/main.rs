@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use clap::{Parser, Subcommand};
-use holdfast_daemon::{config, quickstart, start};
+use holdfast_daemon::{config, quickstart, salvage, start};
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -36,6 +36,8 @@ enum Verb {
         /// The configuration.
         file: PathBuf,
     },
+    /// List and export what an arena holds when no daemon will start on it. Only reads; refuses while a daemon has it.
+    Salvage(salvage::Options),
     /// The operator's commands: the same as `holdfastctl`.
     #[command(disable_help_flag = true)]
     Ctl {
@@ -52,6 +54,7 @@ fn main() -> ExitCode {
         }
         Verb::Quickstart(options) => quickstart::run(&options),
         Verb::Check { file } => check(&file),
+        Verb::Salvage(options) => salvage::run(&options),
         Verb::Ctl { args } => holdfast_ctl::run("holdfastd ctl", args),
     }
 }

@@ -27,5 +27,6 @@ pub use backend::{
 };
 pub use bind::{BindError, bind};
 pub use server::{Options, Server, serve};
+pub(crate) use view::{errno, now};
 
 use server::{BODY_BYTES_MAX, Shared};

@@ -18,6 +18,7 @@ mod place;
 mod raw_client;
 mod refusing;
 mod running;
+mod salvage;
 mod stopping;
 mod world;
 mod write_through;
