@@ -5,6 +5,7 @@ pub mod admin;
 pub mod arena;
 pub mod config;
 pub mod device;
+pub mod doctor;
 pub mod kernel;
 pub mod ledger;
 pub mod quickstart;

@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use clap::{Parser, Subcommand};
-use holdfast_daemon::{config, quickstart, salvage, start};
+use holdfast_daemon::{config, doctor, quickstart, salvage, start};
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -36,6 +36,8 @@ enum Verb {
         /// The configuration.
         file: PathBuf,
     },
+    /// Look at this host and a configuration: what is wrong, and the command that mends it. Changes nothing.
+    Doctor(doctor::Options),
     /// List and export what an arena holds when no daemon will start on it. Only reads; refuses while a daemon has it.
     Salvage(salvage::Options),
     /// The operator's commands: the same as `holdfastctl`.
@@ -54,6 +56,7 @@ fn main() -> ExitCode {
         }
         Verb::Quickstart(options) => quickstart::run(&options),
         Verb::Check { file } => check(&file),
+        Verb::Doctor(options) => doctor::run(&options),
         Verb::Salvage(options) => salvage::run(&options),
         Verb::Ctl { args } => holdfast_ctl::run("holdfastd ctl", args),
     }

@@ -3,6 +3,7 @@
 //! `HOLDFAST_REQUIRE_REAL=1` says that they must be there.
 #![allow(missing_docs, clippy::cast_possible_truncation)]
 
+mod doctor;
 mod exit_codes;
 mod faults;
 mod four_clients;
