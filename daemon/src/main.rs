@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use clap::{Parser, Subcommand};
-use holdfast_daemon::{config, doctor, quickstart, salvage, start};
+use holdfast_daemon::{config, doctor, log, quickstart, salvage, start};
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -63,9 +63,7 @@ fn main() -> ExitCode {
 }
 
 fn serve(config: &std::path::Path, options: start::Options) -> ExitCode {
-    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    log::start();
     let settings = match config::load(config) {
         Ok(settings) => settings,
         Err(error) => return refuse(&error),

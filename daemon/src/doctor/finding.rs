@@ -86,7 +86,7 @@ pub(super) fn to_text(findings: &[Finding]) -> String {
             Level::Warn => "WARN",
             Level::Fail => "FAIL",
         };
-        let of = if of.is_empty() { String::new() } else { format!(" of {of}") };
+        let of = if of.is_empty() { String::new() } else { format!(" ({of})") };
         _ = writeln!(out, "{level}  {check}{of}: {found}");
         for (label, text) in [("means", means), ("mend", mend)] {
             if !text.is_empty() {

@@ -21,6 +21,7 @@ use crate::config::Settings;
 use crate::kernel::{self, Weight};
 use crate::ledger::{CommitOutcome, Ledger, LostRecord, Now};
 use crate::reactor::{Clock, Link, Outlets, Post};
+use crate::service;
 use holdfast_ringbuf::daemon_side::Door;
 use hub::{ArenaFacts, Hub, Parts, Served};
 use std::process::ExitCode;
@@ -96,8 +97,15 @@ pub fn serve(settings: Settings, options: Options) -> Result<ExitCode, StartErro
     let server = admin::serve(listener, backend, admin::Options::default());
     let server = server.map_err(resource("no thread for operators"))?;
     tracing::info!(socket = %hub.settings.daemon.socket.display(), "serving");
+    service::ready(&hub.in_a_line());
+    let said = Arc::clone(&hub);
+    let heart = service::Heart::start(Arc::clone(&hub.links), move || said.in_a_line());
+    let heart = heart.map_err(resource("no thread for the watchdog"))?;
     let left = end::wait(&hub, &signals, options.abandon);
     server.stop();
+    if let Some(heart) = heart {
+        heart.stop();
+    }
     end::Stop { hub: &hub, stop: &stop, keeper, reactors: threads, book: &book, scribe }.run(left);
     if left == 0 {
         arena.remove()?;
@@ -157,7 +165,9 @@ fn make_arena(
     let mut progress = |done: u64, all: u64| {
         if told.elapsed() >= std::time::Duration::from_secs(2) {
             told = std::time::Instant::now();
-            tracing::info!("allocating the arena: {done} of {all} bytes");
+            let text = format!("allocating the arena: {done} of {all} bytes");
+            service::status(&text);
+            tracing::info!("{text}");
         }
     };
     let arena = Arena::create(&layout, &mut progress)?;

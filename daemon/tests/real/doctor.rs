@@ -52,5 +52,5 @@ fn without_a_configuration_the_doctor_looks_at_the_host() {
     let (code, out) = doctor(&place.file("nothing.toml"), &[]);
     assert_eq!(code, Some(2), "{out}");
     assert!(out.contains("FAIL  configuration") && out.contains("holdfastd check"), "{out}");
-    assert!(out.contains("kernel of io_uring"), "the host is looked at: {out}");
+    assert!(out.contains("kernel (io_uring)"), "the host is looked at: {out}");
 }

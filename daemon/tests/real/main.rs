@@ -20,6 +20,7 @@ mod raw_client;
 mod refusing;
 mod running;
 mod salvage;
+mod service;
 mod stopping;
 mod world;
 mod write_through;
