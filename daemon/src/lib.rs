@@ -9,6 +9,7 @@ pub mod doctor;
 pub mod kernel;
 pub mod ledger;
 pub mod log;
+pub mod nbd;
 pub mod quickstart;
 pub mod reactor;
 pub mod salvage;

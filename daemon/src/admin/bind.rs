@@ -5,20 +5,18 @@ use std::os::unix::fs::{FileTypeExt, PermissionsExt, chown};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
-/// Why the admin socket cannot be made.
+/// Why a socket cannot be made.
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
     /// Another process answers on it.
-    #[error("another daemon serves the admin socket '{0}': stop it, or set another 'admin_socket'")]
+    #[error("another process serves the socket '{0}': stop it, or configure another path")]
     Served(PathBuf),
     /// There is something else in its place.
-    #[error(
-        "'{0}' is in the place of the admin socket and is no socket: move it away, or set another 'admin_socket'"
-    )]
+    #[error("'{0}' is in the place of a socket and is none: move it away, or configure another path")]
     NoSocket(PathBuf),
     /// The kernel refuses.
     #[error(
-        "the admin socket '{path}' cannot be made: {source}; its directory must exist and be writable to the daemon"
+        "the socket '{path}' cannot be made: {source}; its directory must exist and be writable to the daemon"
     )]
     Io {
         /// The socket.

@@ -58,6 +58,26 @@ pub(super) async fn list(
     Ok(page)
 }
 
+/// [`list`] for a thread of its own, as plain ranges; a refusal is in words.
+///
+/// # Errors
+/// As [`list`].
+pub(crate) fn list_ranges(
+    backend: &dyn Backend,
+    volume: VolumeId,
+    state: ListState,
+    from: u64,
+    limit: usize,
+) -> Result<(Vec<ByteRange>, Option<u64>), String> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+    let runtime = runtime.map_err(|error| error.to_string())?;
+    let own = rustix::process::geteuid().as_raw();
+    let by = Peer { uid: own, gid: rustix::process::getegid().as_raw(), pid: None };
+    let page = runtime.block_on(list(backend, volume, state, from, limit, by));
+    let page = page.map_err(|refusal| format!("{} {}", refusal.message, refusal.remedy))?;
+    Ok((page.extents.into_iter().map(|extent| extent.range).collect(), page.next))
+}
+
 /// Waits for the page of every reactor.
 async fn collect(mut answers: Answers, reactors: usize) -> Result<Vec<ReactorPage>, Refusal> {
     let mut pages = Vec::with_capacity(reactors);

@@ -26,6 +26,7 @@ pub use backend::{
     LedgerView, LossPage, Peer, ReactorView, StuckView, ThinView, VolumeView,
 };
 pub use bind::{BindError, bind};
+pub(crate) use listing::list_ranges;
 pub use server::{Options, Server, serve};
 pub(crate) use view::{errno, now};
 

@@ -3,7 +3,7 @@
 use super::effective::causes;
 use super::quantity::{bytes_in_words, share, time};
 use super::read_daemon::HUGE_PAGE_BYTES;
-use super::settings::{Backing, Idle, Settings, VolumeSettings};
+use super::settings::{Backing, FrontendSettings, Idle, Listen, Settings, VolumeSettings};
 use holdfast_engine::{FlushOnFailure, Mode};
 use holdfast_policy::{DirtyIndex, ErrorClass, Policy, Rule};
 use std::fmt::{self, Write};
@@ -54,6 +54,9 @@ fn write_report(out: &mut String, settings: &Settings) -> fmt::Result {
     for volume in &settings.volumes {
         write_volume(out, settings, volume)?;
     }
+    for frontend in &settings.frontends {
+        write_frontend(out, frontend)?;
+    }
     for warning in warnings(settings) {
         writeln!(out, "\nwarning: {warning}")?;
     }
@@ -100,6 +103,20 @@ fn write_volume(out: &mut String, settings: &Settings, volume: &VolumeSettings) 
         writeln!(out, "  {:11}{}", class.name(), in_words(volume.rules.for_class(class)))?;
     }
     Ok(())
+}
+
+fn write_frontend(out: &mut String, frontend: &FrontendSettings) -> fmt::Result {
+    match &frontend.listen {
+        Listen::Unix { path, mode } => writeln!(out, "\nnbd        {} (mode {mode:04o})", path.display())?,
+        Listen::Tcp { address, allow } => {
+            let allow: Vec<String> = allow.iter().map(ToString::to_string).collect();
+            writeln!(out, "\nnbd        {address}, for hosts of {}", allow.join(", "))?;
+        }
+    }
+    let volumes = &frontend.volumes;
+    let volumes = if volumes.is_empty() { "all volumes".to_owned() } else { volumes.join(", ") };
+    let access = if frontend.read_only { ", read only" } else { "" };
+    writeln!(out, "           {volumes}{access}, at most {} connections", frontend.connections_max)
 }
 
 fn backing(backing: &Backing) -> String {

@@ -1,24 +1,32 @@
 //! What only shows when everything is known: whether the values fit together, and what the budgets amount to.
 
+use super::nearest::nearest;
 use super::quantity::{bytes_in_words, exact};
 use super::read_daemon::{ARENA_BYTES_MAX, HUGE_PAGE_BYTES};
+use super::read_frontend::FrontendDraft;
 use super::read_volume::{Budget, Draft};
 use super::section::Reader;
-use super::settings::{ArenaSettings, DaemonSettings, DebugSettings, LimitSettings, Settings};
+use super::settings::{ArenaSettings, DaemonSettings, DebugSettings, LimitSettings, Listen, Settings};
+
+/// What was read, section by section.
+pub(super) struct Parts {
+    pub(super) daemon: DaemonSettings,
+    pub(super) arena: ArenaSettings,
+    pub(super) limits: LimitSettings,
+    pub(super) debug: DebugSettings,
+    pub(super) volumes: Vec<Draft>,
+    pub(super) frontends: Vec<FrontendDraft>,
+}
 
 /// Puts the parts together; `None` if they do not fit, with a problem for each reason.
-pub(super) fn settings(
-    reader: &Reader<'_>,
-    daemon: DaemonSettings,
-    arena: ArenaSettings,
-    limits: LimitSettings,
-    debug: DebugSettings,
-    drafts: Vec<Draft>,
-) -> Option<Settings> {
+pub(super) fn settings(reader: &Reader<'_>, parts: Parts) -> Option<Settings> {
+    let Parts { daemon, arena, limits, debug, volumes, frontends: drafts } = parts;
     let (volumes, budgets): (Vec<_>, Vec<_>) =
-        drafts.into_iter().map(|draft| (draft.volume, draft.budget)).unzip();
-    let mut settings = Settings { daemon, arena, limits, volumes, debug };
+        volumes.into_iter().map(|draft| (draft.volume, draft.budget)).unzip();
+    let frontends = drafts.iter().map(|draft| draft.settings.clone()).collect();
+    let mut settings = Settings { daemon, arena, limits, volumes, frontends, debug };
     sockets(reader, &settings);
+    frontends_fit(reader, &settings, &drafts);
     session(reader, &settings);
     if arena_suffices(reader, &settings) {
         set_budgets(reader, &mut settings, &budgets);
@@ -31,6 +39,34 @@ fn sockets(reader: &Reader<'_>, settings: &Settings) {
     if daemon.socket == daemon.admin_socket {
         let message = format!("{} is the clients' socket, too", daemon.socket.display());
         reader.refuse_key("daemon.admin_socket", message, "give operators a socket of their own");
+    }
+}
+
+/// No two doors are at the same place, and every volume that is named is there.
+fn frontends_fit(reader: &Reader<'_>, settings: &Settings, drafts: &[FrontendDraft]) {
+    let daemon = &settings.daemon;
+    let mut taken: Vec<String> =
+        [&daemon.socket, &daemon.admin_socket].map(|path| path.display().to_string()).into();
+    for draft in drafts {
+        let place = match &draft.settings.listen {
+            Listen::Unix { path, .. } => path.display().to_string(),
+            Listen::Tcp { address, .. } => address.to_string(),
+        };
+        if taken.contains(&place) {
+            let message = format!("{place} is another door's place already");
+            reader.refuse_key(&draft.listen_key, message, "give every door a place of its own");
+        }
+        taken.push(place);
+        for name in &draft.settings.volumes {
+            if !settings.volumes.iter().any(|volume| volume.name == *name) {
+                let message = format!("there is no volume {name:?}");
+                let help = match nearest(name, settings.volumes.iter().map(|volume| volume.name.as_str())) {
+                    Some(near) => format!("did you mean {near:?}?"),
+                    None => "name volumes of this file, or leave `volumes` out to serve all".to_owned(),
+                };
+                reader.refuse_key(&draft.volumes_key, message, help);
+            }
+        }
     }
 }
 

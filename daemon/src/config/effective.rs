@@ -1,7 +1,7 @@
 //! Settings as the file that says all of them: what `holdfastd check` can print, and what reads back as the same settings.
 
 use super::quantity::{exact, share, time};
-use super::settings::{Backing, Idle, Settings, VolumeSettings};
+use super::settings::{Backing, FrontendSettings, Idle, Listen, Settings, VolumeSettings};
 use holdfast_engine::{FlushOnFailure, Mode};
 use holdfast_policy::{ClassSet, Policy, Retry, Rule};
 use std::fmt::{self, Write};
@@ -18,7 +18,7 @@ impl Settings {
     }
 
     fn write_toml(&self, out: &mut String) -> fmt::Result {
-        let Settings { daemon, arena, limits, volumes, debug } = self;
+        let Settings { daemon, arena, limits, volumes, frontends, debug } = self;
         writeln!(out, "[daemon]\ncores = {:?}\nreactors = {}", daemon.cores, daemon.reactors)?;
         let idle = if daemon.idle == Idle::Spin { "spin" } else { "adaptive" };
         writeln!(out, "idle = {idle:?}\nstate_dir = {}", path(&daemon.state_dir))?;
@@ -62,6 +62,7 @@ impl Settings {
         for volume in volumes {
             write_volume(out, volume)?;
         }
+        frontends.iter().try_for_each(|frontend| write_frontend(out, frontend))?;
         writeln!(out, "\n[debug]\nfault_injection = {}", debug.fault_injection)
     }
 }
@@ -95,6 +96,21 @@ fn write_volume(out: &mut String, volume: &VolumeSettings) -> fmt::Result {
     writeln!(out, "clients = {{ uids = {:?}, gids = {:?} }}", volume.clients.uids, volume.clients.gids)?;
     writeln!(out, "read_only = {}", volume.read_only)?;
     volume.rules.as_slice().iter().try_for_each(|rule| write_rule(out, rule))
+}
+
+fn write_frontend(out: &mut String, frontend: &FrontendSettings) -> fmt::Result {
+    writeln!(out, "\n[[frontend]]\nkind = \"nbd\"")?;
+    match &frontend.listen {
+        Listen::Unix { path: socket, mode } => {
+            writeln!(out, "socket = {}\nsocket_mode = \"{mode:04o}\"", path(socket))?;
+        }
+        Listen::Tcp { address, allow } => {
+            let allow: Vec<String> = allow.iter().map(ToString::to_string).collect();
+            writeln!(out, "listen = \"{address}\"\nallow = {allow:?}")?;
+        }
+    }
+    writeln!(out, "volumes = {:?}\nconnections_max = {}", frontend.volumes, frontend.connections_max)?;
+    writeln!(out, "read_only = {}", frontend.read_only)
 }
 
 fn backing(backing: &Backing) -> String {

@@ -21,6 +21,7 @@ mod node;
 mod problem;
 mod quantity;
 mod read_daemon;
+mod read_frontend;
 mod read_rules;
 mod read_volume;
 mod reference;
@@ -94,10 +95,13 @@ fn read(reader: &Reader<'_>, tree: &toml::de::DeTable<'_>) -> Option<Settings> {
     let limits = read_daemon::limits(&mut root);
     let debug = read_daemon::debug(&mut root);
     let volumes = read_volume::volumes(&mut root);
+    let frontends = read_frontend::frontends(&mut root);
     root.finish();
     let volumes: Option<Vec<_>> = volumes.into_iter().collect();
     if !reader.is_content() {
         return None;
     }
-    cross::settings(reader, daemon, arena, limits, debug, volumes?)
+    let frontends: Option<Vec<_>> = frontends.into_iter().collect();
+    let parts = cross::Parts { daemon, arena, limits, debug, volumes: volumes?, frontends: frontends? };
+    cross::settings(reader, parts)
 }

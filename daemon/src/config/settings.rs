@@ -16,6 +16,8 @@ pub struct Settings {
     pub limits: LimitSettings,
     /// The volumes, 1 to 256, in the order of the file; names and backings are unique.
     pub volumes: Vec<VolumeSettings>,
+    /// Other doors than the rings, at most 16, in the order of the file.
+    pub frontends: Vec<FrontendSettings>,
     /// What only tests want.
     pub debug: DebugSettings,
 }
@@ -123,6 +125,38 @@ pub struct VolumeSettings {
     pub read_only: bool,
     /// What happens to failed data (default: hold until pressure, whatever the class).
     pub rules: Rules,
+}
+
+/// `[[frontend]]`: a door for clients that speak NBD.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FrontendSettings {
+    /// Where it listens; no two doors at the same place.
+    pub listen: Listen,
+    /// The volumes that it serves, by name; empty: all.
+    pub volumes: Vec<String>,
+    /// Connections at a time, 1 to 1024 (default 16). Each is a session, too.
+    pub connections_max: u32,
+    /// Whether writes are refused on all its volumes (default no).
+    pub read_only: bool,
+}
+
+/// Where a frontend listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Listen {
+    /// On a Unix socket: who may connect is a matter of its mode.
+    Unix {
+        /// Its path.
+        path: PathBuf,
+        /// Its file mode (default 0660).
+        mode: u32,
+    },
+    /// On a TCP port.
+    Tcp {
+        /// Address and port.
+        address: std::net::SocketAddr,
+        /// Networks whose hosts may connect (default the loopback ones).
+        allow: Vec<ipnet::IpNet>,
+    },
 }
 
 /// What stores a volume.

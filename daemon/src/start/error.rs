@@ -32,6 +32,9 @@ pub enum StartError {
     /// The ledger.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
+    /// A frontend.
+    #[error(transparent)]
+    Nbd(#[from] crate::nbd::NbdError),
     /// A volume's backing.
     #[error("volume '{volume}': {source}")]
     Backing {

@@ -12,6 +12,8 @@ mod full_disk;
 mod hanging;
 mod hostile;
 mod killed_clients;
+mod nbd;
+mod nbd_hostile;
 mod one_bad_line;
 mod pattern;
 mod place;

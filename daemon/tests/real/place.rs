@@ -130,6 +130,16 @@ impl Place {
         self.memory.path().join("admin")
     }
 
+    /// A door for NBD, with more `lines` of its table. Only once, after the volumes.
+    pub(crate) fn open_nbd(&mut self, lines: &str) {
+        let socket = self.nbd().display().to_string();
+        self.config += &format!("[[frontend]]\nkind = \"nbd\"\nsocket = \"{socket}\"\n{lines}\n");
+    }
+
+    pub(crate) fn nbd(&self) -> PathBuf {
+        self.memory.path().join("nbd")
+    }
+
     pub(crate) fn arena(&self) -> PathBuf {
         self.memory.path().join("arena")
     }

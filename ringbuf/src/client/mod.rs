@@ -22,8 +22,10 @@ mod options;
 mod queue;
 mod slots;
 mod submit;
+mod waiter;
 
 pub use blocking::Client;
 pub use error::{ConnectError, Error, Failure};
 pub use options::Options;
 pub use queue::{Done, Queue};
+pub use waiter::Waiter;

@@ -19,6 +19,9 @@ policy = { kind = "hold-until-pressure" }
 [[volume.on_failure]]
 class = "any"
 policy = { kind = "hold-forever" }
+[[frontend]]
+kind = "nbd"
+listen = "127.0.0.1:1"
 "#;
 
 fn documented() -> BTreeSet<String> {
@@ -56,7 +59,8 @@ fn the_readme_has_every_key_as_the_reference_has_it_and_no_other() {
 #[test]
 fn the_documented_defaults_are_those_in_force() {
     let plain = "[[volume]]\nname = \"a\"\nbacking = { kind = \"file\", path = \"/a\" }\nflush_on_failure = { kind = \"stall\" }\n\
-                 [[volume.on_failure]]\nclass = \"any\"\npolicy = { kind = \"hold-until-pressure\" }\n";
+                 [[volume.on_failure]]\nclass = \"any\"\npolicy = { kind = \"hold-until-pressure\" }\n\
+                 [[frontend]]\nkind = \"nbd\"\nlisten = \"127.0.0.1:1\"\n[[frontend]]\nkind = \"nbd\"\nsocket = \"/s\"\n";
     let settings = accept(plain);
     let mut tried = 0;
     for doc in reference() {
@@ -72,11 +76,15 @@ fn the_documented_defaults_are_those_in_force() {
             "volume" => plain.replace("flush_on", &format!("{pair}\nflush_on")),
             "volume.backing" => plain.replace("path =", &format!("{pair}, path =")),
             "volume.flush_on_failure" => plain.replace("\"stall\"", &format!("\"stall\", {pair}")),
-            "volume.on_failure" => format!("{plain}{pair}\n"),
+            "volume.on_failure" => plain.replace("class = \"any\"", &format!("class = \"any\"\n{pair}")),
+            "frontend" if key == "socket_mode" => format!("{plain}{pair}\n"),
+            "frontend" => plain.replace("listen =", &format!("{pair}\nlisten =")),
             "volume.on_failure.policy" => {
                 plain.replace("\"hold-until-pressure\"", &format!("\"hold-until-pressure\", {pair}"))
             }
-            "volume.on_failure.retry" => format!("{plain}retry = {{ {pair} }}\n"),
+            "volume.on_failure.retry" => {
+                plain.replace("class = \"any\"", &format!("class = \"any\"\nretry = {{ {pair} }}"))
+            }
             "volume.write_back" | "volume.clients" => {
                 let table = home.trim_start_matches("volume.");
                 plain.replace("flush_on", &format!("{table} = {{ {pair} }}\nflush_on"))

@@ -1,0 +1,237 @@
+//! What `NBD_CMD_BLOCK_STATUS` tells: which ranges are holes, and which are dirty, failed or lost.
+
+use super::protocol::{Refusal, error};
+use holdfast_engine::{ByteRange, ListState};
+use std::fs::File;
+
+/// Ranges that are looked at for one answer; a client asks on from where it ends.
+const RANGES_MAX: usize = 1024;
+
+/// The namespaces of metadata contexts: one of the protocol, one of ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Context {
+    /// `base:allocation`: holes, which read as zeroes.
+    Allocation,
+    /// `holdfast:dirty`: not yet written back, failed or not.
+    Dirty,
+    /// `holdfast:failed`: refused by the device, and held.
+    Failed,
+    /// `holdfast:lost`: given up; reading it is an error.
+    Lost,
+}
+
+impl Context {
+    pub(super) const ALL: [Context; 4] =
+        [Context::Allocation, Context::Dirty, Context::Failed, Context::Lost];
+
+    /// Its number on the wire.
+    pub(super) fn id(self) -> u32 {
+        self as u32 + 1
+    }
+
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Context::Allocation => "base:allocation",
+            Context::Dirty => "holdfast:dirty",
+            Context::Failed => "holdfast:failed",
+            Context::Lost => "holdfast:lost",
+        }
+    }
+
+    /// Whether a client's query means it. When listing, a namespace alone means all that is in it.
+    pub(super) fn matches(self, query: &[u8], listing: bool) -> bool {
+        let name = self.name().as_bytes();
+        name == query || (listing && query.ends_with(b":") && name.starts_with(query))
+    }
+}
+
+/// `base:allocation`: the flags of a hole that reads as zeroes.
+const HOLE_AND_ZERO: u32 = 0b11;
+/// Of our own contexts: the range is in that state.
+const IN_STATE: u32 = 1;
+
+/// Where the states of ranges come from.
+pub(super) trait States {
+    /// Ranges of `state` from byte `from` on, in order, at most `limit`; and from where on nothing is told, if anywhere.
+    ///
+    /// # Errors
+    /// The daemon cannot tell now.
+    fn list(
+        &self,
+        state: ListState,
+        from: u64,
+        limit: usize,
+    ) -> Result<(Vec<ByteRange>, Option<u64>), Refusal>;
+}
+
+/// The volume's backing, to be asked for its holes.
+#[derive(Debug)]
+pub(super) struct Holes(Option<File>);
+
+impl Holes {
+    /// Of a file; a block device says nothing about holes.
+    pub(super) fn of(file: Option<File>) -> Holes {
+        Holes(file)
+    }
+
+    /// Ranges of data in `range`, in order, at most [`RANGES_MAX`], and from where on nothing is told.
+    fn data(&self, range: ByteRange) -> (Vec<ByteRange>, Option<u64>) {
+        let whole = (vec![range], None);
+        let Some(file) = &self.0 else { return whole };
+        let mut found = Vec::new();
+        let mut at = range.offset;
+        while at < range.end() {
+            if found.len() == RANGES_MAX {
+                return (found, Some(at));
+            }
+            let data = match rustix::fs::seek(file, rustix::fs::SeekFrom::Data(at)) {
+                Ok(data) if data < range.end() => data,
+                Ok(_) | Err(rustix::io::Errno::NXIO) => break,
+                Err(_) => return whole,
+            };
+            let Ok(hole) = rustix::fs::seek(file, rustix::fs::SeekFrom::Hole(data)) else { return whole };
+            // A file that is punched meanwhile may answer with a hole where data was.
+            let end = hole.min(range.end()).max(data);
+            found.push(ByteRange { offset: data, length: end - data });
+            at = end.max(at + 1);
+        }
+        (found, None)
+    }
+}
+
+/// Describes the bytes of `range` from its beginning on, at least one run, each `(bytes, flags)`; not always to its end.
+///
+/// # Errors
+/// The daemon cannot tell now.
+pub(super) fn describe(
+    context: Context,
+    states: &impl States,
+    holes: &Holes,
+    range: ByteRange,
+) -> Result<Vec<(u64, u32)>, Refusal> {
+    let list = |state| states.list(state, range.offset, RANGES_MAX);
+    let (marked, told, flags) = match context {
+        Context::Allocation => {
+            let (data, told) = allocated(states, holes, range)?;
+            (data, told, (0, HOLE_AND_ZERO))
+        }
+        Context::Dirty => with_flags(list(ListState::Dirty)?),
+        Context::Failed => with_flags(list(ListState::Failed)?),
+        Context::Lost => with_flags(list(ListState::Lost)?),
+    };
+    let end = told.map_or(range.end(), |told| told.min(range.end()));
+    if end <= range.offset {
+        return Err(Refusal::new(
+            error::EIO,
+            "the states of this range change too fast to be told; ask again",
+        ));
+    }
+    Ok(runs(&marked, range.offset, end, flags))
+}
+
+type Marked = (Vec<ByteRange>, Option<u64>, (u32, u32));
+
+fn with_flags((ranges, told): (Vec<ByteRange>, Option<u64>)) -> Marked {
+    (ranges, told, (IN_STATE, 0))
+}
+
+/// What is not a hole: data in the file, and what the cache has that the file does not. The cache is asked first: what
+/// it has stable by then is in the file, and what it has not, it tells.
+fn allocated(
+    states: &impl States,
+    holes: &Holes,
+    range: ByteRange,
+) -> Result<(Vec<ByteRange>, Option<u64>), Refusal> {
+    let mut ranges = Vec::new();
+    let mut told: Option<u64> = None;
+    let nearer = |one: Option<u64>, other: Option<u64>| one.into_iter().chain(other).min();
+    for state in [ListState::Dirty, ListState::Unstable, ListState::Lost] {
+        let (more, until) = states.list(state, range.offset, RANGES_MAX)?;
+        ranges.extend(more);
+        told = nearer(told, until);
+    }
+    let (data, until) = holes.data(range);
+    ranges.extend(data);
+    ranges.sort_unstable_by_key(|range| range.offset);
+    Ok((ranges, nearer(told, until)))
+}
+
+/// Turns sorted ranges, which may overlap, into runs over `from..end`: `flags.0` inside, `flags.1` between.
+fn runs(ranges: &[ByteRange], from: u64, end: u64, flags: (u32, u32)) -> Vec<(u64, u32)> {
+    let mut runs: Vec<(u64, u32)> = Vec::new();
+    let mut push = |bytes: u64, flag: u32| match runs.last_mut() {
+        _ if bytes == 0 => {}
+        Some(last) if last.1 == flag => last.0 += bytes,
+        _ => runs.push((bytes, flag)),
+    };
+    let mut at = from;
+    for range in ranges {
+        let (start, stop) = (range.offset.clamp(at, end), range.end().clamp(at, end));
+        push(start - at, flags.1);
+        push(stop - start, flags.0);
+        at = stop;
+    }
+    push(end - at, flags.1);
+    runs
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::FileExt;
+
+    fn range(offset: u64, length: u64) -> ByteRange {
+        ByteRange { offset, length }
+    }
+
+    struct Fixed {
+        dirty: Vec<ByteRange>,
+        told: Option<u64>,
+    }
+
+    impl States for Fixed {
+        fn list(&self, state: ListState, _: u64, _: usize) -> Result<(Vec<ByteRange>, Option<u64>), Refusal> {
+            if state == ListState::Dirty { Ok((self.dirty.clone(), self.told)) } else { Ok((vec![], None)) }
+        }
+    }
+
+    #[test]
+    fn runs_cover_the_range_and_neighbours_with_one_flag_are_one() {
+        let ranges = [range(0, 4096), range(4096, 4096), range(12288, 4096), range(12288, 8192)];
+        assert_eq!(runs(&ranges, 0, 32768, (1, 0)), [(8192, 1), (4096, 0), (8192, 1), (12288, 0)]);
+        assert_eq!(runs(&ranges, 4096, 8192, (1, 0)), [(4096, 1)]);
+        assert_eq!(runs(&[], 512, 1024, (1, 0)), [(512, 0)]);
+    }
+
+    #[test]
+    fn nothing_is_said_beyond_what_was_told() {
+        let states = Fixed { dirty: vec![range(0, 4096)], told: Some(8192) };
+        let told = describe(Context::Dirty, &states, &Holes::of(None), range(0, 1 << 20));
+        assert_eq!(told, Ok(vec![(4096, 1), (4096, 0)]));
+        let stuck = Fixed { dirty: vec![], told: Some(0) };
+        assert!(describe(Context::Dirty, &stuck, &Holes::of(None), range(0, 4096)).is_err());
+    }
+
+    #[test]
+    fn what_only_the_cache_has_is_no_hole() {
+        let file = tempfile::tempfile().expect("a file");
+        file.set_len(1 << 20).expect("sparse");
+        file.write_all_at(&[1; 65536], 65536).expect("room");
+        let states = Fixed { dirty: vec![range(262_144, 4096)], told: None };
+        let told = describe(Context::Allocation, &states, &Holes::of(Some(file)), range(0, 1 << 20));
+        let hole = HOLE_AND_ZERO;
+        let expected =
+            vec![(65536, hole), (65536, 0), (131_072, hole), (4096, 0), ((1 << 20) - 266_240, hole)];
+        assert_eq!(told, Ok(expected));
+        let block = describe(Context::Allocation, &states, &Holes::of(None), range(0, 1 << 20));
+        assert_eq!(block, Ok(vec![(1 << 20, 0)]), "a device is not asked");
+    }
+
+    #[test]
+    fn a_namespace_is_a_query_for_lists_only() {
+        assert!(Context::Dirty.matches(b"holdfast:", true) && !Context::Dirty.matches(b"holdfast:", false));
+        assert!(Context::Dirty.matches(b"holdfast:dirty", false));
+        assert!(!Context::Allocation.matches(b"holdfast:", true));
+        assert!(!Context::Allocation.matches(b"", true) && !Context::Allocation.matches(b"base", true));
+    }
+}
