@@ -26,7 +26,7 @@ pub(crate) fn root() -> PathBuf {
     package.ancestors().nth(2).expect("this package lies two folders below the root").to_path_buf()
 }
 
-/// One cargo command in the repository's root.
+/// One command in the repository's root.
 pub(crate) struct Step {
     command: Command,
     /// As a person would type it.
@@ -41,6 +41,13 @@ impl Step {
         let mut command = Command::new(cargo);
         command.current_dir(root()).stdin(Stdio::null()).args(words.split(' '));
         Step { command, shown: format!("cargo {words}"), advice: "" }
+    }
+
+    /// A script of the repository, in its root.
+    pub(crate) fn script(path: &str) -> Step {
+        let mut command = Command::new(root().join(path));
+        command.current_dir(root()).stdin(Stdio::null());
+        Step { command, shown: path.to_owned(), advice: "" }
     }
 
     /// Passes on what a person typed.

@@ -106,6 +106,8 @@ pub fn serve(settings: Settings, options: Options) -> Result<ExitCode, StartErro
     let left = end::wait(&hub, &signals, options.abandon);
     frontends.into_iter().for_each(nbd::Frontend::stop);
     server.stop();
+    // Ours as long as the arena is: a next daemon binds its own after it has the arena. Gone already is as good.
+    let _ = std::fs::remove_file(&hub.settings.daemon.admin_socket);
     if let Some(heart) = heart {
         heart.stop();
     }

@@ -64,6 +64,7 @@ fn the_manager_hears_of_start_life_and_end() {
     daemon.must(&["fault", "vm", "clear"]);
     drop(client);
     daemon.stop_clean();
+    assert!(!place.admin().exists() && !place.clients().exists(), "it leaves no dead sockets behind");
     assert_eq!(manager.count("STOPPING=1"), 1, "{:?}", manager.heard);
     let last = manager.heard.iter().rposition(|line| line == "WATCHDOG=1");
     let ready = manager.heard.iter().position(|line| line == "READY=1");
