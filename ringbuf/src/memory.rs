@@ -18,6 +18,9 @@ use crate::fault_guard::{self, GuardedRange};
 use crate::layout::{self, Layout};
 use crate::request::{COMPLETION_BYTES, Completion, DESCRIPTOR_BYTES, Descriptor};
 
+/// What the kernel gives and takes memory in; where its pages are larger, this looks twice at some.
+const PAGE: usize = 4096;
+
 /// A mapped session memory.
 #[derive(Debug)]
 pub struct SessionMemory {
@@ -215,6 +218,20 @@ impl RingMemory {
         let payload = usize::try_from(payload).expect("inside a mapping");
         // SAFETY: inside the payload area (assert above), which `Layout` puts inside the mapping.
         unsafe { self.payload.add(payload) }
+    }
+
+    /// Looks whether every page of `length` payload bytes at `payload` is there: a load each, of bytes that are about to
+    /// be copied.
+    pub(crate) fn touch_payload(&self, payload: u64, length: usize) -> Result<(), PeerFault> {
+        let start = self.payload(payload, length);
+        let mut at = 0;
+        while at < length {
+            // SAFETY: inside the payload area (`payload` has checked all of it). A volatile load of a byte that the peer
+            // may be writing: its value is not used.
+            unsafe { start.add(at).read_volatile() };
+            at += PAGE - (start.addr().get() + at) % PAGE;
+        }
+        self.not_poisoned()
     }
 
     /// # Safety

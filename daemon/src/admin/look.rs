@@ -3,7 +3,7 @@
 use super::Peer;
 use super::ask::{self, Asked, Named};
 use super::refusal::Refusal;
-use super::{Shared, VolumeView, health, listing, view};
+use super::{Backend, Shared, VolumeView, health, listing, view};
 use axum::extract::State;
 use axum::routing::get;
 use axum::{Extension, Json, Router};
@@ -84,7 +84,8 @@ async fn extents(
     let backend = &*shared.backend;
     let unserved = matches!(volume.state, VolumeState::Waiting | VolumeState::Refused);
     let page = if unserved && state == ExtentState::Lost {
-        let losses = backend.recorded_losses(volume.id, query.from, limit);
+        let losses =
+            aside(&shared, move |backend| backend.recorded_losses(volume.id, query.from, limit)).await?;
         listing::Page { extents: losses.extents, next: losses.next }
     } else {
         listing::list(backend, volume.id, view::list_state(state), query.from, limit, peer).await?
@@ -111,6 +112,18 @@ pub(super) fn faults_of(shared: &Shared, volume: &VolumeView) -> Result<Faults, 
     Ok(Faults { volume: volume.name.clone(), faults })
 }
 
+/// Asks what may wait for the ledger's disk, beside the one thread of all connections: who asks for the status of a daemon
+/// whose ledger hangs is answered.
+async fn aside<T: Send + 'static>(
+    shared: &Arc<Shared>,
+    ask: impl FnOnce(&dyn Backend) -> T + Send + 'static,
+) -> Result<T, Refusal> {
+    let backend = Arc::clone(&shared.backend);
+    tokio::task::spawn_blocking(move || ask(&*backend)).await.map_err(|error| {
+        Refusal::busy(format!("The ledger was not asked: {error}."), "See 'holdfastctl status'.")
+    })
+}
+
 /// Which page of extents is asked for.
 #[derive(Deserialize)]
 struct PageQuery {
@@ -129,7 +142,8 @@ async fn explain(
         Refusal::bad_request(format!("{error}."), "Copy the id from the error that the client got.")
     })?;
     let backend = &*shared.backend;
-    let Some(page) = backend.explain(id.0, query.from, limit) else {
+    let page = aside(&shared, move |backend| backend.explain(id.0, query.from, limit)).await?;
+    let Some(page) = page else {
         let remedy = "Ids of failures that were healed long ago are forgotten; see 'holdfastctl events'.";
         return Err(Refusal::not_found(format!("No failure with the id {id} is on record."), remedy));
     };
@@ -165,7 +179,7 @@ struct EventsQuery {
 
 async fn events(State(shared): SharedState, Asked(query): Asked<EventsQuery>) -> Answer<Events> {
     let limit = ask::limit(query.limit, EVENTS_MAX)?;
-    let page = shared.backend.events(query.since, limit);
+    let page = aside(&shared, move |backend| backend.events(query.since, limit)).await?;
     let next = page.events.last().map_or(query.since, |event| event.number);
     answer(Events { events: page.events.into_iter().map(view::event).collect(), next, missed: page.missed })
 }

@@ -51,6 +51,9 @@ impl Default for Options {
     }
 }
 
+/// Threads that ask the ledger at a time: while its disk hangs they wait, and who comes after them is refused in time.
+const LEDGER_READERS_MAX: usize = 8;
+
 /// What every request needs.
 pub(super) struct Shared {
     pub(super) backend: Arc<dyn Backend>,
@@ -93,16 +96,19 @@ impl Drop for Server {
 /// What the kernel says when a thread, an epoll instance or a non-blocking socket cannot be had.
 pub fn serve(listener: StdListener, backend: Arc<dyn Backend>, options: Options) -> io::Result<Server> {
     listener.set_nonblocking(true)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    let runtime = builder.enable_io().enable_time().max_blocking_threads(LEDGER_READERS_MAX).build()?;
     let listener = {
         let _entered = runtime.enter();
         UnixListener::from_std(listener)?
     };
     let (stop, stopped) = watch::channel(false);
     let door = Door::new(backend, options);
-    let thread = std::thread::Builder::new()
-        .name("holdfast-admin".to_owned())
-        .spawn(move || runtime.block_on(door.accept(listener, stopped)))?;
+    let thread = std::thread::Builder::new().name("holdfast-admin".to_owned()).spawn(move || {
+        runtime.block_on(door.accept(listener, stopped));
+        // Nobody waits for an answer any more that a ledger does not give.
+        runtime.shutdown_background();
+    })?;
     Ok(Server { stop, thread: Some(thread) })
 }
 

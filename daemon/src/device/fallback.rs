@@ -7,11 +7,26 @@ use std::io;
 #[derive(Debug, thiserror::Error)]
 pub enum DiskError {
     /// The kernel gives none.
-    #[error(
-        "io_uring cannot be set up: {source}; if memory is short, raise RLIMIT_MEMLOCK (`ulimit -l`), else the \
-         start-up probe says what this kernel lacks"
-    )]
+    #[error("io_uring cannot be set up: {source}; the start-up probe says what this kernel lacks")]
     Setup {
+        /// The kernel's answer.
+        source: io::Error,
+    },
+    /// There is no memory for the smallest one.
+    #[error(
+        "io_uring gets no memory for the smallest ring, {bytes} bytes, and {waited_ms} ms of waiting did not help \
+         ({source}). The rings and registered buffers of all processes of this user count against RLIMIT_MEMLOCK, which \
+         is {}, until some time after they have ended: stop other daemons of this user, or raise it (`ulimit -l unlimited`; \
+         LimitMEMLOCK=infinity in the unit)",
+        limit_bytes.map_or("unlimited".to_owned(), |bytes| format!("{bytes} bytes"))
+    )]
+    RingMemory {
+        /// What it takes.
+        bytes: u64,
+        /// `RLIMIT_MEMLOCK` in bytes, none if unlimited.
+        limit_bytes: Option<u64>,
+        /// How long it was asked for.
+        waited_ms: u64,
         /// The kernel's answer.
         source: io::Error,
     },

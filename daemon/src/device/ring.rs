@@ -1,12 +1,12 @@
 //! Making a reactor's io_uring: the best one that this kernel and these limits allow, and a word for each step down.
 #![allow(unsafe_code, reason = "registers buffers and builds a CPU set through libc's types")]
 
-use super::{DiskError, Fallback, Patience};
+use super::{DiskError, Fallback};
 use crate::arena::SlotAddresses;
 use io_uring::{IoUring, Probe, opcode};
 use rustix::io::Errno;
 use std::io;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How the slots' memory is named in entries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,19 +16,35 @@ pub(super) enum Buffers {
     RegisteredVectors,
 }
 
-/// Entries of a ring below which it is not worth having: a page holds them.
-const ENTRIES_MIN: u32 = 16;
-/// How long the memory of rings of a daemon that just ended may take to come back.
-const MEMORY_WAIT: Duration = Duration::from_millis(200);
+/// Entries of the smallest ring: its two pieces take a page each, and fewer entries would take no less.
+const ENTRIES_MIN: u32 = 64;
+/// A user whose memory is short can have so many rings: one takes no more than its share of RLIMIT_MEMLOCK.
+const RINGS_A_USER: u64 = 8;
+/// How long a ring of full size is waited for: 40 ms were seen after a daemon that ended in peace.
+const FULL_WAIT: Duration = Duration::from_millis(200);
+/// How long the smallest ring is waited for: other daemons of this user may be ending, with I/O in flight.
+const LAST_WAIT: Duration = Duration::from_secs(10);
+/// The first and the longest pause between two attempts.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(250));
 
-/// A ring with room for `wanted` entries in its submission queue, or for fewer if memory is short: newer kernels
-/// (seen: 6.18) count its queues against RLIMIT_MEMLOCK, for all rings of a user together.
+/// A ring with room for `wanted` entries in its submission queue, or for fewer if memory is short.
+///
+/// The rule (seen: Linux 6.18; not 6.1): for a process without CAP_IPC_LOCK, the pages of a ring, like those of registered
+/// buffers, are added to what all processes of its user have locked this way, and may not exceed RLIMIT_MEMLOCK of the
+/// one that asks. They are given back by a kernel thread, some time after the last descriptor of the ring is closed and its
+/// last operation has ended: a daemon that starts when another one ends finds them taken.
 pub(super) fn build(wanted: u32, fallbacks: &mut Vec<Fallback>) -> Result<IoUring, DiskError> {
-    let patience = Patience::of(MEMORY_WAIT);
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Memlock).current;
+    let begun = Instant::now();
     let mut entries = wanted;
     loop {
+        let wait = match entries {
+            ENTRIES_MIN => LAST_WAIT,
+            _ if entries == wanted && limit.is_none_or(|limit| bytes_of(entries) <= limit) => FULL_WAIT,
+            _ => Duration::ZERO,
+        };
         let mut steps = Vec::new();
-        let error = match build_of_size(entries, &mut steps) {
+        let source = match insist(wait, || build_of_size(entries, &mut steps)) {
             Ok(ring) => {
                 fallbacks.append(&mut steps);
                 if entries < wanted {
@@ -38,15 +54,52 @@ pub(super) fn build(wanted: u32, fallbacks: &mut Vec<Fallback>) -> Result<IoUrin
             }
             Err(error) => error,
         };
-        let short = Errno::from_io_error(&error) == Some(Errno::NOMEM);
-        if short && patience.wait() {
-            continue;
+        if Errno::from_io_error(&source) != Some(Errno::NOMEM) {
+            return Err(DiskError::Setup { source });
         }
-        if !short || entries <= ENTRIES_MIN {
-            return Err(DiskError::Setup { source: error });
+        if entries <= ENTRIES_MIN {
+            let waited_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+            return Err(DiskError::RingMemory {
+                bytes: bytes_of(entries),
+                limit_bytes: limit,
+                waited_ms,
+                source,
+            });
         }
-        entries /= 2;
+        entries = smaller(entries, limit);
     }
+}
+
+/// Tries until it works, fails for another reason than memory, or `wait` is over.
+fn insist(wait: Duration, mut build: impl FnMut() -> io::Result<IoUring>) -> io::Result<IoUring> {
+    let until = Instant::now() + wait;
+    let mut pause = PAUSES.0;
+    loop {
+        match build() {
+            Err(error) if Errno::from_io_error(&error) == Some(Errno::NOMEM) && Instant::now() < until => {
+                std::thread::sleep(pause);
+                pause = (pause * 2).min(PAUSES.1);
+            }
+            built => return built,
+        }
+    }
+}
+
+/// The next smaller ring that takes no more than a share of the limit.
+fn smaller(entries: u32, limit: Option<u64>) -> u32 {
+    let share = limit.map_or(u64::MAX, |limit| limit / RINGS_A_USER);
+    let mut next = entries / 2;
+    while next > ENTRIES_MIN && bytes_of(next) > share {
+        next /= 2;
+    }
+    next.max(ENTRIES_MIN)
+}
+
+/// What a ring takes: entries of 64 bytes in one piece; in another one indices, and two completions of 16 bytes for each
+/// entry, behind some words.
+fn bytes_of(entries: u32) -> u64 {
+    let (entries, pages) = (u64::from(entries), |bytes: u64| bytes.next_multiple_of(4096));
+    pages(entries * 64) + pages(512 + entries * (4 + 2 * 16))
 }
 
 /// The best kind of ring that this kernel has.
@@ -160,12 +213,21 @@ pub(super) fn parse_cores(list: &str) -> Vec<usize> {
 
 #[cfg(test)]
 mod tests {
-    use super::parse_cores;
+    use super::{bytes_of, parse_cores, smaller};
 
     #[test]
     fn lists_of_cores_are_read_as_the_kernel_writes_them() {
         assert_eq!(parse_cores("0-3,8"), [0, 1, 2, 3, 8]);
         assert_eq!(parse_cores("5"), [5]);
         assert!(parse_cores("").is_empty());
+    }
+
+    #[test]
+    fn a_ring_of_a_user_with_little_memory_leaves_room_for_others() {
+        assert_eq!([64, 4096].map(bytes_of), [8 << 10, (256 + 148) << 10]);
+        assert_eq!(smaller(4096, Some(64 << 10)), 64);
+        assert_eq!(smaller(4096, Some(8 << 20)), 2048);
+        assert_eq!(smaller(4096, None), 2048);
+        assert_eq!(smaller(100, Some(0)), 64);
     }
 }

@@ -2,7 +2,7 @@
 
 use super::finding::Finding;
 use super::host::Host;
-use crate::config::Settings;
+use crate::config::{Listen, Settings};
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 
@@ -65,10 +65,15 @@ fn room(free: u64, at: &Path) -> Finding {
     Finding::ok(CHECK, found)
 }
 
-/// Both sockets.
+/// The clients', the operators', and those of the frontends.
 pub(super) fn sockets(host: &Host, settings: &Settings) -> Vec<Finding> {
     let daemon = &settings.daemon;
-    [&daemon.socket, &daemon.admin_socket].map(|path| socket(host, path).of(path.display())).into()
+    let frontends = settings.frontends.iter().filter_map(|frontend| match &frontend.listen {
+        Listen::Unix { path, .. } => Some(path),
+        Listen::Tcp { .. } => None,
+    });
+    let paths = [&daemon.socket, &daemon.admin_socket].into_iter().chain(frontends);
+    paths.map(|path| socket(host, path).of(path.display())).collect()
 }
 
 fn socket(host: &Host, path: &Path) -> Finding {

@@ -276,6 +276,11 @@ fn sockets_left_over_or_in_use_are_told_apart() {
     fake.put(PATH, "precious");
     is(&look(&fake), Level::Fail, "rm /run/holdfast/admin.sock");
     is(&places::sockets(&Fake::empty().host(), &settings(""))[1], Level::Fail, "systemd-tmpfiles --create");
+
+    let nbd = "[[frontend]]\nkind = \"nbd\"\nsocket = \"/run/other/nbd.sock\"";
+    let settings = config::parse(&format!("{nbd}\n[[volume]]\nname = \"vm\"\nbacking = {FILE}\n"), "a test");
+    let found = places::sockets(&fake.host(), &settings.expect("possible"));
+    is(&found[2], Level::Fail, "/run/other is not there");
 }
 
 fn disk(direct: Result<&'static str, NotDirect>) -> Inspected {

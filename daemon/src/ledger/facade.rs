@@ -143,9 +143,13 @@ impl Ledger {
         }
     }
 
-    /// [`commit`](Self::commit) that also writes what alone is not worth a write: newer attempts and times. For a stop.
+    /// [`commit`](Self::commit) that also writes what alone is not worth a write: newer attempts and times, and that
+    /// waits for nothing. For a start and a stop.
     pub fn commit_all(&mut self, now: Now) -> CommitOutcome {
         self.memory.pending = true;
+        if let Some(stuck) = &mut self.stuck {
+            stuck.retry_at = now.instant;
+        }
         self.commit(now)
     }
 
@@ -180,6 +184,11 @@ impl Ledger {
         let attempts = before.saturating_add(1);
         let stuck = Stuck { since_ms, errno: error.errno, text: error.text, attempts, retry_at };
         self.stuck.insert(stuck).clone()
+    }
+
+    /// Entries that were applied and not said to be durable.
+    pub(super) fn waiting(&self) -> u64 {
+        self.sequences.values().map(|(applied, said)| applied.0 - said.0).sum()
     }
 
     fn deliver(&mut self) -> CommitOutcome {

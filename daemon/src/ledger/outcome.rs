@@ -45,4 +45,6 @@ pub struct Health {
     pub lost: usize,
     /// Whether something waits to become durable.
     pub pending: bool,
+    /// Entries of reactors that were applied and are not durable: nobody was told of them.
+    pub waiting: u64,
 }

@@ -94,6 +94,7 @@ impl Ledger {
             replaced: self.replaced,
             not_stable: volumes.clone().map(|volume| volume.not_stable.len()).sum(),
             lost: volumes.map(|volume| volume.lost.len()).sum(),
+            waiting: self.waiting(),
             pending: self.memory.pending || !self.told.is_empty() || !self.asked.is_empty(),
         }
     }

@@ -8,8 +8,9 @@ use super::sessions::Sessions;
 use crate::arena::Slots;
 use holdfast_engine::{Copy, SessionId};
 
-/// Performs one copy. Says which session's memory is gone, if one is: what a write of it leaves in the slot is zeroes,
-/// which nobody was told are there.
+/// Performs one copy. Says which session's memory is gone, if one is: the ring has looked at a write's pages when it gave
+/// the request out, so that this comes only from one that fails in between. It leaves zeroes in the slot, which nobody was
+/// told are there.
 pub(super) fn perform(copy: &Copy, slots: &mut Slots, sessions: &mut Sessions) -> Option<SessionId> {
     match *copy {
         Copy::In { session, buffer, slot, at, length } => {

@@ -3,6 +3,7 @@
 use super::error::StartError;
 use super::hub::{End, Hub};
 use super::scribe::Book;
+use crate::ledger::Stuck;
 use crate::reactor::Mail;
 use crate::service;
 use holdfast_engine::{Answer, Command};
@@ -54,7 +55,8 @@ pub(super) fn wait(hub: &Hub, signals: &Signals, abandon: bool) -> u64 {
             hub.post(link, Mail::Quiet);
         }
         let mut left = drain(hub);
-        if left > 0 && end == End::Abandon {
+        // An operator may have lost patience meanwhile.
+        if left > 0 && hub.end() == End::Abandon {
             give_up(hub);
             left = drain(hub);
         }
@@ -116,12 +118,13 @@ pub(super) struct Stop<'a> {
     pub(super) keeper: JoinHandle<()>,
     pub(super) reactors: Vec<JoinHandle<()>>,
     pub(super) book: &'a Book,
-    pub(super) scribe: JoinHandle<()>,
+    pub(super) scribe: JoinHandle<Option<Stuck>>,
 }
 
 impl Stop<'_> {
-    /// Ends them. `left` lines are still not stable: their volumes keep the mark of that in the ledger.
-    pub(super) fn run(self, left: u64) {
+    /// Ends them. `left` lines are still not stable: their volumes keep the mark of that in the ledger. Whether the
+    /// ledger has all of it.
+    pub(super) fn run(self, left: u64) -> bool {
         for link in self.hub.links.iter() {
             self.hub.post(link, Mail::Stop);
         }
@@ -139,6 +142,14 @@ impl Stop<'_> {
             }
         }
         self.book.stop();
-        let _ = self.scribe.join();
+        let Ok(Some(stuck)) = self.scribe.join() else { return true };
+        let path = &self.hub.settings.daemon.state_dir;
+        tracing::error!(
+            "the ledger in '{}' cannot be written: {}. It may still list as held what has been written since, and the \
+             next start then reports that as lost. Make room there before it",
+            path.display(),
+            stuck.text
+        );
+        false
     }
 }

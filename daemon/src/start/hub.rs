@@ -81,47 +81,21 @@ pub(super) struct Hub {
     pub(super) incarnation: u64,
     pub(super) arena: ArenaFacts,
     pub(super) warnings: Vec<String>,
+    pub(super) desk: Desk,
+}
+
+/// What is under way: it begins empty.
+#[derive(Default)]
+pub(super) struct Desk {
     tokens: AtomicU64,
     asked: Mutex<BTreeMap<u64, Asked>>,
     end: AtomicU8,
     stopping: AtomicBool,
 }
 
-/// The parts of a hub.
-pub(super) struct Parts {
-    pub(super) settings: Settings,
-    pub(super) volumes: Vec<Served>,
-    pub(super) links: Arc<[Link]>,
-    pub(super) words: Arc<Post<Word>>,
-    pub(super) book: Book,
-    pub(super) clock: Clock,
-    pub(super) incarnation: u64,
-    pub(super) arena: ArenaFacts,
-    pub(super) warnings: Vec<String>,
-}
-
 impl Hub {
-    pub(super) fn new(parts: Parts) -> Arc<Hub> {
-        let Parts { settings, volumes, links, words, book, clock, incarnation, arena, warnings } = parts;
-        Arc::new(Hub {
-            settings,
-            volumes,
-            links,
-            words,
-            book,
-            clock,
-            incarnation,
-            arena,
-            warnings,
-            tokens: AtomicU64::new(1),
-            asked: Mutex::new(BTreeMap::new()),
-            end: AtomicU8::new(End::None as u8),
-            stopping: AtomicBool::new(false),
-        })
-    }
-
     fn asked(&self) -> MutexGuard<'_, BTreeMap<u64, Asked>> {
-        self.asked.lock().unwrap_or_else(PoisonError::into_inner)
+        self.desk.asked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Puts a letter in a reactor's box, waiting while it is full: the reactor empties it every turn.
@@ -163,7 +137,7 @@ impl Hub {
     }
 
     fn token(&self) -> Token {
-        Token(self.tokens.fetch_add(1, Ordering::Relaxed))
+        Token(self.desk.tokens.fetch_add(1, Ordering::Relaxed) + 1)
     }
 
     fn tell(&self, token: Token, volume: VolumeId, command: &Command) {
@@ -192,7 +166,7 @@ impl Hub {
 
     /// How the daemon is to end, if somebody said so.
     pub(super) fn end(&self) -> End {
-        match self.end.load(Ordering::Acquire) {
+        match self.desk.end.load(Ordering::Acquire) {
             1 => End::Drain,
             2 => End::Abandon,
             _ => End::None,
@@ -200,16 +174,16 @@ impl Hub {
     }
 
     pub(super) fn request_end(&self, end: End) {
-        self.end.fetch_max(end as u8, Ordering::AcqRel);
+        self.desk.end.fetch_max(end as u8, Ordering::AcqRel);
     }
 
     /// Whether new sessions are refused.
     pub(super) fn stopping(&self) -> bool {
-        self.stopping.load(Ordering::Acquire)
+        self.desk.stopping.load(Ordering::Acquire)
     }
 
     pub(super) fn set_stopping(&self, stopping: bool) {
-        self.stopping.store(stopping, Ordering::Release);
+        self.desk.stopping.store(stopping, Ordering::Release);
     }
 
     fn served(&self, volume: VolumeId) -> &Served {

@@ -19,6 +19,10 @@ const HANDSHAKE: Duration = Duration::from_secs(5);
 const HANDSHAKES_MAX: usize = 32;
 /// How often the sockets of live sessions are looked at; the reactors usually notice first.
 const LOOK: Duration = Duration::from_millis(500);
+/// The longest sleep between two looks at what the reactors and the handshakes say.
+const PAUSE: Duration = Duration::from_millis(20);
+/// How long nobody is let in after the kernel refused to.
+const CLOSED: Duration = Duration::from_secs(1);
 
 /// A session that the reactors have.
 struct Live {
@@ -48,6 +52,8 @@ pub(super) struct Keeper {
     next: u32,
     handshakes: Arc<AtomicUsize>,
     admitted: (Sender<Outcome>, Receiver<Outcome>),
+    /// Nobody is let in before: the kernel has no descriptors left, and says so at every attempt.
+    closed_until: Instant,
 }
 
 impl Keeper {
@@ -60,6 +66,7 @@ impl Keeper {
             next: 0,
             handshakes: Arc::new(AtomicUsize::new(0)),
             admitted: channel(),
+            closed_until: Instant::now(),
         };
         std::thread::Builder::new().name("holdfast-door".to_owned()).spawn(move || keeper.keep(&stop))
     }
@@ -76,7 +83,7 @@ impl Keeper {
                     Err(id) => self.places[place_of(id)] = false,
                 }
             }
-            self.accept();
+            let listens = self.accept();
             if self.hub.stopping() {
                 self.dismiss_all();
             }
@@ -84,7 +91,12 @@ impl Keeper {
                 looked = Instant::now();
                 self.look();
             }
-            self.hub.words.wait_with(&self.door, Duration::from_millis(20));
+            // A door that is knocked at and not opened would end every wait at once.
+            if listens {
+                self.hub.words.wait_with(&self.door, PAUSE);
+            } else {
+                self.hub.words.wait(PAUSE);
+            }
         }
     }
 
@@ -92,7 +104,9 @@ impl Keeper {
         match word {
             Word::Answer { token, reactor, answer } => self.hub.answered(token, reactor, answer),
             Word::Over { session, fault } => {
-                if let Some(fault) = fault {
+                // Each of its reactors may say so: the first one is heard.
+                let serves = self.live.get(&session).is_some_and(|live| !live.leaving);
+                if let Some(fault) = fault.filter(|_| serves) {
                     tracing::warn!(session = session.0, %fault, "a client misbehaved: its session is closed");
                 }
                 self.dismiss(session);
@@ -138,17 +152,26 @@ impl Keeper {
         }
     }
 
-    fn accept(&mut self) {
+    /// Lets in who knocks, as far as that is possible now; whether more can be let in.
+    fn accept(&mut self) -> bool {
+        if Instant::now() < self.closed_until {
+            return false;
+        }
         while self.handshakes.load(Ordering::Relaxed) < HANDSHAKES_MAX {
             match self.door.accept() {
                 Ok(Some(pending)) => self.greet(pending),
-                Ok(None) => return,
+                Ok(None) => return true,
                 Err(error) => {
-                    tracing::warn!(%error, "a client could not be accepted");
-                    return;
+                    tracing::warn!(
+                        %error,
+                        "a client could not be accepted; if there are too many open files, raise LimitNOFILE"
+                    );
+                    self.closed_until = Instant::now() + CLOSED;
+                    return false;
                 }
             }
         }
+        false
     }
 
     /// Gives a client a thread for its handshake, and a place.

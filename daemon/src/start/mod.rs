@@ -24,7 +24,7 @@ use crate::nbd;
 use crate::reactor::{Clock, Link, Outlets, Post};
 use crate::service;
 use holdfast_ringbuf::daemon_side::Door;
-use hub::{ArenaFacts, Hub, Parts, Served};
+use hub::{ArenaFacts, Desk, Hub, Served};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -80,7 +80,7 @@ pub fn serve(settings: Settings, options: Options) -> Result<ExitCode, StartErro
     }
     let book = scribe::Book::new(ledger, entries, clock);
     let scribe = book.start(Arc::clone(&links)).map_err(resource("no thread for the ledger"))?;
-    let hub = Hub::new(Parts {
+    let hub = Arc::new(Hub {
         volumes: volumes.iter().map(Served::new).collect(),
         links,
         words,
@@ -90,6 +90,7 @@ pub fn serve(settings: Settings, options: Options) -> Result<ExitCode, StartErro
         arena: ArenaFacts { bytes: arena.bytes(), huge: arena.is_huge() },
         warnings,
         settings,
+        desk: Desk::default(),
     });
     let frontends = frontends(&hub)?;
     let stop = Arc::new(AtomicBool::new(false));
@@ -111,8 +112,9 @@ pub fn serve(settings: Settings, options: Options) -> Result<ExitCode, StartErro
     if let Some(heart) = heart {
         heart.stop();
     }
-    end::Stop { hub: &hub, stop: &stop, keeper, reactors: threads, book: &book, scribe }.run(left);
-    if left == 0 {
+    let closed =
+        end::Stop { hub: &hub, stop: &stop, keeper, reactors: threads, book: &book, scribe }.run(left);
+    if left == 0 && closed {
         arena.remove()?;
         return Ok(ExitCode::SUCCESS);
     }

@@ -14,12 +14,12 @@ use holdfast_policy::{ErrorClass, FailurePolicy, errno};
 pub(super) fn daemon(hub: &Hub) -> DaemonView {
     let now = hub.clock.now();
     let health = hub.book.health();
-    let waiting_entries = hub.book.waiting();
-    let stuck = health.stuck.map(|stuck| StuckView {
-        errno: u16::try_from(stuck.errno).unwrap_or(errno::EIO),
-        since_unix_ms: stuck.since_ms,
-        waiting_entries,
-    });
+    let waiting_entries = hub.book.waiting() + health.waiting;
+    let refused =
+        health.stuck.map(|stuck| (u16::try_from(stuck.errno).unwrap_or(errno::EIO), stuck.since_ms));
+    let hangs = || Some((errno::ETIMEDOUT, hub.book.hangs_since()?));
+    let stuck = refused.or_else(hangs);
+    let stuck = stuck.map(|(errno, since_unix_ms)| StuckView { errno, since_unix_ms, waiting_entries });
     DaemonView {
         started_unix_ms: hub.clock.started_unix_ms(),
         uptime_ms: hub.clock.unix_ms(now) - hub.clock.started_unix_ms(),

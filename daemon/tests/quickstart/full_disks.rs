@@ -1,5 +1,6 @@
 //! On disks that are really full: file systems and a block device, healed by removing what fills them.
 
+use super::needs::can_use;
 use super::{built, folder, quickstart, said};
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -98,23 +99,9 @@ fn play(folder: &Path, full: &Full, disk: &Path, policy: &str) {
     assert!(said.contains("make room for") && !said.contains("MISMATCH"), "{policy}:\n{said}");
 }
 
-/// Whether this may mount and has these programs; says so loudly if not.
-fn may(programs: &[&str]) -> bool {
-    let missing: Vec<&&str> =
-        programs.iter().filter(|name| Command::new(name).arg("-V").output().is_err()).collect();
-    let root = rustix::process::geteuid().is_root() && Path::new("/dev/loop-control").exists();
-    if !root || !missing.is_empty() {
-        eprintln!(
-            "NOT RUN: needs root, loop devices and {programs:?}; missing here: root or loop {}, {missing:?}",
-            !root
-        );
-    }
-    root && missing.is_empty()
-}
-
 #[test]
 fn every_policy_keeps_its_promises_on_a_full_ext4() {
-    if !may(&["mkfs.ext4"]) {
+    if !can_use(&["mount", "losetup", "mkfs.ext4"]) {
         return;
     }
     for policy in POLICIES {
@@ -126,7 +113,7 @@ fn every_policy_keeps_its_promises_on_a_full_ext4() {
 
 #[test]
 fn every_policy_keeps_its_promises_on_a_full_xfs() {
-    if !may(&["mkfs.xfs"]) {
+    if !can_use(&["mount", "losetup", "mkfs.xfs"]) {
         return;
     }
     for policy in POLICIES {
@@ -139,7 +126,7 @@ fn every_policy_keeps_its_promises_on_a_full_xfs() {
 /// A thin pool as far as a client can tell: a block device over a tmpfs of 8 MiB, larger than that.
 #[test]
 fn every_policy_keeps_its_promises_on_a_full_block_device() {
-    if !may(&["losetup"]) {
+    if !can_use(&["mount", "losetup"]) {
         return;
     }
     for policy in POLICIES {

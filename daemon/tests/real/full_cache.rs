@@ -1,10 +1,10 @@
 //! A cache that is full of data which its disk refuses: what still works, and what the policy makes of the rest; also
 //! for a user who may lock nothing.
 
+use crate::needs::can_use;
 use crate::pattern::{EIO, ENOSPC, check_backing, check_same, failure, pattern};
 use crate::place::{KIB, LINE, MIB, Place, STRIPE, Volume};
 use crate::running::{Daemon, eventually};
-use crate::world::can_use;
 use std::os::unix::process::CommandExt;
 
 const CHUNK: u64 = 64 * KIB;

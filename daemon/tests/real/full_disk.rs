@@ -1,9 +1,10 @@
 //! The timeline of the design on disks that are really full: for each policy, on ext4, XFS and a block device.
 
+use crate::needs::can_use;
 use crate::pattern::{EIO, ENOSPC, check_backing, check_same, failure, pattern};
 use crate::place::{KIB, LINE, MIB, Place, Volume};
 use crate::running::{Daemon, eventually};
-use crate::world::{ALLOCATED, FULL_BYTES, FullDisk, can_use};
+use crate::world::{ALLOCATED, FULL_BYTES, FullDisk};
 use holdfast_ctl::Exit;
 use holdfast_ringbuf::client::{Client, Error};
 

@@ -5,11 +5,17 @@ use crate::place::{LINE, MIB, Place, STRIPE, Volume};
 use crate::running::{Daemon, eventually};
 use holdfast_ctl::Exit;
 
+/// One volume, whose operations are overdue after a moment.
+fn impatient() -> Place {
+    let mut place = Place::new();
+    place.add(&[Volume::file("vm", &place.file("vm"), 8 * MIB).with(r#"io_timeout = "200ms""#)]);
+    place
+}
+
 /// The flush comes back although the write never does; and the write is carried out once, when it can.
 #[test]
 fn a_flush_answers_although_a_write_hangs() {
-    let mut place = Place::new();
-    place.add(&[Volume::file("vm", &place.file("vm"), 8 * MIB).with(r#"io_timeout = "200ms""#)]);
+    let place = impatient();
     let daemon = Daemon::start(&place);
     let client = daemon.client("vm");
     daemon.must(&["fault", "vm", "add", "write", "EIO", "--sequence", "h"]);
@@ -37,8 +43,7 @@ fn a_flush_answers_although_a_write_hangs() {
 /// What hangs is in no place but the arena: the end is no clean one, and it comes.
 #[test]
 fn an_end_comes_although_a_write_hangs() {
-    let mut place = Place::new();
-    place.add(&[Volume::file("vm", &place.file("vm"), 8 * MIB).with(r#"io_timeout = "200ms""#)]);
+    let place = impatient();
     let daemon = Daemon::start(&place);
     let client = daemon.client("vm");
     daemon.must(&["fault", "vm", "add", "write", "EIO", "--sequence", "h"]);
@@ -52,8 +57,7 @@ fn an_end_comes_although_a_write_hangs() {
 
 #[test]
 fn a_flush_answers_although_the_device_flush_hangs() {
-    let mut place = Place::new();
-    place.add(&[Volume::file("vm", &place.file("vm"), 8 * MIB).with(r#"io_timeout = "200ms""#)]);
+    let place = impatient();
     let daemon = Daemon::start(&place);
     let client = daemon.client("vm");
     daemon.must(&["fault", "vm", "add", "flush", "EIO", "--sequence", "h"]);

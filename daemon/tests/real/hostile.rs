@@ -14,7 +14,7 @@ use zerocopy::IntoBytes;
 /// Where the honest client's data is, over both reactors.
 const HONEST: u64 = 5 * STRIPE - 2 * LINE;
 
-fn place() -> Place {
+pub(crate) fn place() -> Place {
     let mut place = Place::new();
     place.change("request_bytes_max = \"128KiB\"", "request_bytes_max = \"64KiB\"");
     place.add(&[Volume::file("ram", &place.file("ram"), 8 * MIB)]);
@@ -22,19 +22,19 @@ fn place() -> Place {
 }
 
 /// An honest client beside the hostile ones.
-struct Honest {
+pub(crate) struct Honest {
     client: Client,
     version: u64,
 }
 
 impl Honest {
-    fn new(daemon: &Daemon<'_>) -> Honest {
+    pub(crate) fn new(daemon: &Daemon<'_>) -> Honest {
         let mut honest = Honest { client: daemon.client("ram"), version: 0 };
         honest.work();
         honest
     }
 
-    fn work(&mut self) {
+    pub(crate) fn work(&mut self) {
         let mut data = vec![0; (4 * LINE) as usize];
         if self.version > 0 {
             self.client.read_at(&mut data, HONEST).expect("read");
@@ -193,6 +193,37 @@ fn a_crowd_that_says_nothing_keeps_nobody_out() {
     drop(silent);
     honest.work();
     drop(honest);
+    daemon.stop_clean();
+}
+
+/// As many silent clients as there are handshakes at a time, and more that knock: the thread at the door used to turn
+/// without a pause until the first of them were given up.
+#[test]
+fn a_crowd_at_the_door_costs_no_core() {
+    let place = place();
+    let daemon = Daemon::start(&place);
+    let silent: Vec<_> = (0..40).map(|_| crate::raw_client::dial(&place.clients())).collect();
+    eventually("every handshake has its thread", || {
+        (daemon.threads("holdfast-hello").len() == 32).then_some(())
+    });
+    let door = daemon.threads("holdfast-door")[0].clone();
+    let sleeps = || {
+        let status = std::fs::read_to_string(door.join("status")).expect("it lives");
+        let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+        line.and_then(|count| count.trim().parse::<u64>().ok()).expect("a count")
+    };
+    let ticks = || {
+        let stat = std::fs::read_to_string(door.join("stat")).expect("it lives");
+        let fields: Vec<&str> = stat.rsplit(')').next().expect("fields").split_whitespace().collect();
+        (fields[11].parse::<u64>().expect("user") + fields[12].parse::<u64>().expect("system"), sleeps())
+    };
+    // Counted in its own sleeps, so that it matters to nobody how busy the machine is: between two of them it does
+    // next to nothing.
+    let (used, slept) = ticks();
+    let (used_then, _) =
+        eventually("50 sleeps", || Some(ticks()).filter(|(_, sleeps)| *sleeps >= slept + 50));
+    assert!(used_then - used <= 20, "{} ticks between 50 sleeps", used_then - used);
+    drop(silent);
     daemon.stop_clean();
 }
 

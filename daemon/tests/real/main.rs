@@ -12,8 +12,13 @@ mod full_disk;
 mod hanging;
 mod hostile;
 mod killed_clients;
+mod ledger_disk;
+#[cfg(target_arch = "x86_64")]
+mod lost_memory;
 mod nbd;
 mod nbd_hostile;
+#[path = "../../../ringbuf/tests/needs/mod.rs"]
+mod needs;
 mod one_bad_line;
 mod pattern;
 mod place;
@@ -24,5 +29,7 @@ mod running;
 mod salvage;
 mod service;
 mod stopping;
+#[cfg(target_arch = "x86_64")]
+mod syscalls;
 mod world;
 mod write_through;

@@ -1,9 +1,10 @@
 //! NBD clients that nobody here wrote: libnbd's tools, QEMU's, fio.
 
+use crate::needs::can_use;
 use crate::pattern::pattern;
 use crate::place::{MIB, Place, Volume};
 use crate::running::{Daemon, number};
-use crate::world::{can_use, run};
+use crate::world::run;
 use std::process::{Command, Output};
 
 const BYTES: u64 = 64 * MIB;

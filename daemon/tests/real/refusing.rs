@@ -1,9 +1,10 @@
 //! A disk that answers EIO on demand: nbdkit behind nbdfuse.
 
+use crate::needs::can_use;
 use crate::pattern::{EIO, check_backing, check_same, failure, pattern};
 use crate::place::{KIB, LINE, MIB, Place, Volume};
 use crate::running::{Daemon, eventually, ranges};
-use crate::world::{Fuse, can_use};
+use crate::world::Fuse;
 use std::path::Path;
 
 const BYTES: u64 = 8 * MIB;

@@ -8,29 +8,6 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-/// Whether a test can run that needs root and programs. Where it must (`HOLDFAST_REQUIRE_REAL=1`), it fails if not.
-pub(crate) fn can_use(programs: &[&str]) -> bool {
-    let mut missing: Vec<&str> = programs.iter().copied().filter(|program| !is_there(program)).collect();
-    if !rustix::process::geteuid().is_root() {
-        missing.push("root");
-    }
-    if missing.is_empty() {
-        return true;
-    }
-    let text = format!(
-        "SKIPPED: needs {}. To run it: apt-get install mount e2fsprogs xfsprogs nbdkit libnbd-bin fuse3, then as root \
-         HOLDFAST_REQUIRE_REAL=1 cargo test -p holdfast-daemon --test real",
-        missing.join(", ")
-    );
-    assert!(std::env::var_os("HOLDFAST_REQUIRE_REAL").is_none_or(|value| value == "0"), "{text}");
-    eprintln!("{text}");
-    false
-}
-
-fn is_there(program: &str) -> bool {
-    ["/usr/bin", "/usr/sbin", "/bin", "/sbin"].iter().any(|folder| Path::new(folder).join(program).exists())
-}
-
 /// Runs a program that must succeed; what it printed.
 pub(crate) fn run(program: &str, arguments: &[&str]) -> String {
     let output = Command::new(program).args(arguments).output().expect(program);
@@ -52,7 +29,7 @@ fn undo(program: &str, arguments: &[&str]) {
 }
 
 /// Fills a file until its file system is full.
-fn fill_up(path: &Path) {
+pub(crate) fn fill_up(path: &Path) {
     let mut filler = File::create(path).expect("a filler");
     for bytes in [MIB, 4096, 512] {
         let block = vec![0x5a; usize::try_from(bytes).expect("small")];
@@ -85,7 +62,7 @@ impl Drop for Loop {
 }
 
 /// Something that is mounted.
-struct Mount(PathBuf);
+pub(crate) struct Mount(pub(crate) PathBuf);
 
 impl Drop for Mount {
     fn drop(&mut self) {

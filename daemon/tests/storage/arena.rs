@@ -1,6 +1,7 @@
 //! Making arenas, and what becomes of those that were left behind.
 
-use crate::support::{LINE, Rig, file_spec, in_memory, is_root, layout, on_disk, output_of, skipped};
+use crate::needs::skip;
+use crate::support::{HugePages, LINE, Rig, file_spec, in_memory, layout, on_disk};
 use holdfast_daemon::arena::{Arena, ArenaError, ArenaLayout, ArenaWarning, HeldData};
 use holdfast_daemon::device::{Backing, FileSystem};
 use holdfast_engine::{Identity, IoKind, SlotId, Status};
@@ -94,7 +95,7 @@ fn a_copy_past_a_slot_is_our_bug() {
 fn a_directory_on_a_disk_is_refused_and_not_made() {
     let disk = on_disk();
     if FileSystem::of(&rustix::fs::statfs(disk.path()).expect("looked at")) == FileSystem::Tmpfs {
-        return skipped("the build is on tmpfs, and there is no disk to refuse");
+        return skip("the build is on tmpfs, and there is no disk to refuse");
     }
     let layout = layout(disk.path());
     let error = create(&layout).err().expect("a disk is no memory");
@@ -232,31 +233,14 @@ fn more_memory_than_there_is_is_refused_with_numbers() {
 
 #[test]
 fn huge_pages_are_used_or_their_lack_comes_with_the_command_that_mends_it() {
-    let memory = in_memory();
-    let mount = memory.path().join("huge");
-    std::fs::create_dir(&mount).expect("made");
-    let path = mount.to_str().expect("a plain name");
-    if !is_root() || output_of("mount", &["-t", "hugetlbfs", "none", path]).is_none() {
-        skipped("mounting hugetlbfs needs root");
+    let Some(huge) = HugePages::mount() else { return };
+    let Some(mut arena) = huge.arena(&ArenaLayout { size_bytes: 32 << 20, ..layout(&huge.mounted) }) else {
         return;
-    }
-    let mut layout = layout(&mount);
-    layout.size_bytes = 32 << 20;
-    let created = create(&layout);
-    match created {
-        Ok(mut arena) => {
-            assert!(arena.is_huge() && arena.page_bytes() >= 2 << 20 && arena.warnings().is_empty());
-            let shard = arena.take_shards().remove(1);
-            arena.remove().expect("removed");
-            write_and_read_back(Rig::over(shard, in_memory()));
-        }
-        Err(ArenaError::HugePages { needed, free, total, mend, knob, .. }) => {
-            skipped("there are too few free huge pages to make an arena of them");
-            assert!(free < needed && mend == total + needed - free && knob.ends_with("nr_hugepages"));
-        }
-        Err(other) => panic!("{other}"),
-    }
-    output_of("umount", &["-l", path]).expect("unmounted");
+    };
+    assert!(arena.is_huge() && arena.page_bytes() >= 2 << 20 && arena.warnings().is_empty());
+    let shard = arena.take_shards().remove(1);
+    arena.remove().expect("removed");
+    write_and_read_back(Rig::over(shard, in_memory()));
 }
 
 fn write_and_read_back(mut rig: Rig) {

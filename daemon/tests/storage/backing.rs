@@ -1,6 +1,7 @@
 //! Opening files and block devices.
 
-use crate::support::{Fuse, Loop, MIB, Rig, file_spec, in_memory, on_disk, skipped};
+use crate::needs::skip;
+use crate::support::{Fuse, Loop, MIB, Rig, file_spec, in_memory, on_disk};
 use holdfast_daemon::device::{
     Backing, BackingError, BackingKind, BackingSpec, Directness, DomainKey, FileSystem, NotDirect, Proof,
 };
@@ -22,8 +23,7 @@ fn a_file_is_created_sparse_at_full_size_and_opened_directly() {
     assert!(metadata.blocks() * 512 < MIB, "{} blocks of a sparse file", metadata.blocks());
     assert_eq!(backing.domain_key(), DomainKey::File { device: metadata.dev(), inode: metadata.ino() });
     if !is_direct(&backing) {
-        skipped("the build is on a file system that does not prove direct I/O");
-        return;
+        return skip("the build is on a file system that does not prove direct I/O");
     }
     assert_eq!(backing.directness(), Directness::Direct(Proof::Statx));
     assert!(backing.block_bytes().is_power_of_two() && backing.block_bytes() <= 4096);

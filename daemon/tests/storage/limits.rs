@@ -1,10 +1,12 @@
 //! A user without rights, with `ulimit -l 64`.
 
-use crate::support::{Rig, file_spec, in_memory, is_root, layout, skipped};
+use crate::support::{Rig, file_spec, in_memory, is_root, layout};
 use holdfast_daemon::arena::Arena;
 use holdfast_daemon::device::{Backing, Disk, DiskOptions, Fallback, Reaped};
 use holdfast_engine::{Io, IoKind, OpId, Segment, SlotId, VolumeId};
 use rustix::process::{Resource, Rlimit};
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::time::Duration;
@@ -19,29 +21,67 @@ fn without_locked_memory_buffers_are_not_registered_and_all_works() {
     if std::env::var_os(CHILD).is_some() {
         return with_little_locked_memory();
     }
-    let program = std::env::current_exe().expect("this program");
-    let mut command = Command::new(program);
-    command.args([
-        "--exact",
-        "--nocapture",
-        "limits::without_locked_memory_buffers_are_not_registered_and_all_works",
-    ]);
-    command.env(CHILD, "1").current_dir("/");
-    if is_root() {
-        command.uid(NOBODY).gid(NOBODY);
-    }
-    let output = match command.output() {
-        Ok(output) => output,
-        Err(error) => return skipped(&format!("nobody may not run this program: {error}")),
-    };
-    let told = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "{told}{}", String::from_utf8_lossy(&output.stderr));
+    let told = as_nobody("limits::without_locked_memory_buffers_are_not_registered_and_all_works", NOBODY);
     assert!(told.contains("played with plain buffers"), "{told}");
 }
 
-fn with_little_locked_memory() {
+/// Several daemons of one user that start while others end: the kernel gives the memory of rings back some time after
+/// their end, and a daemon used to wait for 200 ms only.
+#[test]
+fn a_ring_is_waited_for_while_others_of_the_user_end() {
+    if std::env::var_os(CHILD).is_some() {
+        return with_no_memory_for_a_while();
+    }
+    // A user of its own: what others have locked would count, too.
+    let told = as_nobody("limits::a_ring_is_waited_for_while_others_of_the_user_end", NOBODY - 1);
+    assert!(told.contains("got a ring in the end"), "{told}");
+}
+
+/// What this test says as a user without rights.
+fn as_nobody(name: &str, uid: u32) -> String {
+    // Where it was built may be out of reach for others.
+    let reachable = tempfile::tempdir().expect("a folder for temporary files");
+    let program = reachable.path().join("storage");
+    std::fs::copy(std::env::current_exe().expect("this program"), &program).expect("room for the program");
+    for path in [reachable.path(), &program] {
+        std::fs::set_permissions(path, Permissions::from_mode(0o755)).expect("it is ours");
+    }
+    let mut command = Command::new(program);
+    command.args(["--exact", "--nocapture", name]).env(CHILD, "1").current_dir("/");
+    if is_root() {
+        command.uid(uid).gid(uid);
+    }
+    let output = command.output().expect("nobody may run it");
+    let told = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{told}{}", String::from_utf8_lossy(&output.stderr));
+    told.into_owned()
+}
+
+fn allow_64_kib() {
     let limit = Rlimit { current: Some(65_536), maximum: Some(65_536) };
     rustix::process::setrlimit(Resource::Memlock, limit).expect("less is always allowed");
+}
+
+fn with_no_memory_for_a_while() {
+    allow_64_kib();
+    let (taken, is_taken) = std::sync::mpsc::channel();
+    let others = std::thread::spawn(move || {
+        // A kernel that does not count rings gives as many as one likes.
+        let rings: Vec<_> = (0..64).map_while(|_| io_uring::IoUring::new(64).ok()).collect();
+        taken.send(rings.len()).expect("somebody waits");
+        std::thread::sleep(Duration::from_millis(500));
+        drop(rings);
+    });
+    let count = is_taken.recv().expect("the thread says so");
+    println!("{count} rings took all of 64 KiB");
+    let rig = Rig::new();
+    others.join().expect("it only waits");
+    drop(rig);
+    println!("got a ring in the end");
+}
+
+fn with_little_locked_memory() {
+    allow_64_kib();
     let memory = in_memory();
     let backing = Backing::open(&file_spec(&memory.path().join("volume"))).expect("opened");
     let mut rig = Rig::new();

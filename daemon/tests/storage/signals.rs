@@ -1,8 +1,8 @@
 //! Signals that come while memory is taken.
 #![allow(unsafe_code, reason = "a signal to one thread has no safe wrapper")]
 
-use crate::support::{in_memory, is_root, layout, output_of, skipped};
-use holdfast_daemon::arena::{Arena, ArenaError, ArenaLayout};
+use crate::support::{HugePages, layout};
+use holdfast_daemon::arena::{Arena, ArenaLayout};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -10,23 +10,11 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 /// with nothing wrong.
 #[test]
 fn an_arena_is_made_under_a_storm_of_signals() {
-    let memory = in_memory();
-    let mount = memory.path().join("huge");
-    std::fs::create_dir(&mount).expect("made");
-    let path = mount.to_str().expect("a plain name");
-    if !is_root() || output_of("mount", &["-t", "hugetlbfs", "none", path]).is_none() {
-        skipped("mounting hugetlbfs needs root");
-        return;
-    }
-    let large = ArenaLayout { size_bytes: 32 << 20, ..layout(&mount) };
-    let unmount = || output_of("umount", &["--lazy", path]).expect("unmounted");
+    let Some(huge) = HugePages::mount() else { return };
+    let large = ArenaLayout { size_bytes: 32 << 20, ..layout(&huge.mounted) };
     // In peace first: under the storm the arena's wait for missing pages would not come to its end.
-    let calm = Arena::create(&large, &mut |_, _| {}).and_then(Arena::remove);
-    if matches!(calm, Err(ArenaError::HugePages { .. })) {
-        unmount();
-        return skipped("there are too few free huge pages to make an arena of them");
-    }
-    calm.expect("made and removed");
+    let Some(calm) = huge.arena(&large) else { return };
+    calm.remove().expect("removed");
     let seen = Arc::new(AtomicUsize::new(0));
     signal_hook::flag::register_usize(signal_hook::consts::SIGUSR1, Arc::clone(&seen), 1)
         .expect("registered");
@@ -47,7 +35,6 @@ fn an_arena_is_made_under_a_storm_of_signals() {
     over.store(true, Ordering::Relaxed);
     storm.join().expect("it only sends");
     let outcomes: Vec<_> = made.into_iter().map(|made| made.and_then(|removed| removed)).collect();
-    unmount();
     assert_eq!(seen.load(Ordering::Relaxed), 1, "signals arrived");
     for outcome in outcomes {
         outcome.expect("made and removed");

@@ -1,6 +1,7 @@
 //! What the tests stand on.
 
-use holdfast_daemon::arena::{Arena, ArenaLayout, Shard};
+use crate::needs::{can_use, skip};
+use holdfast_daemon::arena::{Arena, ArenaError, ArenaLayout, Shard};
 use holdfast_daemon::device::{
     Backing, BackingKind, BackingSpec, Disk, DiskOptions, Fallback, Faults, Reaped,
 };
@@ -27,11 +28,6 @@ pub(crate) fn in_memory() -> TempDir {
 
 pub(crate) fn is_root() -> bool {
     rustix::process::geteuid().is_root()
-}
-
-/// Says loudly that something was not tested.
-pub(crate) fn skipped(why: &str) {
-    eprintln!("SKIPPED: {why}");
 }
 
 pub(crate) fn layout(path: &Path) -> ArenaLayout {
@@ -201,13 +197,10 @@ pub(crate) struct Loop {
 }
 
 impl Loop {
-    /// None, loudly, if this is not root or there are no loop devices.
+    /// None, loudly, if this is not root or there is no losetup.
     pub(crate) fn over(file: &Path) -> Option<Loop> {
-        let path = is_root().then(|| output_of("losetup", &["-f", "--show", file.to_str()?])).flatten();
-        if path.is_none() {
-            skipped("a loop device needs root and losetup");
-        }
-        path.map(|path| Loop { path })
+        let attach = || output_of("losetup", &["-f", "--show", file.to_str()?]);
+        can_use(&["losetup"]).then(|| Loop { path: attach().expect("a loop device") })
     }
 }
 
@@ -227,11 +220,8 @@ pub(crate) struct Fuse {
 impl Fuse {
     /// Serves what nbdkit is told to; it must have 1 MiB. None, loudly, if there is no root, nbdfuse or nbdkit.
     pub(crate) fn start(directory: &Path, nbdkit: &[&str]) -> Option<Fuse> {
-        let fuse = is_root().then(|| Fuse::try_start(directory, nbdkit)).flatten();
-        if fuse.is_none() {
-            skipped("FUSE needs root, nbdfuse and nbdkit");
-        }
-        fuse
+        let start = || Fuse::try_start(directory, nbdkit).expect("nbdfuse is mounted");
+        can_use(&["nbdfuse", "nbdkit"]).then(start)
     }
 
     fn try_start(directory: &Path, nbdkit: &[&str]) -> Option<Fuse> {
@@ -255,5 +245,44 @@ impl Drop for Fuse {
     fn drop(&mut self) {
         let _ = output_of("umount", &["-l", self.file.to_str().unwrap_or_default()]);
         let _ = self.server.wait();
+    }
+}
+
+/// A hugetlbfs of our own; unmounted when dropped.
+pub(crate) struct HugePages {
+    pub(crate) mounted: PathBuf,
+    _directory: TempDir,
+}
+
+impl HugePages {
+    /// None, loudly, if this is not root.
+    pub(crate) fn mount() -> Option<HugePages> {
+        if !can_use(&["mount"]) {
+            return None;
+        }
+        let directory = in_memory();
+        let mounted = directory.path().join("huge");
+        std::fs::create_dir(&mounted).expect("made");
+        output_of("mount", &["-t", "hugetlbfs", "none", mounted.to_str()?]).expect("mounted");
+        Some(HugePages { mounted, _directory: directory })
+    }
+
+    /// An arena on it; none, loudly, if there are too few free huge pages, whose error then says how to mend that.
+    pub(crate) fn arena(&self, layout: &ArenaLayout) -> Option<Arena> {
+        match Arena::create(layout, &mut |_, _| {}) {
+            Ok(arena) => Some(arena),
+            Err(ArenaError::HugePages { needed, free, total, mend, knob, .. }) => {
+                skip("there are too few free huge pages to make an arena of them");
+                assert!(free < needed && mend == total + needed - free && knob.ends_with("nr_hugepages"));
+                None
+            }
+            Err(other) => panic!("{other}"),
+        }
+    }
+}
+
+impl Drop for HugePages {
+    fn drop(&mut self) {
+        let _ = output_of("umount", &["--lazy", self.mounted.to_str().unwrap_or_default()]);
     }
 }

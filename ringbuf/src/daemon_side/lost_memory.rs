@@ -17,6 +17,9 @@ use crate::request::{Descriptor, SessionLimits};
 use crate::stripes::Stripes;
 use crate::sync::Ordering;
 
+#[path = "../../tests/needs/mod.rs"]
+mod needs;
+
 const PAYLOAD_BYTES: u64 = 65536;
 
 fn layout() -> Layout {
@@ -48,6 +51,11 @@ fn pair(file: BorrowedFd<'_>) -> Pair {
 impl Pair {
     /// One honest write request, popped.
     fn pop_write(&mut self) -> u64 {
+        self.submit_write();
+        self.ring.pop().expect("an honest client").expect("a request").payload
+    }
+
+    fn submit_write(&self) {
         let descriptor = Descriptor {
             opcode: 2,
             flags: 0,
@@ -63,7 +71,6 @@ impl Pair {
         self.client.copy_to_payload(4096, &[7; 4096]).expect("not poisoned");
         self.client.write_descriptor(0, descriptor);
         self.client.sq_tail().store(1, Ordering::Release);
-        self.ring.pop().expect("an honest client").expect("a request").payload
     }
 
     fn check_alive(&mut self) {
@@ -89,6 +96,16 @@ fn a_payload_that_is_gone_fails_its_copy_and_ends_that_session_only() {
     assert_eq!(lost.ring.pop(), Err(PeerFault::MemoryLost));
     assert_eq!(lost.ring.prepare_sleep(), Err(PeerFault::MemoryLost));
     other.check_alive();
+}
+
+/// Whoever acted on it would put zeroes in the place of what was there before.
+#[test]
+fn a_write_whose_payload_is_gone_is_not_given_out() {
+    let file = memfd::unsealed(layout().total_bytes()).expect("a file");
+    let mut lost = pair(file.as_fd());
+    lost.submit_write();
+    ftruncate(&file, layout().payload()).expect("the payload area is gone");
+    assert_eq!(lost.ring.pop(), Err(PeerFault::MemoryLost));
 }
 
 #[test]
@@ -119,14 +136,17 @@ fn a_poisoned_session_leaves_nothing_behind() {
 struct SmallTmpfs(tempfile::TempDir);
 
 impl SmallTmpfs {
+    /// None, loudly, if this is not root.
     fn mount(bytes: u64) -> Option<Self> {
+        if !needs::can_use(&["mount"]) {
+            return None;
+        }
         let directory = tempfile::tempdir().expect("a directory");
         let options = format!("size={bytes}");
-        let mounted = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", &options, "none"])
-            .arg(directory.path())
-            .output();
-        mounted.is_ok_and(|output| output.status.success()).then_some(Self(directory))
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", &options, "none"]).arg(directory.path());
+        assert!(mount.status().expect("mount").success());
+        Some(Self(directory))
     }
 
     fn file(&self, name: &str, bytes: u64) -> File {
@@ -152,10 +172,7 @@ impl Drop for SmallTmpfs {
 #[test]
 fn a_hole_with_no_memory_to_fill_it_ends_that_session_only() {
     let bytes = layout().total_bytes();
-    let Some(tmpfs) = SmallTmpfs::mount(bytes) else {
-        eprintln!("SKIPPED: mounting a tmpfs needs root");
-        return;
-    };
+    let Some(tmpfs) = SmallTmpfs::mount(bytes) else { return };
     let file = tmpfs.file("session", bytes);
     let (mut lost, bystander) = (pair(file.as_fd()), memfd::unsealed(bytes).expect("a file"));
     let mut other = pair(bystander.as_fd());

@@ -14,7 +14,7 @@ use crate::doorbell;
 use crate::fault::PeerFault;
 use crate::index::{Consumer, Producer};
 use crate::memory::{RingMemory, SessionMemory};
-use crate::request::{Completion, Request, SessionLimits};
+use crate::request::{Completion, Opcode, Request, SessionLimits};
 use crate::sync::Ordering;
 use crate::volume::FailureId;
 
@@ -111,6 +111,12 @@ impl DaemonRing {
         let descriptor = self.memory.read_descriptor(place);
         let request = Request::parse(&descriptor, self.reactor, &self.limits)?;
         self.begin(&request)?;
+        if request.opcode == Opcode::Write {
+            // What is missing is found before anybody acts on the request: a write whose data is gone must not take the
+            // place of what was written before it.
+            let length = usize::try_from(request.length).expect("at most a request's longest");
+            self.memory.touch_payload(request.payload, length)?;
+        }
         Ok(Some(request))
     }
 

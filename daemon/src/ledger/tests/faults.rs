@@ -185,3 +185,16 @@ fn a_file_that_failed_once_never_works_again() {
     assert_eq!(disk.operations(), operations, "the disk is not even asked");
     assert_eq!(first.lock().expect("nobody panics").as_ref().map(|first| first.0), Some(i32::from(EIO)));
 }
+
+/// The end of the daemon did not try once more when the ledger was waiting for its next attempt, though there was room by
+/// then.
+#[test]
+fn the_last_commit_does_not_wait_for_the_next_attempt() {
+    let disk = FakeDisk::default();
+    let (mut ledger, mut feeder) = (open(&disk), Feeder::default());
+    feeder.feed(&mut ledger, at(1), not_stable(VM1, bytes(0, 512), SPACE, ENOSPC));
+    disk.fail(disk.operations(), 2, i32::from(ENOSPC), false);
+    assert!(matches!(ledger.commit(at(1)), CommitOutcome::Stuck(_)), "it cannot be written");
+    assert!(matches!(ledger.commit(at(1)), CommitOutcome::Stuck(_)), "it waits");
+    assert!(matches!(ledger.commit_all(at(1)), CommitOutcome::Durable { .. }));
+}
