@@ -5,9 +5,9 @@
 
 use super::create::boot_id;
 use super::layout::{HEADER_BYTES, Plan, headers_name, slots_name};
-use super::place::failed;
+use super::place::{failed, length_of};
 use super::superblock::{SUPERBLOCK_BYTES, Superblock};
-use super::{ArenaError, SEGMENT_BYTES_MAX, existing};
+use super::{ArenaError, ArenaLayout, SEGMENT_BYTES_MAX, existing};
 use crate::device::{Patience, lock_holder};
 use holdfast_engine::{Header, HeaderDamage, Identity, Status};
 use std::fs::File;
@@ -22,27 +22,40 @@ const HEADERS_AT_A_TIME: u32 = 4096;
 /// What is left of an arena. As long as this lives, no daemon starts in it.
 pub struct Remains {
     path: PathBuf,
-    superblock: Superblock,
+    plan: Plan,
+    /// None if it is damaged, and the plan is the configuration's.
+    superblock: Option<Superblock>,
     _lock: File,
 }
 
 impl Remains {
-    /// Opens it. Waits up to 2 seconds for the lock of a daemon that was just killed.
+    /// Opens it. Waits up to 2 seconds for the lock of a daemon that was just killed. If the superblock does not say what
+    /// it is, and all files have the sizes that `configured` would give them, it is taken to be that.
     ///
     /// # Errors
-    /// [`ArenaError`]: there is none, a daemon has it, or its superblock does not say what it is.
-    pub fn open(path: &Path) -> Result<Remains, ArenaError> {
+    /// [`ArenaError`]: there is none, a daemon has it, it is of a later format, or nobody says what it is.
+    pub fn open(path: &Path, configured: Option<&ArenaLayout>) -> Result<Remains, ArenaError> {
         let path = std::path::absolute(path).map_err(failed("find", path))?;
         let lock = File::open(&path).map_err(failed("open", &path))?;
         if !Patience::start().lock(&lock).map_err(failed("lock", &path))? {
             return Err(ArenaError::InUse { holder: lock_holder(&lock), path });
         }
-        let file = path.join(existing::SUPERBLOCK);
-        let mut bytes = [0; SUPERBLOCK_BYTES];
-        let read = open_plain(&file).and_then(|mut file| file.read_exact(&mut bytes));
-        read.map_err(failed("read", &file))?;
-        let superblock = Superblock::parse(&path, &bytes)?;
-        Ok(Remains { path, superblock, _lock: lock })
+        match read_superblock(&path) {
+            Ok(superblock) => {
+                let plan = superblock.plan.clone();
+                Ok(Remains { path, plan, superblock: Some(superblock), _lock: lock })
+            }
+            Err(error @ (ArenaError::Newer { .. } | ArenaError::FileSystem { .. })) => Err(error),
+            Err(error) => {
+                let plan = configured.and_then(|layout| plan_of_files(&path, layout)).ok_or(error)?;
+                Ok(Remains { path, plan, superblock: None, _lock: lock })
+            }
+        }
+    }
+
+    /// Whether its superblock is damaged or gone, so that number, boot and life are not known.
+    pub fn is_headless(&self) -> bool {
+        self.superblock.is_none()
     }
 
     /// Where it is.
@@ -50,43 +63,40 @@ impl Remains {
         &self.path
     }
 
-    /// Whether a daemon served from it; else it holds nothing.
+    /// Whether a daemon served from it, as far as it is known; else it holds nothing.
     pub fn has_served(&self) -> bool {
-        self.superblock.serving
+        self.superblock.as_ref().is_none_or(|superblock| superblock.serving)
     }
 
     /// Its number, which no other arena has.
-    pub fn id(&self) -> u64 {
-        self.superblock.arena_id
+    pub fn id(&self) -> Option<u64> {
+        self.superblock.as_ref().map(|superblock| superblock.arena_id)
     }
 
-    /// Whether the host has been up since it was made; no if the kernel does not say.
+    /// Whether the host has been up since it was made; no if nobody says.
     pub fn is_of_this_boot(&self) -> bool {
-        boot_id().is_ok_and(|now| now == self.superblock.boot_id)
+        let made = self.superblock.as_ref().map(|superblock| superblock.boot_id);
+        made.is_some() && boot_id().ok() == made
     }
 
     /// How many reactors shared it.
     pub fn reactors(&self) -> u32 {
-        self.plan().reactors
+        self.plan.reactors
     }
 
     /// Bytes of a line.
     pub fn line_bytes(&self) -> u32 {
-        self.plan().line_bytes
+        self.plan.line_bytes
     }
 
     /// Bytes of a stripe.
     pub fn stripe_bytes(&self) -> u64 {
-        self.plan().stripe_bytes
+        self.plan.stripe_bytes
     }
 
     /// Slots of one reactor.
     pub fn slots(&self) -> u32 {
-        self.plan().slots
-    }
-
-    fn plan(&self) -> &Plan {
-        &self.superblock.plan
+        self.plan.slots
     }
 
     /// Shows every header of a reactor in the order of slots; the ones behind the end of a file that was cut are not
@@ -140,6 +150,26 @@ impl Remains {
         let place = offset % SEGMENT_BYTES_MAX + u64::from(at);
         file.read_exact_at(bytes, place).map_err(failed("read", &path))
     }
+}
+
+fn read_superblock(path: &Path) -> Result<Superblock, ArenaError> {
+    let file = path.join(existing::SUPERBLOCK);
+    let mut bytes = [0; SUPERBLOCK_BYTES];
+    let read = open_plain(&file).and_then(|mut file| file.read_exact(&mut bytes));
+    read.map_err(failed("read", &file))?;
+    Superblock::parse(path, &bytes)
+}
+
+/// The plan of a layout on pages of some size, if every file is as long as it says.
+fn plan_of_files(path: &Path, layout: &ArenaLayout) -> Option<Plan> {
+    let plans = [4 << 10, 2 << 20, 1 << 30].into_iter().filter_map(|page| Plan::new(layout, page).ok());
+    let fits = |plan: &Plan| {
+        let is = |(name, bytes): (String, u64)| {
+            length_of(&path.join(name)).is_ok_and(|found| found == Some(bytes))
+        };
+        plan.files().all(is)
+    };
+    plans.into_iter().find(fits)
 }
 
 /// Opens a regular file: a FIFO in its place would wait for a writer, a link would lead elsewhere.

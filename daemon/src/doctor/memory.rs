@@ -2,7 +2,6 @@
 
 use super::finding::Finding;
 use super::host::Host;
-use crate::arena::ArenaLayout;
 use crate::config::Settings;
 
 const HUGE: &str = "hugepages";
@@ -49,7 +48,7 @@ fn on_huge_pages(host: &Host, settings: &Settings, options: &str) -> Finding {
     }
     let default = host.meminfo("Hugepagesize").unwrap_or(2 << 20);
     let page = options.split(',').find_map(page_size).unwrap_or(default);
-    let needed = match layout(settings).total_bytes(page) {
+    let needed = match settings.arena_layout().total_bytes(page) {
         Ok(bytes) => bytes / page,
         Err(error) => {
             return Finding::fail(
@@ -81,19 +80,6 @@ fn on_huge_pages(host: &Host, settings: &Settings, options: &str) -> Finding {
     };
     let means = "the daemon refuses to start; a host that has been up for long may have no contiguous memory left: then reboot";
     Finding::fail(HUGE, found, means, mend)
-}
-
-fn layout(settings: &Settings) -> ArenaLayout {
-    ArenaLayout {
-        path: settings.arena.path.clone(),
-        size_bytes: settings.arena.size_bytes,
-        reactors: settings.daemon.reactors,
-        line_bytes: settings.arena.line_bytes,
-        stripe_bytes: settings.arena.stripe_bytes,
-        prefault: false,
-        lock_memory: false,
-        discard_existing: false,
-    }
 }
 
 /// `pagesize=2M`, as hugetlbfs shows it.

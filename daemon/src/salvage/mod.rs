@@ -75,15 +75,18 @@ pub fn run(options: &Options) -> ExitCode {
 }
 
 fn salvage(options: &Options) -> Result<Report, SalvageError> {
-    let remains = Remains::open(&options.arena)?;
     let mut notes = Vec::new();
-    let sources = sources(options, remains.id(), &mut notes);
+    let settings = read_config(options.config.as_deref(), &mut notes);
+    let layout = settings.as_ref().map(config::Settings::arena_layout);
+    let remains = Remains::open(&options.arena, layout.as_ref())?;
+    let ledger = read_ledger(options.state_dir.as_deref(), settings.as_ref(), &mut notes);
+    let sources = Sources { settings, ledger, arena_id: remains.id() };
     // A crash in the making leaves files of zeroes, or some of them: that they are missing is no damage.
     let mut found = if remains.has_served() { scan::scan(&remains) } else { scan::Found::default() };
     let this_boot = remains.is_of_this_boot();
     let mut report = Report::new(ArenaReport {
         path: remains.path().display().to_string(),
-        id: format!("{:016x}", remains.id()),
+        id: remains.id().map(|id| format!("{id:016x}")),
         reactors: remains.reactors(),
         slots_a_reactor: remains.slots(),
         line_bytes: remains.line_bytes(),
@@ -91,7 +94,13 @@ fn salvage(options: &Options) -> Result<Report, SalvageError> {
         superseded_slots: found.superseded,
         unacknowledged_slots: found.incoming,
     });
-    if !this_boot {
+    if remains.is_headless() {
+        notes.push(
+            "the superblock is damaged or gone: the layout is the configuration's, which all files fit; if it was changed \
+             since the daemon ran, stripe and line may be wrong, and with them every offset"
+                .to_owned(),
+        );
+    } else if !this_boot {
         notes.push(
             "the arena was made before this host was booted: a daemon that ran since may have written newer data to the \
              devices; compare before importing"
@@ -114,14 +123,16 @@ fn salvage(options: &Options) -> Result<Report, SalvageError> {
     Ok(report)
 }
 
-/// What else there is. What cannot be read is said, and done without.
-fn sources(options: &Options, arena_id: u64, notes: &mut Vec<String>) -> Sources {
-    let settings = read_config(options.config.as_deref(), notes);
-    let state_dir = options.state_dir.clone();
-    let state_dir = state_dir.or_else(|| settings.as_ref().map(|settings| settings.daemon.state_dir.clone()));
-    let state_dir = state_dir.unwrap_or_else(|| PathBuf::from(STATE_DIR));
-    let ledger = ledger::archived(&state_dir).unwrap_or_else(|error| {
-        notes.push(format!("{error}"));
+/// What cannot be read is said, and done without.
+fn read_ledger(
+    named: Option<&Path>,
+    settings: Option<&config::Settings>,
+    notes: &mut Vec<String>,
+) -> Option<Vec<ledger::ArchivedVolume>> {
+    let configured = settings.map(|settings| settings.daemon.state_dir.as_path());
+    let state_dir = named.or(configured).unwrap_or(Path::new(STATE_DIR));
+    let ledger = ledger::archived(state_dir).unwrap_or_else(|error| {
+        notes.push(error.to_string());
         None
     });
     if ledger.is_none() {
@@ -130,7 +141,7 @@ fn sources(options: &Options, arena_id: u64, notes: &mut Vec<String>) -> Sources
             state_dir.display()
         ));
     }
-    Sources { settings, ledger, arena_id }
+    ledger
 }
 
 fn read_config(named: Option<&Path>, notes: &mut Vec<String>) -> Option<config::Settings> {

@@ -28,8 +28,8 @@ pub(super) struct Report {
 #[derive(Debug, Serialize)]
 pub(super) struct ArenaReport {
     pub(super) path: String,
-    /// 16 hexadecimal digits.
-    pub(super) id: String,
+    /// 16 hexadecimal digits; none if the superblock is damaged.
+    pub(super) id: Option<String>,
     pub(super) reactors: u32,
     pub(super) slots_a_reactor: u32,
     pub(super) line_bytes: u32,
@@ -105,7 +105,8 @@ impl Report {
 
     fn write_to(&self, out: &mut String, ranges: bool) -> std::fmt::Result {
         let arena = &self.arena;
-        writeln!(out, "arena {} (id {})", arena.path, arena.id)?;
+        let id = arena.id.as_deref().unwrap_or("not known");
+        writeln!(out, "arena {} (id {id})", arena.path)?;
         if self.volumes.is_empty() {
             writeln!(out, "holds nothing that is not on stable media")?;
         }

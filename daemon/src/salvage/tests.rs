@@ -18,6 +18,8 @@ use tempfile::TempDir;
 
 const LINE: u64 = 4096;
 const MIB: u64 = 1 << 20;
+/// Bytes of most arenas.
+const ARENA: u64 = 12 * MIB;
 
 /// The directories of a daemon that has ended.
 struct Rig {
@@ -60,7 +62,7 @@ impl Rig {
         let rig = Rig { memory, disk: TempDir::new().expect("a directory") };
         let layout = ArenaLayout {
             path: rig.arena(),
-            size_bytes: u64::from(reactors) * 512 * u64::from(line_bytes),
+            size_bytes: u64::from(reactors * line_bytes / 4096) * ARENA / 2,
             reactors,
             line_bytes,
             stripe_bytes: MIB,
@@ -119,7 +121,11 @@ impl Rig {
             )
         };
         let state = self.disk.path().display();
-        let text = format!("[daemon]\nstate_dir = \"{state}\"\n{}{}", volume(names[0]), volume(names[1]));
+        let text = format!(
+            "[daemon]\nreactors = 2\nstate_dir = \"{state}\"\n[arena]\nsize = \"{ARENA}\"\n[limits]\nrequest_bytes_max = \"64KiB\"\n{}{}",
+            volume(names[0]),
+            volume(names[1])
+        );
         std::fs::write(&path, text).expect("written");
         path
     }
@@ -353,6 +359,27 @@ fn nothing_is_overwritten() {
     assert_eq!(contents(&rig.to()), before);
 }
 
+#[test]
+fn an_arena_without_its_superblock_is_what_the_configuration_says() {
+    let rig = Rig::with(&[held(0, 0, State::Failed, 1), Held { reactor: 1, ..held(9, 1, State::Dirty, 2) }]);
+    let files = contents(&rig.arena());
+    patch(&rig.file("superblock"), 20, |byte| *byte ^= 1);
+    let report = rig.salvage();
+    assert_eq!(rig.exported("a.img"), [(0, vec![1; 4096]), (MIB + LINE, vec![2; 4096])].into());
+    assert!(!report.is_sound() && report.to_text(false).contains("superblock is damaged"), "{report:?}");
+    assert!(report.arena.id.is_none());
+
+    std::fs::remove_dir_all(rig.to()).expect("ours");
+    std::fs::remove_file(rig.file("superblock")).expect("ours");
+    assert_eq!(rig.salvage().volumes.len(), 1);
+    let without = Options { config: None, ..rig.options(["a", "b"]) };
+    assert!(salvage(&without).is_err(), "nobody says what it is");
+    let (headers, _) = &files["shard-1.headers"];
+    std::fs::write(rig.file("shard-1.headers"), &headers[..headers.len() - 4096]).expect("ours");
+    let error = salvage(&rig.options(["a", "b"])).expect_err("another layout").to_string();
+    assert!(error.contains("superblock"), "{error}");
+}
+
 /// Whatever the bytes of an arena are: no panic, and what comes out has a header that names it.
 #[test]
 fn mutated_arenas_are_survived() {
@@ -366,8 +393,8 @@ fn mutated_arenas_are_survived() {
         random ^= random << 17;
         random % end
     };
-    let (mut refused, mut damaged) = (0, 0);
-    for _ in 0..300 {
+    let (mut headless, mut damaged) = (0, 0);
+    for _ in 0..150 {
         for (name, (bytes, _)) in &pristine {
             let interesting = if name == "superblock" { 72 } else { 32 * 32 };
             if name.contains("slots") {
@@ -387,9 +414,10 @@ fn mutated_arenas_are_survived() {
         }
         let _ = std::fs::remove_dir_all(rig.to());
         let Ok(report) = salvage(&rig.options(["a", "b"])) else {
-            refused += 1;
+            headless += 1;
             continue;
         };
+        headless += u32::from(report.arena.id.is_none());
         damaged += u32::from(report.damages > 0);
         let path = rig.to().join("a.img");
         let exported = if path.exists() { rig.exported("a.img") } else { BTreeMap::new() };
@@ -401,7 +429,7 @@ fn mutated_arenas_are_survived() {
         }
     }
     assert!(
-        refused > 30 && damaged > 100,
-        "{refused} refused, {damaged} damaged: the mutations reach something"
+        headless > 10 && damaged > 50,
+        "{headless} without a superblock, {damaged} damaged: the mutations reach something"
     );
 }

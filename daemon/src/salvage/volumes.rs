@@ -21,7 +21,8 @@ use std::collections::BTreeSet;
 pub(super) struct Sources {
     pub(super) settings: Option<Settings>,
     pub(super) ledger: Option<Vec<ArchivedVolume>>,
-    pub(super) arena_id: u64,
+    /// None if the superblock does not say: then any arena will do.
+    pub(super) arena_id: Option<u64>,
 }
 
 /// A volume and what is on record of it.
@@ -70,8 +71,10 @@ impl Sources {
 
     /// The volumes whose newest data is in this arena, as the ledger has it.
     fn here<'a>(&self, ledger: &'a [ArchivedVolume]) -> impl Iterator<Item = &'a ArchivedVolume> {
-        let id = u128::from(self.arena_id);
-        ledger.iter().filter(move |volume| volume.mark.is_some_and(|mark| mark.arena == id))
+        let id = self.arena_id.map(u128::from);
+        ledger
+            .iter()
+            .filter(move |volume| volume.mark.is_some_and(|mark| id.is_none_or(|id| mark.arena == id)))
     }
 
     fn certain(&self, number: u16, volume: &ArchivedVolume) -> Named {

@@ -183,16 +183,9 @@ fn make_arena(
     options: Options,
     warnings: &mut Vec<String>,
 ) -> Result<Arena, StartError> {
-    let layout = ArenaLayout {
-        path: settings.arena.path.clone(),
-        size_bytes: settings.arena.size_bytes,
-        reactors: settings.daemon.reactors,
-        line_bytes: settings.arena.line_bytes,
-        stripe_bytes: settings.arena.stripe_bytes,
-        prefault: true,
-        lock_memory: true,
-        discard_existing: options.discard_arena,
-    };
+    let discard_existing = options.discard_arena;
+    let layout =
+        ArenaLayout { prefault: true, lock_memory: true, discard_existing, ..settings.arena_layout() };
     let mut told = std::time::Instant::now();
     let mut progress = |done: u64, all: u64| {
         if told.elapsed() >= std::time::Duration::from_secs(2) {
