@@ -4,10 +4,10 @@ use crate::scan::{self, Run, Search};
 use crate::sync::AtomicU64;
 use crate::{Plane, PlaneWriter};
 
-const PLANES: usize = 4;
+const PLANES: usize = 5;
 
-/// Which lines of a volume's share on one reactor are dirty, failed, in flight and recorded: four planes, one
-/// writer.
+/// Which lines of a volume's share on one reactor are dirty, failed, in flight, recorded and unstable: five
+/// planes, one writer.
 ///
 /// The sweep, the operators' listings and the counters all read this index: there is no second truth beside
 /// it. Lines are the reactor's own lines of the volume, densely numbered, so that a set is never wider than
@@ -28,6 +28,9 @@ pub struct DirtyIndex<'a> {
     pub busy: PlaneWriter<'a>,
     /// Lines that the ledger durably holds as not stable.
     pub reported: PlaneWriter<'a>,
+    /// Lines that were written and may await a device flush: each that does, and some that the caller has not taken out
+    /// yet.
+    pub unstable: PlaneWriter<'a>,
 }
 
 /// Which lines a search of the index is for.
@@ -42,7 +45,7 @@ pub enum Want {
 }
 
 impl<'a> DirtyIndex<'a> {
-    /// How many words the index of `lines` lines needs: about `lines / 16`.
+    /// How many words the index of `lines` lines needs: about `lines / 13`.
     ///
     /// # Panics
     /// If `lines` exceeds [`Plane::LINES_MAX`].
@@ -56,9 +59,9 @@ impl<'a> DirtyIndex<'a> {
     /// # Panics
     /// If `words` are fewer than [`words_needed`](Self::words_needed) or in use, or `lines` exceeds [`Plane::LINES_MAX`].
     pub fn new(lines: u64, words: &'a [AtomicU64]) -> DirtyIndex<'a> {
-        let [dirty, failed, busy, reported] =
+        let [dirty, failed, busy, reported, unstable] =
             planes(lines, words).map(|words| PlaneWriter::new(lines, words));
-        DirtyIndex { dirty, failed, busy, reported }
+        DirtyIndex { dirty, failed, busy, reported, unstable }
     }
 
     /// A reader of the index, for any thread.
@@ -68,6 +71,7 @@ impl<'a> DirtyIndex<'a> {
             failed: self.failed.reader(),
             busy: self.busy.reader(),
             reported: self.reported.reader(),
+            unstable: self.unstable.reader(),
         }
     }
 }
@@ -86,6 +90,8 @@ pub struct IndexReader<'a> {
     pub busy: Plane<'a>,
     /// Lines that the ledger durably holds as not stable.
     pub reported: Plane<'a>,
+    /// Lines that may await a device flush.
+    pub unstable: Plane<'a>,
 }
 
 impl<'a> IndexReader<'a> {
@@ -94,12 +100,13 @@ impl<'a> IndexReader<'a> {
     /// # Panics
     /// If `words` are fewer than [`DirtyIndex::words_needed`], or `lines` exceeds [`Plane::LINES_MAX`].
     pub fn new(lines: u64, words: &'a [AtomicU64]) -> IndexReader<'a> {
-        let [dirty, failed, busy, reported] = planes(lines, words).map(|words| Plane::new(lines, words));
-        IndexReader { dirty, failed, busy, reported }
+        let [dirty, failed, busy, reported, unstable] =
+            planes(lines, words).map(|words| Plane::new(lines, words));
+        IndexReader { dirty, failed, busy, reported, unstable }
     }
 }
 
-/// The storage of each plane: dirty, failed, busy, reported. Apart and not interleaved, since a mark changes
+/// The storage of each plane: dirty, failed, busy, reported, unstable. Apart and not interleaved, since a mark changes
 /// one plane, and a plane that has no lines (failed, on a good day) then costs no memory.
 fn planes(lines: u64, words: &[AtomicU64]) -> [&[AtomicU64]; PLANES] {
     let needed = DirtyIndex::words_needed(lines);

@@ -21,11 +21,12 @@ fn main() {
     let usage = "count read|write|empty NUMBER";
     let kind = arguments.get(1).expect(usage);
     let number: u64 = arguments.get(2).expect(usage).parse().expect(usage);
-    let limits = Limits { reserve_slots: 64, ops_max: 64, ..Limits::small(0, 1) };
+    let limits = Limits { reserve_slots: RESERVE, ops_max: 64, ..Limits::small(0, 1) };
     let headers: Vec<Header> = (0..2 * LINES).map(|_| Header::default()).collect();
     let words: Vec<AtomicU64> = (0..DirtyIndex::words_needed(LINES)).map(|_| AtomicU64::new(0)).collect();
     let mut engine = Engine::new(limits, &headers, Instant(0));
-    engine.add_volume(setup(&words));
+    let share = Share::new(1);
+    engine.add_volume(setup(&words, &share));
     let mut out = Actions::with_capacity(&limits);
     let write = Operation::Write { fua: false };
     (0..LINES / A_TURN).for_each(|turn| run(&mut engine, &mut out, write, turn * A_TURN, A_TURN));
@@ -40,7 +41,10 @@ fn main() {
     println!("{:?}", engine.stats(VolumeId(0)).writes + engine.stats(VolumeId(0)).read_hits);
 }
 
-fn setup(words: &[AtomicU64]) -> VolumeSetup<'_> {
+/// Slots that no write takes.
+const RESERVE: u32 = 64;
+
+fn setup<'a>(words: &'a [AtomicU64], share: &'a Share) -> VolumeSetup<'a> {
     let policy = Policy::HoldForever(HoldForever::default());
     let rule = Rule { classes: ClassSet::ANY, policy, retry: Retry::default() };
     VolumeSetup {
@@ -57,6 +61,8 @@ fn setup(words: &[AtomicU64]) -> VolumeSetup<'_> {
         domain_owner: 0,
         mode: Mode::WriteBack,
         budget_slots: 2 * LINES,
+        room_slots: 2 * LINES - u64::from(RESERVE),
+        share,
         rules: Rules::new(&[rule]).expect("one rule for every class"),
         flush_on_failure: FlushOnFailure::Report,
         parked_flushes_max: 1,
@@ -80,6 +86,7 @@ fn run(engine: &mut Engine<'_>, out: &mut Actions, operation: Operation, first: 
             offset: line * 4096,
             length: 4096,
             buffer: step * 4096,
+            timeout_ms: 0,
         };
         engine.apply(Instant(1), Event::Request(request), out);
     }

@@ -289,6 +289,10 @@ pub struct Actions {
     pub peers: Vec<(u32, PeerMessage)>,
     /// Answers to operators.
     pub answers: Vec<(Token, Answer)>,
+    /// Lines that were looked up for it.
+    steps: usize,
+    /// Of them, those before the tick.
+    steps_before_tick: usize,
 }
 
 impl Actions {
@@ -302,7 +306,25 @@ impl Actions {
             ledger: Vec::with_capacity(limits.ledger_entries_max * 3 + limits.waits_max()),
             peers: Vec::with_capacity(1024),
             answers: Vec::with_capacity(64),
+            steps: 0,
+            steps_before_tick: 0,
         }
+    }
+
+    /// Lines that the engine looked up this turn, but for those of hits: what a turn's length is made of, beside its
+    /// requests. Events together look up at most [`crate::Limits::steps_max`] and those of the last one; so does the tick.
+    pub const fn steps(&self) -> usize {
+        self.steps
+    }
+
+    /// Some lines are looked up.
+    pub(crate) fn count(&mut self, lines: usize) {
+        self.steps += lines;
+    }
+
+    /// The tick has steps of its own: however busy the device, background work goes on.
+    pub(crate) fn begin_tick(&mut self) {
+        self.steps_before_tick = self.steps;
     }
 
     /// Whether another event fits this turn: the shell asks before every [`crate::Engine::apply`], and leaves what does
@@ -313,6 +335,7 @@ impl Actions {
             && self.ledger.len() + 64 <= limits.ledger_entries_max * 2
             && self.peers.len() + 64 <= 1024
             && self.answers.len() < 60
+            && self.steps - self.steps_before_tick < limits.steps_max()
     }
 
     /// Forgets everything, keeps the memory.
@@ -324,5 +347,6 @@ impl Actions {
         self.ledger.clear();
         self.peers.clear();
         self.answers.clear();
+        (self.steps, self.steps_before_tick) = (0, 0);
     }
 }

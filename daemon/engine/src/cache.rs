@@ -275,7 +275,7 @@ static EDGES: [[u8; Cause::ALL.len()]; State::ALL.len()] = {
 /// Spreads places over buckets: one multiplication to 128 bits, folded (the idea of wyhash, by Wang Yi), keyed by the
 /// seed because clients choose their addresses.
 #[allow(clippy::cast_possible_truncation, reason = "both halves of the product are folded into one word")]
-fn hash(seed: u64, place: u64) -> u64 {
+pub(crate) fn hash(seed: u64, place: u64) -> u64 {
     let product = u128::from(place ^ seed) * u128::from(0x9e37_79b9_7f4a_7c15u64 ^ seed.rotate_left(32) | 1);
     (product >> 64) as u64 ^ product as u64
 }

@@ -3,17 +3,20 @@
 use crate::engine::Engine;
 use crate::epochs::Stage;
 use crate::losses::Loss;
+use crate::share::Words;
 use crate::volume::CondemnedSlot;
 use crate::writeback::Manner;
 use crate::{Actions, Instant, LedgerEntry, LedgerSeq, ListState, SlotId};
 use holdfast_policy::{Cause, ErrorClass, FailurePolicy, Pressure, PressureVerdict, Search, State, Want};
 
+/// Slots of all volumes that are on their way out at a time: one word of the ledger may free all of them.
+pub(crate) const CONDEMNED_MAX: usize = 512;
+
 impl Engine<'_> {
     /// Condemns a slot that is the newest of its line and not in flight: the ledger is told, and only once it durably
     /// knows is the memory freed. `false` if the ledger has no room now.
     pub(crate) fn condemn(&mut self, index: usize, slot: SlotId, out: &mut Actions) -> bool {
-        let full = self.volumes[index].condemned.len() == self.volumes[index].condemned.capacity();
-        if full || !self.ledger.has_room(16) {
+        if self.condemned == CONDEMNED_MAX || !self.ledger.has_room(16) {
             return false;
         }
         let header = self.cache.header(slot);
@@ -34,11 +37,12 @@ impl Engine<'_> {
             let extent = crate::Extent { range, state: ListState::Lost, ..facts };
             seq = self.ledger.push(LedgerEntry::Lost { volume: volume.setup.id, extent, generation }, out);
         }
+        self.condemned += 1;
         self.volumes[index].condemned.push_back(CondemnedSlot { slot, line, generation, seq });
         true
     }
 
-    /// The ledger has come further.
+    /// The ledger has come further: what it holds as lost is lost before the next request, but it is never much.
     pub(crate) fn ledger_durable(&mut self, up_to: LedgerSeq, out: &mut Actions) {
         self.ledger.settle(up_to);
         for index in 0..self.volumes.len() {
@@ -47,18 +51,17 @@ impl Engine<'_> {
                     break;
                 }
                 self.volumes[index].condemned.pop_front();
+                self.condemned -= 1;
+                out.count(1);
                 self.finish_condemned(index, condemned, out);
             }
         }
-        self.release_held(out);
     }
 
     /// The loss is on record: it comes true if the slot still is what was condemned, else the record is taken back.
     fn finish_condemned(&mut self, index: usize, condemned: CondemnedSlot, out: &mut Actions) {
         let CondemnedSlot { slot, generation, .. } = condemned;
-        let header = self.cache.header(slot);
-        let same = header.generation() == generation && header.state() == State::Condemned;
-        if same && self.cache.is_newest(slot) {
+        if self.is_condemned(condemned) {
             return self.lose(index, slot, out);
         }
         // The line's place was taken by newer data, which holds what was condemned, or by zeroes.
@@ -66,6 +69,25 @@ impl Engine<'_> {
         let range = volume.lines(condemned.line, 1);
         let entry = LedgerEntry::Rescinded { volume: volume.setup.id, range, generation };
         self.ledger.push(entry, out);
+    }
+
+    /// Whether a slot is still what was condemned.
+    fn is_condemned(&self, CondemnedSlot { slot, generation, .. }: CondemnedSlot) -> bool {
+        let header = self.cache.header(slot);
+        let same = header.generation() == generation && header.state() == State::Condemned;
+        same && self.cache.is_newest(slot)
+    }
+
+    /// Takes back the record of a slot that was condemned and then superseded, before the ledger is told that an older loss
+    /// of the line is over: it knows losses by range, and would take that for the end of the newer one.
+    pub(crate) fn rescind_superseded(&mut self, index: usize, line: u64, out: &mut Actions) {
+        loop {
+            let superseded = |other: &CondemnedSlot| other.line == line && !self.is_condemned(*other);
+            let Some(at) = self.volumes[index].condemned.iter().position(superseded) else { return };
+            let condemned = self.volumes[index].condemned.remove(at).expect("it was found there");
+            self.condemned -= 1;
+            self.finish_condemned(index, condemned, out);
+        }
     }
 
     fn lose(&mut self, index: usize, slot: SlotId, out: &mut Actions) {
@@ -95,10 +117,7 @@ impl Engine<'_> {
         volume.stats.given_up += 1;
         self.cache.unmap(slot);
         self.cache.pass(&mut volume.counts, slot, Cause::LossRecorded);
-        let volume = volume.id();
-        while let Some(request) = self.waits.of_line(volume, line) {
-            self.settle_part(request, holdfast_policy::errno::EIO, out);
-        }
+        self.fail_line(self.volumes[index].id(), line, holdfast_policy::errno::EIO, out);
     }
 
     /// Makes room by giving up the failures that are oldest, about as many lines as are needed. Data that the device has
@@ -115,26 +134,56 @@ impl Engine<'_> {
             return;
         }
         let mut next = self.volumes[index].failed.oldest();
+        let mut steps = self.limits.steps_a_turn;
         let mut given_up = 0;
-        for _ in 0..self.limits.steps_a_turn {
-            let Some(slot) = next.filter(|_| given_up < lines) else { break };
+        while given_up < lines {
+            let left = Pressure { not_clean: pressure.not_clean - given_up, ..pressure };
+            let Some(slot) = self.next_to_give_up(index, next, &mut steps, left) else { break };
             next = self.failures.next(slot);
-            let status = self.cache.header(slot).status();
-            // The policy of each failure's own class decides: what another holds for ever is passed over.
-            let rules = &self.volumes[index].setup.rules;
-            let yields = ErrorClass::from_u8(status.class).is_some_and(|class| {
-                rules.for_class(class).policy.on_pressure(pressure) == PressureVerdict::GiveUpOldest
-            });
-            if yields && status.state == State::Failed && self.cache.is_newest(slot) {
-                if !self.condemn(index, slot, out) {
-                    return;
-                }
-                given_up += 1;
+            if !self.condemn(index, slot, out) {
+                return;
             }
+            given_up += 1;
         }
         if given_up == 0 {
             self.try_before_giving_up(now, index, out);
         }
+    }
+
+    /// When the oldest failure happened that can be given up for room, in nanoseconds; the earliest time there is while
+    /// one is being given up, so that nobody else does the same; [`Words::NOTHING`] if there is none.
+    pub(crate) fn oldest_to_give_up(&self, index: usize, pressure: Pressure) -> u64 {
+        if !self.volumes[index].condemned.is_empty() {
+            return 1;
+        }
+        let (oldest, mut steps) = (self.volumes[index].failed.oldest(), self.limits.steps_a_turn);
+        let first = self.next_to_give_up(index, oldest, &mut steps, pressure);
+        first.map_or(Words::NOTHING, |slot| self.failures.first(slot).0.max(1))
+    }
+
+    /// The first failure from `next` on that its own class's policy gives up under this pressure: what another holds for
+    /// ever is passed over.
+    fn next_to_give_up(
+        &self,
+        index: usize,
+        mut next: Option<SlotId>,
+        steps: &mut usize,
+        pressure: Pressure,
+    ) -> Option<SlotId> {
+        let volume = &self.volumes[index];
+        while let Some(slot) = next.filter(|_| *steps > 0) {
+            *steps -= 1;
+            let status = self.cache.header(slot).status();
+            let yields = ErrorClass::from_u8(status.class).is_some_and(|class| {
+                let policy = volume.setup.rules.for_class(class).policy;
+                policy.on_pressure(pressure) == PressureVerdict::GiveUpOldest
+            });
+            if yields && status.state == State::Failed && self.cache.is_newest(slot) {
+                return Some(slot);
+            }
+            next = self.failures.next(slot);
+        }
+        None
     }
 
     fn try_before_giving_up(&mut self, now: Instant, index: usize, out: &mut Actions) {

@@ -3,6 +3,7 @@
 use crate::cache::Cache;
 use crate::domain::Domain;
 use crate::failures::Failures;
+use crate::list::{LISTS_MAX, ListWanted};
 use crate::ops::Ops;
 use crate::outbox::Outbox;
 use crate::requests::{Pending, RequestId, Requests};
@@ -15,6 +16,10 @@ use crate::{
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use holdfast_policy::{Cause, State, errno};
+
+/// Entries that the ledger must be able to have on their way: the sweep begins where there is room for 128, with what is
+/// in flight beside them.
+const LEDGER_ENTRIES_LEAST: usize = 192;
 
 /// A change of headers that waits for the turn's copies.
 #[derive(Clone, Copy, Debug)]
@@ -47,28 +52,39 @@ pub struct Engine<'a> {
     pub(crate) ops: Ops,
     pub(crate) requests: Requests,
     pub(crate) waits: Waits,
+    /// Requests of which a part has just been settled.
+    pub(crate) settled: Vec<RequestId>,
     pub(crate) failures: Failures,
     pub(crate) ledger: Outbox,
     pub(crate) staged: Vec<Staged>,
     /// Reads that found no slot or no operation.
     pub(crate) parked: VecDeque<RequestId>,
     pub(crate) held: VecDeque<HeldAnswer>,
+    /// Pages that operators want to see.
+    pub(crate) lists: VecDeque<ListWanted>,
+    /// Slots on their way out, of all volumes.
+    pub(crate) condemned: usize,
     pub(crate) next_token: u64,
     /// Where the tick begins, so that no volume is always first.
     pub(crate) turn: usize,
+    /// Until when what other reactors said is good enough for requests; never asked if there are none.
+    pub(crate) hearsay_until: Instant,
 }
 
 impl<'a> Engine<'a> {
     /// An engine without volumes over `headers`, all of them free.
     ///
     /// # Panics
-    /// If a header is not free, or the reserve is smaller than one request or leaves nothing.
+    /// If a header is not free, the reserve is smaller than one request or leaves nothing, or what background work asks of
+    /// the ledger at a time does not fit. The configuration refuses what could lead here, by the names of its keys.
     pub fn new(limits: Limits, headers: &'a [Header], now: Instant) -> Engine<'a> {
         let reserve = limits.reserve_slots as usize;
         assert!(
             limits.request_lines_max <= reserve,
             "the reserve of {reserve} slots does not hold one request"
         );
+        let entries = limits.ledger_entries_max;
+        assert!(entries >= LEDGER_ENTRIES_LEAST, "{entries} ledger entries: write-back would never begin");
         assert!(reserve < headers.len(), "the reserve of {reserve} slots leaves none of {}", headers.len());
         assert!(
             (1..=crate::RUN_LINES_MAX).contains(&limits.run_lines_max),
@@ -83,34 +99,46 @@ impl<'a> Engine<'a> {
             domains: Vec::new(),
             ops: Ops::new(limits.ops_max),
             requests: Requests::new(limits.requests_max),
-            waits: Waits::new(limits.waits_max()),
+            waits: Waits::new(limits.waits_max(), limits.seed),
+            settled: Vec::with_capacity(limits.waits_max()),
             failures: Failures::new(headers.len()),
             ledger: Outbox::new(limits.ledger_entries_max),
             staged: Vec::with_capacity(2 * limits.copies_max()),
             parked: VecDeque::with_capacity(limits.requests_max),
             held: VecDeque::with_capacity(limits.requests_max),
+            lists: VecDeque::with_capacity(LISTS_MAX),
+            condemned: 0,
             next_token: 1,
             turn: 0,
+            hearsay_until: if limits.reactors > 1 { now } else { Instant::NEVER },
         }
     }
 
     /// Adds a volume. Volumes are numbered from 0 in the order they are added, domains in the order they appear.
     ///
     /// # Panics
-    /// If the volume or a new domain is out of order, or the index's storage is too small.
+    /// If the volume or a new domain is out of order, its budget holds less than one request, the index's storage is too
+    /// small, or the volumes' room does not leave the reserve.
     pub fn add_volume(&mut self, setup: VolumeSetup<'a>) {
         assert_eq!(usize::from(setup.id.0), self.volumes.len(), "volumes are numbered in order");
+        let (budget, request) = (setup.budget_slots, self.limits.request_lines_max as u64);
+        assert!(budget >= request, "a budget of {budget} slots does not hold a request of {request}");
         let domain = usize::from(setup.domain.0);
         assert!(domain <= self.domains.len(), "domains are numbered in order");
         if domain == self.domains.len() {
             self.domains.push(Domain::new(setup.domain_owner, setup.id.0, self.limits.reactors));
         }
+        self.waits.add_volume();
         self.volumes.push(Volume::new(setup, self.limits.requests_max));
+        let given: u64 = self.volumes.iter().map(|volume| volume.allowance.room()).sum();
+        let room = self.cache.slots() - u64::from(self.limits.reserve_slots);
+        assert!(given <= room, "the volumes may take {given} slots; the reserve leaves {room}");
     }
 
     /// Takes in one event. The caller has asked [`Actions::has_room`].
     pub fn apply(&mut self, now: Instant, event: Event, out: &mut Actions) {
         self.now = now;
+        self.hear_anew(now);
         match event {
             Event::Request(request) => self.request(now, request, out),
             Event::Completed { op, result } => self.completed(now, op, result, out),
@@ -130,9 +158,11 @@ impl<'a> Engine<'a> {
     /// turn, after the events; a bounded amount of work each time.
     pub fn tick(&mut self, now: Instant, out: &mut Actions) {
         self.now = now;
-        self.evict();
+        self.evict(out);
+        out.begin_tick();
         // What failed again may have been on record already: no word of the ledger follows then.
         self.release_held(out);
+        self.withdraw_late(now, out);
         self.retry_parked(now, out);
         self.turn = self.turn.wrapping_add(1);
         for step in 0..self.volumes.len() {
@@ -140,19 +170,24 @@ impl<'a> Engine<'a> {
             self.tick_volume(now, volume, out);
         }
         self.tick_domains(now, out);
+        self.answer_list(out);
     }
 
     fn tick_volume(&mut self, now: Instant, volume: usize, out: &mut Actions) {
         self.rebase_epochs(volume);
         self.settle_written(volume, out);
+        self.begin_turn(now, volume);
         self.mark_overdue(now, volume);
         self.retry_stalled(now, volume, out);
         self.advance_zeroes(now, volume, out);
+        self.give_up_for_oldest(now, volume, out);
         self.advance_tasks(volume, out);
+        self.advance_judging(now, volume, out);
         self.advance_passes(now, volume, out);
         self.send_probe(now, volume, out);
         self.advance_flushes(now, volume, out);
         self.sweep(now, volume, out);
+        self.end_turn(volume);
     }
 
     /// Publishes the headers of what was copied this turn and frees what they replace. Comes after the turn's copies,
@@ -216,10 +251,13 @@ impl<'a> Engine<'a> {
             && self.volumes.iter().all(|volume| {
                 volume.gate.is_none()
                     && volume.tasks.is_empty()
+                    && !volume.allowance.is_engaged()
                     && volume.zeroed.is_empty()
                     && volume.torn.is_empty()
             });
-        let background = self.volumes.iter().any(|volume| volume.redirty);
+        let background = !self.lists.is_empty()
+            || self.held.front().is_some_and(|held| self.ledger.is_durable(held.seq))
+            || self.volumes.iter().any(|volume| volume.redirty);
         match (quiet, background) {
             (_, true) => self.now,
             (true, false) => Instant::NEVER,
@@ -277,8 +315,10 @@ impl<'a> Engine<'a> {
             end: 0,
             remaining: 0,
             errno: 0,
+            chunks: 0,
             fallback: false,
             orphan: false,
+            begun: false,
         };
         let id = self.requests.insert(pending);
         match request.operation {
@@ -316,8 +356,30 @@ impl<'a> Engine<'a> {
     /// Answers a request and forgets it.
     pub(crate) fn complete(&mut self, id: RequestId, errno: u16, failure_id: u64, out: &mut Actions) {
         let pending = self.requests.remove(id);
+        // A device that timed out says nothing about the request: it may still happen, as with any other error.
+        let errno = if errno == errno::ETIMEDOUT { errno::EIO } else { errno };
         if !pending.orphan {
             answer(&pending.request, errno, failure_id, out);
+        }
+    }
+
+    /// Answers requests whose time is over and of which nothing has happened; nobody waits for them any more, and what
+    /// waits for its turn drops them when that comes (M9).
+    fn withdraw_late(&mut self, now: Instant, out: &mut Actions) {
+        let mut left = self.limits.steps_a_turn;
+        while out.has_room(&self.limits)
+            && let Some(id) = self.requests.next_late(now, &mut left)
+        {
+            let pending = self.requests.get_mut(id);
+            pending.orphan = true;
+            answer(&pending.request, errno::ETIMEDOUT, 0, out);
+        }
+    }
+
+    /// Settles the parts that were found to be, each with this errno.
+    pub(crate) fn settle_parts(&mut self, errno: u16, out: &mut Actions) {
+        while let Some(request) = self.settled.pop() {
+            self.settle_part(request, errno, out);
         }
     }
 

@@ -72,6 +72,9 @@ pub struct Request {
     pub length: u64,
     /// Where the data is in the session's payload area; the engine passes it on in copies.
     pub buffer: u64,
+    /// Milliseconds after which it is rather answered with `ETIMEDOUT`, if nothing of it has happened: then nothing of it
+    /// will. 0 is never.
+    pub timeout_ms: u32,
 }
 
 /// Something happened.
@@ -201,7 +204,7 @@ pub enum Command {
     },
     /// Write back and flush all there is. Answered by [`crate::Answer::Drained`] when nothing more can be done.
     Drain,
-    /// Replace the rules and the budget.
+    /// Replace the rules. What has failed is judged by the new rules at once.
     SetPolicy {
         /// The new rules.
         rules: Box<Rules>,

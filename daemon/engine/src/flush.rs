@@ -8,6 +8,9 @@ use crate::volume::{FlushStage, FlushWait, ZEROED_MAX};
 use crate::{Actions, FlushOnFailure, Instant, LedgerEntry, Token};
 use holdfast_policy::{ErrorClass, Search, Want, errno};
 
+/// Flushes of one volume that are looked at in a turn.
+const FLUSHES_A_TURN: usize = 16;
+
 /// What can be said of the oldest waiting flush.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Outcome {
@@ -30,7 +33,7 @@ impl Engine<'_> {
 
     /// Answers the flushes that can be answered, oldest first.
     pub(crate) fn advance_flushes(&mut self, now: Instant, index: usize, out: &mut Actions) {
-        loop {
+        for _ in 0..FLUSHES_A_TURN {
             let volume = &mut self.volumes[index];
             let Some(&front) = volume.flushes.front() else {
                 let current = volume.epochs.current();
@@ -38,12 +41,16 @@ impl Engine<'_> {
             };
             volume.epochs.advance(front.epoch);
             if self.requests.get(front.request).orphan && !matches!(front.stage, FlushStage::Asked { .. }) {
-                self.volumes[index].flushes.pop_front();
+                let volume = &mut self.volumes[index];
+                volume.flushes.pop_front();
+                volume.recordings -= u32::from(is_recording(front.stage));
                 self.requests.remove(front.request);
                 continue;
             }
             match self.outcome(now, index) {
-                Outcome::Success if !is_recording(front.stage) => {
+                Outcome::Success
+                    if matches!(front.stage, FlushStage::Waiting | FlushStage::Parked { .. }) =>
+                {
                     self.volumes[index].flushes.pop_front();
                     self.volumes[index].stats.flushes_ok += 1;
                     self.complete(front.request, 0, 0, out);
@@ -149,9 +156,14 @@ impl Engine<'_> {
         lines.sum()
     }
 
-    /// The oldest flush cannot succeed now, and so none behind it: parks them or lets them be recorded and answered.
+    /// The oldest flush cannot succeed now, and so none behind it: parks them or lets them be recorded and answered, some
+    /// each turn.
     fn refuse_flushes(&mut self, now: Instant, index: usize, errno: u16, out: &mut Actions) {
-        for at in 0..self.volumes[index].flushes.len() {
+        let count = self.volumes[index].flushes.len();
+        let begin = self.volumes[index].flush_cursor;
+        self.volumes[index].flush_cursor =
+            if begin + FLUSHES_A_TURN < count { begin + FLUSHES_A_TURN } else { 0 };
+        for at in core::iter::once(0).chain(begin.max(1)..count.min(begin + FLUSHES_A_TURN)) {
             let wait = self.volumes[index].flushes[at];
             let stage = match (wait.stage, self.volumes[index].setup.flush_on_failure) {
                 (FlushStage::Waiting, FlushOnFailure::Stall { timeout_ms }) if self.may_park(index, wait) => {
@@ -166,6 +178,7 @@ impl Engine<'_> {
             let wait = &mut self.volumes[index].flushes[at];
             if stage != wait.stage {
                 (wait.stage, wait.errno) = (stage, errno);
+                self.volumes[index].recordings += u32::from(is_recording(stage));
             }
         }
         self.record_flushes(index, out);
@@ -186,6 +199,9 @@ impl Engine<'_> {
 
     /// Goes on with the flushes that are being recorded.
     fn record_flushes(&mut self, index: usize, out: &mut Actions) {
+        if self.volumes[index].recordings == 0 {
+            return;
+        }
         for at in 0..self.volumes[index].flushes.len() {
             let wait = self.volumes[index].flushes[at];
             let stage = match wait.stage {
@@ -196,7 +212,9 @@ impl Engine<'_> {
                 FlushStage::Recording { cursor } => self.record_dirty(index, wait.epoch, cursor, out),
                 _ => continue,
             };
-            self.volumes[index].flushes[at].stage = stage;
+            let volume = &mut self.volumes[index];
+            volume.flushes[at].stage = stage;
+            volume.recordings -= u32::from(!is_recording(stage));
             return;
         }
     }
@@ -228,6 +246,7 @@ impl Engine<'_> {
                 (0..self.volumes[index].zeroed.len()).for_each(|at| self.record_zeroed(index, at, out));
                 return FlushStage::RecordingWritten { position: 0 };
             };
+            out.count(1);
             self.record_line(index, line, out);
             cursor = line + 1;
         }
@@ -245,6 +264,7 @@ impl Engine<'_> {
                 break;
             }
             let entry = self.volumes[index].written.get(position);
+            out.count(1);
             if entry.epoch <= epoch {
                 self.record_line(index, entry.line, out);
             }
@@ -263,8 +283,7 @@ impl Engine<'_> {
 
     /// Whether a failed flush of the volume is being recorded: what leaves the dirty index now would be missed.
     pub(crate) fn is_recording(&self, index: usize) -> bool {
-        let stages = self.volumes[index].flushes.iter().map(|wait| wait.stage);
-        stages.into_iter().any(|stage| is_recording(stage) && !matches!(stage, FlushStage::Asked { .. }))
+        self.volumes[index].recordings > 0
     }
 
     /// The ledger has given a failed flush its id.
@@ -282,12 +301,10 @@ impl Engine<'_> {
     }
 }
 
-fn is_recording(stage: FlushStage) -> bool {
+/// Whether entries for the ledger are still being pushed.
+const fn is_recording(stage: FlushStage) -> bool {
     matches!(
         stage,
-        FlushStage::RecordingBusy { .. }
-            | FlushStage::RecordingWritten { .. }
-            | FlushStage::Recording { .. }
-            | FlushStage::Asked { .. }
+        FlushStage::RecordingBusy { .. } | FlushStage::RecordingWritten { .. } | FlushStage::Recording { .. }
     )
 }

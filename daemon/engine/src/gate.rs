@@ -9,6 +9,17 @@ use holdfast_policy::{ErrorClass, Search, State, Want};
 /// Milliseconds between two walks of the timer over the failed lines; what is due is decided line by line.
 const TIMER_PASS_MS: u64 = 50;
 
+/// Words of the dirty index that one search for a line to probe with looks at.
+const PROBE_WORDS: u64 = 4096;
+
+/// What a search for a line to probe with found.
+enum NextProbe {
+    Line(u64),
+    /// Nothing yet: it goes on behind this line.
+    Behind(u64),
+    Nothing,
+}
+
 impl Engine<'_> {
     /// The device refused in a way that speaks of all it would get.
     pub(crate) fn close_gate(
@@ -73,7 +84,11 @@ impl Engine<'_> {
         if gate.probing || gate.proven || volume.redirty || !self.probe_is_due(now, index, gate) {
             return;
         }
-        let Some(line) = self.probe_line(index) else { return self.nothing_to_probe(now, index) };
+        let line = match self.next_probe_line(index, out) {
+            NextProbe::Line(line) => line,
+            NextProbe::Behind(_) => return,
+            NextProbe::Nothing => return self.nothing_to_probe(now, index),
+        };
         let manner = Manner { probe: true, ..Manner::default() };
         if self.start_write(now, index, line, 1, manner, out) > 0 {
             let volume = &mut self.volumes[index];
@@ -112,29 +127,43 @@ impl Engine<'_> {
 
     /// The next line to probe with: a failed one, but none whose refusal speaks of itself alone: a bad block would keep
     /// the gate closed for ever.
-    fn probe_line(&mut self, index: usize) -> Option<u64> {
+    fn next_probe_line(&mut self, index: usize, out: &mut Actions) -> NextProbe {
         let volume = &self.volumes[index];
         let mut from = volume.probe_cursor;
-        let steps = if volume.holds_gating_failures() { self.limits.steps_a_turn } else { 0 };
-        for _ in 0..steps {
-            match volume.index.search(Want::Retry, from, 1, 4096) {
-                Search::Found(run) if self.is_gating_failure(index, run.first) => return Some(run.first),
-                Search::Found(run) => from = run.first + 1,
-                Search::Paused { from: next } => from = next,
-                Search::End if from == 0 => break,
-                Search::End => from = 0,
+        if volume.holds_gating_failures() {
+            for _ in 0..self.limits.steps_a_turn {
+                out.count(1);
+                match volume.index.search(Want::Retry, from, 1, PROBE_WORDS) {
+                    Search::Found(run) if self.is_gating_failure(index, run.first) => {
+                        return NextProbe::Line(run.first);
+                    }
+                    Search::Found(run) => from = run.first + 1,
+                    Search::Paused { from: next } => from = next,
+                    Search::End if from == 0 => break,
+                    Search::End => from = 0,
+                }
             }
         }
-        let writable = |from| volume.index.search(Want::Writable, from, 1, 4096).found();
-        let ready = |run: &holdfast_policy::Run| {
-            let newest = self.cache.newest(volume.id(), run.first);
-            newest.is_some_and(|slot| self.cache.header(slot).state() == State::Dirty)
-        };
-        let found = [volume.probe_cursor, 0].into_iter().filter_map(writable).find(ready);
-        if steps > 0 && found.is_none() {
-            self.volumes[index].probe_cursor = from;
+        let untried = volume.index.dirty.count() > volume.index.failed.count();
+        let mut next = NextProbe::Nothing;
+        // From the cursor on, then from the start. A million bad blocks may lie before the line that can be tried.
+        for begin in [from, 0].into_iter().filter(|_| untried) {
+            out.count(1);
+            next = match volume.index.search(Want::Writable, begin, 1, PROBE_WORDS) {
+                Search::Found(run) if self.is_dirty(index, run.first) => return NextProbe::Line(run.first),
+                Search::Found(run) => NextProbe::Behind(run.first + 1),
+                Search::Paused { from } => NextProbe::Behind(from),
+                Search::End => continue,
+            };
+            break;
         }
-        found.map(|run| run.first)
+        self.volumes[index].probe_cursor = if let NextProbe::Behind(line) = next { line } else { from };
+        next
+    }
+
+    fn is_dirty(&self, index: usize, line: u64) -> bool {
+        let newest = self.cache.newest(self.volumes[index].id(), line);
+        newest.is_some_and(|slot| self.cache.header(slot).state() == State::Dirty)
     }
 
     fn is_gating_failure(&self, index: usize, line: u64) -> bool {
@@ -155,6 +184,10 @@ impl Engine<'_> {
             if pass.walked {
                 break;
             }
+            if !out.has_room(&self.limits) {
+                return;
+            }
+            out.count(1);
             if !self.walk(now, index, pass, out) {
                 return;
             }
@@ -175,7 +208,8 @@ impl Engine<'_> {
     fn begin_pass(&mut self, now: Instant, index: usize) {
         let probing = self.is_probing(index);
         let volume = &mut self.volumes[index];
-        let flush = volume.flushes.iter().any(|flush| flush.pass > volume.flush_passes_begun);
+        // The youngest flush wants the latest walk.
+        let flush = volume.flushes.back().is_some_and(|flush| flush.pass > volume.flush_passes_begun);
         let failed = volume.failed_lines() > 0;
         let retry = if probing { None } else { volume.take_retry() };
         let kind = if let Some(kind) = retry {
@@ -232,6 +266,7 @@ impl Engine<'_> {
             }
         };
         let count = self.eligible(now, index, pass.kind, run.first, run.count.min(end - run.first));
+        out.count(usize::try_from(count).expect("a run is short"));
         if count == 0 {
             self.set_pass(index, Pass { cursor: run.first + 1, ..pass });
             return true;

@@ -2,7 +2,7 @@
 
 use crate::ops::WAITERS_MAX;
 use crate::volume::ZEROED_MAX;
-use crate::{DomainId, Geometry, VolumeId};
+use crate::{DomainId, Geometry, Share, VolumeId};
 use core::sync::atomic::AtomicU64;
 use holdfast_policy::Rules;
 
@@ -71,6 +71,11 @@ impl Limits {
         self.requests_max + 4 * self.request_lines_max + 2 * ZEROED_MAX
     }
 
+    /// Lines that the events of one turn look up before the next one has to wait; and its tick, beside that.
+    pub const fn steps_max(&self) -> usize {
+        2 * self.steps_a_turn
+    }
+
     /// What the list of copies holds in a turn.
     pub const fn copies_max(&self) -> usize {
         (self.requests_a_turn + 4) * self.copies_an_event()
@@ -111,8 +116,12 @@ pub struct VolumeSetup<'a> {
     pub domain_owner: u32,
     /// When its writes are acknowledged.
     pub mode: Mode,
-    /// Slots of this reactor that may hold data of the volume which is not on stable media.
+    /// Slots of all reactors together that may hold data of the volume which is not on stable media.
     pub budget_slots: u64,
+    /// Slots of this reactor that may: what [`crate::room_slots`] says. Those of all volumes together leave the reserve.
+    pub room_slots: u64,
+    /// What is left of the budget, and what the reactors tell each other; the same on every reactor.
+    pub share: &'a Share,
     /// What happens to failed data.
     pub rules: Rules,
     /// What happens to flushes meanwhile.
@@ -146,7 +155,7 @@ pub struct VolumeStats {
     pub reported: u64,
     /// All slots that are not clean.
     pub not_clean: u64,
-    /// What `not_clean` may reach.
+    /// What `not_clean` of all reactors together may reach; the same on every reactor.
     pub budget: u64,
     /// Writes waiting for room.
     pub stalled_writes: u64,

@@ -1,14 +1,10 @@
-//! What operators ask for: tasks that are worked off turn by turn, and pages of extents.
+//! What operators ask for: tasks that are worked off turn by turn.
 
 use crate::engine::Engine;
+use crate::list::{LISTS_MAX, ListWanted};
 use crate::losses::Loss;
-use crate::record::join;
 use crate::volume::{COMMANDS_MAX, PassKind, Task, Volume};
-use crate::{
-    Actions, Answer, ByteRange, Command, Extent, Instant, LIST_PAGE, LedgerSeq, ListState, SlotId, Token,
-    VolumeId,
-};
-use alloc::vec::Vec;
+use crate::{Actions, Answer, ByteRange, Command, Instant, LedgerSeq, Token, VolumeId};
 use holdfast_policy::{State, errno};
 
 impl Volume<'_> {
@@ -37,6 +33,7 @@ impl Engine<'_> {
         let refused = match self.volumes.get(index) {
             None => Some(errno::ENXIO),
             Some(volume) if volume.tasks.len() >= COMMANDS_MAX => Some(errno::EAGAIN),
+            Some(_) if self.lists.len() >= LISTS_MAX => Some(errno::EAGAIN),
             Some(_) => None,
         };
         if let Some(errno) = refused {
@@ -64,12 +61,12 @@ impl Engine<'_> {
                 self.add_task(index, Task::AckLoss { token, cursor, range, bytes: 0, seq: LedgerSeq(0) });
             }
             Command::List { state, from } => {
-                let answer = self.list(index, state, from);
-                out.answers.push((token, answer));
+                self.lists.push_back(ListWanted { token, volume: index, state, from });
             }
             Command::Drain => self.add_task(index, Task::Drain { token }),
             Command::SetPolicy { rules } => {
                 self.volumes[index].setup.rules = *rules;
+                self.judge_again(index);
                 out.answers.push((token, Answer::Done));
             }
             Command::RestoreLoss { range, class, errno, first } => {
@@ -122,6 +119,7 @@ impl Engine<'_> {
     fn advance_drop(&mut self, index: usize, task: Task, out: &mut Actions) -> Option<Task> {
         let Task::Drop { token, mut cursor, end, mut bytes, mut seq, all } = task else { return None };
         for _ in 0..self.limits.steps_a_turn {
+            out.count(1);
             let planes = &self.volumes[index].index;
             let next = if all { planes.dirty.next(cursor) } else { planes.failed.next(cursor) };
             let next = next.filter(|&line| line < end);
@@ -195,6 +193,7 @@ impl Engine<'_> {
                 out.answers.push((token, Answer::Acknowledged { bytes }));
                 return None;
             };
+            out.count(1);
             let mask = loss.mask & !self.condemned_sectors(index, line);
             let volume = &mut self.volumes[index];
             let mask = volume.mask_within(line, range) & mask;
@@ -231,97 +230,13 @@ impl Engine<'_> {
 
     fn restore_loss(&mut self, index: usize, range: ByteRange, class: u8, errno: u16, first: Instant) {
         let (begin, end) = self.volumes[index].lines_in(range);
+        self.volumes[index].torn.add(begin, end, self.now);
         for line in begin..end {
             let volume = &mut self.volumes[index];
             let mask = volume.mask_within(line, range) & volume.geometry().existing_mask(line);
             let loss =
                 Loss { mask, superseded: 0, generation: 0, class, errno, attempts: 0, first, last: first };
             volume.losses.add(line, loss);
-            volume.torn.add(line, line + 1, self.now);
-        }
-    }
-
-    /// A page of lost extents, one for each group of neighbouring sectors of a line.
-    fn list_lost(&self, index: usize, from: u64) -> Answer {
-        let volume = &self.volumes[index];
-        let (mut line, end) = volume.lines_in(ByteRange { offset: from, length: u64::MAX });
-        let mut extents: Vec<Extent> = Vec::with_capacity(LIST_PAGE);
-        while let Some((found, loss)) = volume.losses.next(line, end) {
-            // A line has at most 16 groups, so that a page always has room for the first.
-            if extents.len() + 16 > LIST_PAGE {
-                return Answer::Listed { extents, next: Some(volume.geometry().offset_of(found)) };
-            }
-            let mut mask = loss.mask;
-            while mask != 0 {
-                let (first, count) = crate::settle::group(mask);
-                let extent = self.lost_extent(index, found, Loss { mask, ..loss });
-                mask &= !crate::sector_mask(first, count);
-                match extents.last().and_then(|&last| join(last, extent)) {
-                    Some(joined) => *extents.last_mut().expect("it was joined with one") = joined,
-                    None => extents.push(extent),
-                }
-            }
-            line = found + 1;
-        }
-        Answer::Listed { extents, next: None }
-    }
-
-    /// A page of extents, neighbours that share their facts as one.
-    fn list(&self, index: usize, state: ListState, from: u64) -> Answer {
-        if state == ListState::Lost {
-            return self.list_lost(index, from);
-        }
-        let (mut line, end) = self.volumes[index].lines_in(ByteRange { offset: from, length: u64::MAX });
-        let mut extents: Vec<Extent> = Vec::with_capacity(LIST_PAGE);
-        for _ in 0..self.limits.steps_a_turn.max(LIST_PAGE) {
-            let Some((found, extent)) = self.next_listed(index, state, line) else {
-                return Answer::Listed { extents, next: None };
-            };
-            if let Some(extent) = extent {
-                let joined = extents.last().and_then(|&last| join(last, extent));
-                match (joined, extents.len() < LIST_PAGE) {
-                    (Some(joined), _) => *extents.last_mut().expect("it was joined with one") = joined,
-                    (None, true) => extents.push(extent),
-                    (None, false) => {
-                        line = found;
-                        break;
-                    }
-                }
-            }
-            line = found + 1;
-        }
-        let more = line < end;
-        Answer::Listed { extents, next: more.then(|| self.volumes[index].geometry().offset_of(line)) }
-    }
-
-    /// The next line in a state, with its extent if it is still in that state.
-    fn next_listed(&self, index: usize, state: ListState, line: u64) -> Option<(u64, Option<Extent>)> {
-        let volume = &self.volumes[index];
-        let of_state = |line| self.facts(index, line).filter(|extent| extent.state == state);
-        match state {
-            ListState::Lost => unreachable!("lost lines have a list of their own"),
-            ListState::Failed => volume.index.failed.next(line).map(|line| (line, of_state(line))),
-            ListState::Dirty => volume.index.dirty.next(line).map(|line| (line, of_state(line))),
-            ListState::Unstable => {
-                let next = self.next_unstable(index, line)?;
-                Some((next, of_state(next)))
-            }
-        }
-    }
-
-    /// The first line at or after `line` that is in flight or awaits a device flush.
-    fn next_unstable(&self, index: usize, line: u64) -> Option<u64> {
-        let volume = &self.volumes[index];
-        let current = |entry: &&crate::written::Entry| {
-            let header = self.cache.header(SlotId(entry.slot));
-            header.generation() == entry.generation && header.state() == State::Unstable
-        };
-        let written = volume.written.iter().filter(|entry| entry.line >= line).filter(current);
-        let written = written.map(|entry| entry.line).min();
-        let writing = volume.index.busy.next(line);
-        match (written, writing) {
-            (Some(one), Some(other)) => Some(one.min(other)),
-            (one, other) => one.or(other),
         }
     }
 }

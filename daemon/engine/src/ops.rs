@@ -83,31 +83,36 @@ impl Op {
         }
     }
 
-    pub(crate) fn covers(&self, line: u64) -> bool {
-        line >= self.first && line < self.first + self.count as u64
-    }
-
-    /// Whether it is a piece of the request's zeroes.
-    pub(crate) fn is_for(&self, request: RequestId) -> bool {
-        self.purpose == Purpose::Zero && self.waiters[0].is_some_and(|waiter| waiter.request == request)
-    }
-
     /// Whether the line was settled already.
     pub(crate) fn is_settled(&self, line: u64) -> bool {
         line < self.first + self.position as u64
     }
 }
 
-/// A fixed table of operations.
+/// The lines that an operation in flight has.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    volume: u16,
+    first: u64,
+    end: u64,
+    op: u32,
+}
+
+/// A fixed table of operations, and the lines they have, in order: no two have the same line (M2).
 pub(crate) struct Ops {
     entries: Vec<Option<Op>>,
     free: Vec<u32>,
+    places: Vec<Place>,
 }
 
 impl Ops {
     pub(crate) fn new(max: usize) -> Ops {
         let count = u32::try_from(max).expect("few operations");
-        Ops { entries: alloc::vec![None; max], free: (0..count).rev().collect() }
+        Ops {
+            entries: alloc::vec![None; max],
+            free: (0..count).rev().collect(),
+            places: Vec::with_capacity(max),
+        }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -119,9 +124,16 @@ impl Ops {
     }
 
     /// # Panics
-    /// If none is free.
+    /// If none is free, or another one has one of its lines.
     pub(crate) fn insert(&mut self, op: Op) -> OpId {
         let index = self.free.pop().expect("the caller asked for a free operation");
+        if op.purpose != Purpose::Flush {
+            let (volume, first, end) = (op.volume, op.first, op.first + op.count as u64);
+            let at = self.place(volume, first);
+            let apart = self.places.get(at).is_none_or(|next| (next.volume, next.first) >= (volume, end));
+            assert!(apart, "two operations on lines {first}..{end} of volume {volume}");
+            self.places.insert(at, Place { volume, first, end, op: index });
+        }
         self.entries[index as usize] = Some(op);
         OpId(index)
     }
@@ -137,7 +149,23 @@ impl Ops {
     pub(crate) fn remove(&mut self, id: OpId) -> Op {
         let op = self.entries[id.0 as usize].take().expect("an operation completes once");
         self.free.push(id.0);
+        if op.purpose != Purpose::Flush {
+            self.places.remove(self.place(op.volume, op.first));
+        }
         op
+    }
+
+    /// The first place that ends after `line`.
+    fn place(&self, volume: u16, line: u64) -> usize {
+        self.places.partition_point(|place| (place.volume, place.end) <= (volume, line))
+    }
+
+    /// The operations on any of the lines `first..end`, in the order of their lines.
+    pub(crate) fn on(&self, volume: u16, first: u64, end: u64) -> impl Iterator<Item = OpId> {
+        let behind = self.places[self.place(volume, first)..].iter();
+        behind
+            .take_while(move |place| (place.volume, place.first) < (volume, end))
+            .map(|place| OpId(place.op))
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (OpId, &Op)> {
@@ -146,5 +174,35 @@ impl Ops {
 
     pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Op> {
         self.entries.iter_mut().flatten()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// What is found on some lines is what a look at every operation finds.
+    #[test]
+    fn operations_are_found_by_their_lines() {
+        let steps = proptest::collection::vec((any::<bool>(), 0u16..3, 0u64..60, 1usize..9), 1..200);
+        proptest!(|(steps in steps)| {
+            let mut ops = Ops::new(16);
+            let mut list: Vec<(OpId, u16, u64, u64)> = Vec::new();
+            for (insert, volume, first, count) in steps {
+                let end = first + count as u64;
+                let overlaps = |&&(_, of, from, to): &&(OpId, u16, u64, u64)| of == volume && from < end && first < to;
+                let mut expected: Vec<_> = list.iter().filter(overlaps).map(|op| (op.2, op.0)).collect();
+                expected.sort_by_key(|op| op.0);
+                let expected: Vec<OpId> = expected.into_iter().map(|op| op.1).collect();
+                prop_assert_eq!(ops.on(volume, first, end).collect::<Vec<_>>(), expected.clone());
+                if insert && expected.is_empty() && ops.free() > 0 {
+                    let id = ops.insert(Op::new(Purpose::Fill, volume, first, count, Instant(0)));
+                    list.push((id, volume, first, end));
+                } else if !insert && !list.is_empty() {
+                    ops.remove(list.swap_remove(count % list.len()).0);
+                }
+            }
+        });
     }
 }

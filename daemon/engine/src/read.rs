@@ -141,6 +141,7 @@ impl Engine<'_> {
         }
         let stats = &mut self.volumes[index].stats;
         let pending = self.requests.get_mut(id);
+        out.count(usize::try_from(line - pending.cursor).expect("a request is short") + 1);
         pending.cursor = line;
         pending.remaining += waits;
         pending.errno = errno;
@@ -197,11 +198,11 @@ impl Engine<'_> {
     /// Waits with the fill that is in flight for the line. `false` if what is in flight is no fill, or too many wait.
     fn join_fill(&mut self, volume: usize, line: u64, id: RequestId) -> bool {
         let volume = self.volumes[volume].id();
-        let Some(op) = self.ops.iter_mut().find(|op| {
-            op.volume == volume && op.purpose == Purpose::Fill && op.covers(line) && !op.is_settled(line)
-        }) else {
+        let Some(op) = self.ops.on(volume, line, line + 1).next() else { return false };
+        let op = self.ops.get_mut(op);
+        if op.purpose != Purpose::Fill || op.is_settled(line) {
             return false;
-        };
+        }
         for waiter in &mut op.waiters {
             match waiter {
                 Some(Waiter { request, end, .. }) if *request == id && *end == line => {
@@ -324,6 +325,7 @@ impl Engine<'_> {
         let done = u64::try_from(result.max(0)).unwrap_or(0) / self.volumes[index].line_bytes();
         let whole = u64::try_from(result.max(0)).unwrap_or(0) >= op.bytes;
         let done = if whole { op.length } else { usize::try_from(done).unwrap_or(0).min(op.length) };
+        out.count(done.max(1));
         for offset in 0..done {
             let at = op.position + offset;
             self.line_filled(index, op.first + at as u64, SlotId(op.slots[at]), &op, out);

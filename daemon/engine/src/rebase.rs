@@ -40,7 +40,17 @@ mod tests {
 
     fn request(operation: Operation, offset: u64, length: u64) -> Event {
         let (session, volume) = (SessionId(1), VolumeId(0));
-        Event::Request(Request { session, tag: 1, sequence: 1, volume, operation, offset, length, buffer: 0 })
+        Event::Request(Request {
+            session,
+            tag: 1,
+            sequence: 1,
+            volume,
+            operation,
+            offset,
+            length,
+            buffer: 0,
+            timeout_ms: 0,
+        })
     }
 
     /// Flushes go on, and wait for what they must, when a volume has used up half of its epochs.
@@ -49,6 +59,7 @@ mod tests {
         let limits = Limits::small(0, 1);
         let headers: Vec<Header> = (0..128).map(|_| Header::default()).collect();
         let index: Vec<AtomicU64> = (0..DirtyIndex::words_needed(1024)).map(|_| AtomicU64::new(0)).collect();
+        let share = Share::new(1);
         let policy = Policy::HoldForever(HoldForever::default());
         let rule = Rule { classes: ClassSet::ANY, policy, retry: Retry::default() };
         let mut engine = Engine::new(limits, &headers, Instant(0));
@@ -66,6 +77,8 @@ mod tests {
             domain_owner: 0,
             mode: Mode::WriteBack,
             budget_slots: 64,
+            room_slots: 64,
+            share: &share,
             rules: Rules::new(&[rule]).unwrap(),
             flush_on_failure: FlushOnFailure::Report,
             parked_flushes_max: 1,

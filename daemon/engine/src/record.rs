@@ -79,7 +79,8 @@ impl Engine<'_> {
         self.volumes[index].index.reported.set(line);
         let mut next = line + 1;
         let limit = line + self.volumes[index].geometry().contiguous_from(line).min(RUN_MAX);
-        while next < limit {
+        out.count(1);
+        while next < limit && out.has_room(&self.limits) {
             let reader = self.volumes[index].index.reader();
             if !reader.dirty.get(next) || reader.reported.get(next) || !self.is_of_epoch(index, next, epoch) {
                 break;
@@ -88,6 +89,7 @@ impl Engine<'_> {
                 break;
             };
             extent = joined;
+            out.count(1);
             self.volumes[index].index.reported.set(next);
             next += 1;
         }

@@ -1,6 +1,6 @@
 //! Requests that were accepted and not yet answered.
 
-use crate::{Instant, Request};
+use crate::{Instant, Request, SessionId};
 use alloc::vec::Vec;
 
 /// The index of an accepted request.
@@ -23,22 +23,38 @@ pub(crate) struct Pending {
     pub(crate) remaining: u32,
     /// The first error, 0 if none.
     pub(crate) errno: u16,
+    /// Zeroes: device operations of it that are in flight.
+    pub(crate) chunks: u32,
     /// Zeroes: the device cannot, so they are written through the cache.
     pub(crate) fallback: bool,
-    /// Its session is over: nobody waits for the answer.
+    /// Its session is over, or it was answered with a timeout: nobody waits for the answer.
     pub(crate) orphan: bool,
+    /// Something of it has happened, or is on its way: it cannot be withdrawn.
+    pub(crate) begun: bool,
 }
 
 /// A fixed table of them.
 pub(crate) struct Requests {
     entries: Vec<Option<Pending>>,
+    /// Whose each of them is, or was: to find those of a session is a look at one word of each.
+    sessions: Vec<SessionId>,
     free: Vec<u32>,
+    /// Those that have a timeout.
+    timed: usize,
+    /// Where the next look for those whose time is over begins.
+    cursor: usize,
 }
 
 impl Requests {
     pub(crate) fn new(max: usize) -> Requests {
         let count = u32::try_from(max).expect("few requests");
-        Requests { entries: alloc::vec![None; max], free: (0..count).rev().collect() }
+        Requests {
+            entries: alloc::vec![None; max],
+            sessions: alloc::vec![SessionId(0); max],
+            free: (0..count).rev().collect(),
+            timed: 0,
+            cursor: 0,
+        }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -53,6 +69,8 @@ impl Requests {
     /// If the table is full.
     pub(crate) fn insert(&mut self, pending: Pending) -> RequestId {
         let index = self.free.pop().expect("the shell asked whether there is room");
+        self.sessions[index as usize] = pending.request.session;
+        self.timed += usize::from(pending.request.timeout_ms > 0);
         self.entries[index as usize] = Some(pending);
         RequestId(index)
     }
@@ -68,14 +86,34 @@ impl Requests {
     pub(crate) fn remove(&mut self, id: RequestId) -> Pending {
         let pending = self.entries[id.0 as usize].take().expect("a request is answered once");
         self.free.push(id.0);
+        self.timed -= usize::from(pending.request.timeout_ms > 0);
         pending
     }
 
+    /// The next request whose time is over and that can be withdrawn. Looks at `left` requests at most, in turns at all.
+    pub(crate) fn next_late(&mut self, now: Instant, left: &mut usize) -> Option<RequestId> {
+        while *left > 0 && self.timed > 0 {
+            *left -= 1;
+            let at = self.cursor;
+            self.cursor = if at + 1 < self.entries.len() { at + 1 } else { 0 };
+            let late = |pending: &Pending| {
+                let timeout_ms = u64::from(pending.request.timeout_ms);
+                let withdrawable = timeout_ms > 0 && !pending.orphan && !pending.begun;
+                withdrawable && now >= pending.since.after_ms(timeout_ms)
+            };
+            if self.entries[at].as_ref().is_some_and(late) {
+                return Some(RequestId(u32::try_from(at).expect("few requests")));
+            }
+        }
+        None
+    }
+
     /// Marks what a session that is over has pending.
-    pub(crate) fn orphan(&mut self, session: crate::SessionId) {
-        for pending in self.entries.iter_mut().flatten().filter(|pending| pending.request.session == session)
-        {
-            pending.orphan = true;
+    pub(crate) fn orphan(&mut self, session: SessionId) {
+        for (at, _) in self.sessions.iter().enumerate().filter(|&(_, &other)| other == session) {
+            if let Some(pending) = &mut self.entries[at] {
+                pending.orphan = true;
+            }
         }
     }
 }

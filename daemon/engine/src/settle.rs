@@ -7,6 +7,9 @@ use crate::written::Entry;
 use crate::{Actions, LedgerEntry, VolumeId};
 use holdfast_policy::{Cause, State};
 
+/// Lines that stable zeroes heal in a turn: the losses of one may be 16 entries of the ledger.
+const HEALED_A_TURN: usize = 32;
+
 /// Neighbouring lines that are reported together.
 #[derive(Clone, Copy, Debug, Default)]
 struct Neighbours {
@@ -24,10 +27,11 @@ impl Engine<'_> {
             }
             let stable_before = self.volumes[index].stable_before;
             let Some(entry) = self.volumes[index].written.pop_before(stable_before) else { break };
+            out.count(1);
             self.entry_stable(index, entry, &mut healed, out);
         }
         self.push_healed(index, healed, out);
-        self.redirty(index);
+        self.redirty(index, out);
         let volume = &mut self.volumes[index];
         if volume.written.is_empty() && volume.zeroed.is_empty() {
             volume.written_since = None;
@@ -46,6 +50,7 @@ impl Engine<'_> {
                 self.add_healed(index, entry.line, healed, out);
             }
         }
+        self.unmark_unstable(index, entry.line);
         self.heal_loss(index, entry.line, entry.mask, entry.generation, out);
         self.notify(index, entry.line, entry.generation, Until::Stable, out);
     }
@@ -74,6 +79,9 @@ impl Engine<'_> {
     fn heal_loss(&mut self, index: usize, line: u64, mask: u32, generation: u64, out: &mut Actions) {
         let mask = mask & !self.condemned_sectors(index, line);
         let healed = self.volumes[index].losses.heal(line, mask, generation);
+        if healed != 0 {
+            self.rescind_superseded(index, line, out);
+        }
         self.push_loss_healed(index, line, healed, false, out);
     }
 
@@ -105,11 +113,12 @@ impl Engine<'_> {
 
     /// Makes what was written since the last good flush dirty again, newest first: so the newest slot of a line is
     /// dirty before an older entry hands its obligation to it.
-    fn redirty(&mut self, index: usize) {
+    fn redirty(&mut self, index: usize, out: &mut Actions) {
         if !self.volumes[index].redirty {
             return;
         }
         for _ in 0..self.limits.steps_a_turn {
+            out.count(1);
             let volume = &mut self.volumes[index];
             let Some(entry) = volume.written.pop_back_from(volume.stable_before) else {
                 volume.redirty = false;
@@ -117,6 +126,16 @@ impl Engine<'_> {
                 return;
             };
             self.entry_in_doubt(index, entry);
+            self.unmark_unstable(index, entry.line);
+        }
+    }
+
+    /// An entry of a line has left the queue: unless a younger one is its newest, it awaits no device flush.
+    fn unmark_unstable(&mut self, index: usize, line: u64) {
+        let volume = &mut self.volumes[index];
+        let newest = self.cache.newest(volume.id(), line);
+        if newest.is_none_or(|slot| self.cache.header(slot).state() != State::Unstable) {
+            volume.index.unstable.clear(line);
         }
     }
 
@@ -155,7 +174,10 @@ impl Engine<'_> {
         let volume = &mut self.volumes[index];
         let Some(at) = volume.zeroed.iter().position(|range| range.stable) else { return };
         let range = volume.zeroed[at];
-        for _ in 0..32 {
+        for _ in 0..HEALED_A_TURN {
+            if !self.ledger.has_room(32) {
+                return;
+            }
             let volume = &mut self.volumes[index];
             let next = volume.losses.next(volume.zeroed[at].heal_cursor, range.end);
             let Some((line, loss)) = next else {
@@ -163,26 +185,35 @@ impl Engine<'_> {
                 break;
             };
             volume.zeroed[at].heal_cursor = line + 1;
+            out.count(1);
             self.heal_loss(index, line, loss.mask, range.generation, out);
         }
         if self.volumes[index].zeroed[at].heal_cursor < range.end {
             return;
         }
-        self.unreport(index, range.first, range.end, out);
+        let cursor = self.unreport(index, range.report_cursor, range.end, out);
+        self.volumes[index].zeroed[at].report_cursor = cursor;
+        if cursor < range.end {
+            return;
+        }
         self.notify_range(index, (range.first, range.end), range.generation, Until::Stable, out);
         let volume = &mut self.volumes[index];
         volume.epochs.remove(range.epoch, Stage::Written);
         volume.zeroed.swap_remove(at);
     }
 
-    /// Takes the ledger's mark off lines that are not dirty any more.
-    fn unreport(&mut self, index: usize, first: u64, end: u64, out: &mut Actions) {
+    /// Takes the ledger's mark off some lines that are not dirty any more; returns the line to go on from.
+    fn unreport(&mut self, index: usize, first: u64, end: u64, out: &mut Actions) -> u64 {
         let mut from = first;
         let mut healed = Neighbours::default();
-        while let Some(line) =
-            self.volumes[index].index.reported.reader().next(from).filter(|&line| line < end)
-        {
+        for _ in 0..HEALED_A_TURN {
+            let next = self.volumes[index].index.reported.reader().next(from).filter(|&line| line < end);
+            let Some(line) = next else {
+                from = end;
+                break;
+            };
             from = line + 1;
+            out.count(1);
             let volume = &mut self.volumes[index];
             // A younger range of zeroes may still wait for its flush.
             let zeroed =
@@ -197,6 +228,7 @@ impl Engine<'_> {
             }
         }
         self.push_healed(index, healed, out);
+        from
     }
 }
 

@@ -9,6 +9,8 @@ use holdfast_policy::{Cause, Search, State, Want};
 
 /// Runs that one volume sends a turn at most, so that others get theirs.
 const RUNS_A_TURN: usize = 8;
+/// Headers that the hand passes in the time of one step: they lie in a row.
+const HEADERS_A_STEP: usize = 8;
 /// Milliseconds between two looks for operations that take too long.
 const OVERDUE_CHECK_MS: u64 = 10;
 
@@ -21,9 +23,10 @@ impl Engine<'_> {
         let mut wrapped = false;
         for _ in 0..RUNS_A_TURN {
             let volume = &mut self.volumes[index];
-            if self.ops.free() <= 1 || !self.ledger.has_room(128) {
+            if self.ops.free() <= 1 || !self.ledger.has_room(128) || !out.has_room(&self.limits) {
                 return;
             }
+            out.count(1);
             let max = self.limits.run_lines_max as u64;
             match volume.index.search(Want::Writable, volume.sweep_cursor, max, 256) {
                 Search::Found(run) => {
@@ -54,10 +57,11 @@ impl Engine<'_> {
             return false;
         }
         let setup = &volume.setup;
-        let not_clean = volume.counts.not_clean();
+        let not_clean = volume.allowance.total(volume.counts.not_clean());
         let room = self.cache.slots() - u64::from(self.limits.reserve_slots);
         !volume.flushes.is_empty()
             || !volume.stalled.is_empty()
+            || volume.allowance.short_elsewhere
             || !self.parked.is_empty()
             || volume.dirty_since.is_some_and(|since| now >= since.after_ms(setup.write_back_after_ms))
             || not_clean * 1000 >= setup.budget_slots * u64::from(setup.write_back_from)
@@ -67,14 +71,20 @@ impl Engine<'_> {
     }
 
     /// Keeps slots free, by dropping clean lines that were not used lately.
-    pub(crate) fn evict(&mut self) {
+    pub(crate) fn evict(&mut self, out: &mut Actions) {
         let target = u64::from(self.limits.reserve_slots);
-        let mut steps = self.limits.steps_a_turn.max(self.limits.reserve_slots as usize);
-        while self.cache.free() < target {
-            let Some(slot) = self.cache.next_victim(&mut steps) else { return };
+        let headers = HEADERS_A_STEP * self.limits.steps_max();
+        let mut left = headers;
+        for _ in 0..self.limits.steps_max() {
+            if self.cache.free() >= target {
+                break;
+            }
+            let Some(slot) = self.cache.next_victim(&mut left) else { break };
+            out.count(1);
             let volume = usize::from(self.cache.header(slot).volume());
             self.cache.evict(&mut self.volumes[volume].counts, slot);
         }
+        out.count((headers - left) / HEADERS_A_STEP);
     }
 
     /// Marks operations that take longer than their volume's timeout: they count as failing from then on.
@@ -139,6 +149,7 @@ impl Engine<'_> {
             || fresh_zeroes * 2 >= crate::volume::ZEROED_MAX;
         let idle = volume.counts.of(State::Writing) == 0;
         let wanted = !volume.stalled.is_empty()
+            || volume.allowance.short_elsewhere
             || !self.parked.is_empty()
             || self.waits.any_of(volume.id())
             || volume.tasks.iter().any(|task| matches!(task, Task::Drain { .. } | Task::Confirm { .. }));

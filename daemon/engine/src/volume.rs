@@ -1,5 +1,6 @@
 //! One volume, as one reactor has it.
 
+use crate::allowance::Allowance;
 use crate::cache::Counts;
 use crate::epochs::{Epochs, Stage};
 use crate::failures::FailedList;
@@ -113,6 +114,8 @@ pub(crate) struct Zeroed {
     pub(crate) stable: bool,
     /// How far what it heals has been told to the ledger.
     pub(crate) heal_cursor: u64,
+    /// The same of the ledger's marks, which come off after.
+    pub(crate) report_cursor: u64,
     /// When it was issued, in generations.
     pub(crate) generation: u64,
 }
@@ -124,6 +127,15 @@ pub(crate) struct CondemnedSlot {
     pub(crate) line: u64,
     pub(crate) generation: u64,
     pub(crate) seq: LedgerSeq,
+}
+
+/// A walk over what has failed, to ask the policy once more.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Judging {
+    /// The line to go on from.
+    pub(crate) cursor: u64,
+    /// Something that lies before it is to be judged, too.
+    pub(crate) again: bool,
 }
 
 /// An operator's command that takes more than one turn.
@@ -170,6 +182,8 @@ pub(crate) struct Volume<'a> {
     pub(crate) setup: VolumeSetup<'a>,
     pub(crate) index: DirtyIndex<'a>,
     pub(crate) counts: Counts,
+    /// What it may have of the budget, and what is known of it on other reactors.
+    pub(crate) allowance: Allowance<'a>,
     pub(crate) epochs: Epochs,
     pub(crate) written: Written,
     /// When the oldest entry of `written` was pushed, as far as the age of unstable data matters.
@@ -188,6 +202,10 @@ pub(crate) struct Volume<'a> {
     pub(crate) fences: u32,
     pub(crate) zeroers: VecDeque<RequestId>,
     pub(crate) flushes: VecDeque<FlushWait>,
+    /// Flushes that are being recorded.
+    pub(crate) recordings: u32,
+    /// The flush with which the next look at those that cannot succeed begins.
+    pub(crate) flush_cursor: usize,
     pub(crate) stalled: VecDeque<RequestId>,
     pub(crate) gate: Option<Gate>,
     pub(crate) pass: Option<Pass>,
@@ -203,6 +221,7 @@ pub(crate) struct Volume<'a> {
     /// The last ledger entry that removed a loss or a report: a flush success waits until it is durable.
     pub(crate) healed: LedgerSeq,
     pub(crate) condemned: VecDeque<CondemnedSlot>,
+    pub(crate) judging: Option<Judging>,
     pub(crate) tasks: VecDeque<Task>,
     pub(crate) sweep_cursor: u64,
     /// How often the sweep came round.
@@ -219,10 +238,14 @@ pub(crate) struct Volume<'a> {
 impl<'a> Volume<'a> {
     pub(crate) fn new(setup: VolumeSetup<'a>, requests_max: usize) -> Volume<'a> {
         let geometry = &setup.geometry;
-        let written = usize::try_from(setup.budget_slots).unwrap_or(WRITTEN_MAX).clamp(64, WRITTEN_MAX);
+        assert_eq!(setup.share.reactors(), geometry.reactors, "all reactors share a volume");
+        let (budget, room) = (setup.budget_slots, setup.room_slots);
+        let allowance = Allowance::new(setup.share, geometry.reactor, budget, room);
+        let written = usize::try_from(allowance.room()).unwrap_or(WRITTEN_MAX).clamp(64, WRITTEN_MAX);
         Volume {
             index: DirtyIndex::new(geometry.local_lines(), setup.index),
             counts: Counts::default(),
+            allowance,
             epochs: Epochs::new(requests_max + 2),
             written: Written::new(written),
             written_since: None,
@@ -235,6 +258,8 @@ impl<'a> Volume<'a> {
             fences: 0,
             zeroers: VecDeque::with_capacity(requests_max),
             flushes: VecDeque::with_capacity(requests_max),
+            recordings: 0,
+            flush_cursor: 0,
             stalled: VecDeque::with_capacity(requests_max),
             gate: None,
             pass: None,
@@ -246,7 +271,8 @@ impl<'a> Volume<'a> {
             failing: [0; 8],
             losses: Losses::default(),
             healed: LedgerSeq(0),
-            condemned: VecDeque::with_capacity(1024),
+            condemned: VecDeque::with_capacity(crate::condemn::CONDEMNED_MAX),
+            judging: None,
             tasks: VecDeque::with_capacity(COMMANDS_MAX),
             sweep_cursor: 0,
             sweeps: 0,
@@ -357,13 +383,10 @@ impl<'a> Volume<'a> {
     /// Whether writes are answered only once the device has them.
     pub(crate) fn writes_through(&self) -> bool {
         use holdfast_policy::FailurePolicy;
-        match (self.setup.mode, self.gate) {
-            (Mode::WriteThrough, _) => true,
-            (Mode::WriteBack, Some(gate)) => {
-                self.setup.rules.for_class(gate.class).policy.write_through_while_refused()
-            }
-            (Mode::WriteBack, None) => false,
-        }
+        let policy = |gate: Gate| self.setup.rules.for_class(gate.class).policy;
+        self.setup.mode == Mode::WriteThrough
+            || self.allowance.through
+            || self.gate.is_some_and(|gate| policy(gate).write_through_while_refused())
     }
 
     /// Lines on the failed list.

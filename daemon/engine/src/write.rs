@@ -64,7 +64,7 @@ impl Engine<'_> {
 
     /// Whether all slots that a write of lines `first..end` needs are there; it gets all or none (M11). With
     /// `behind_others`, what room there is belongs to writes that came before it.
-    fn admission(&self, index: usize, first: u64, end: u64, behind_others: bool) -> Admission {
+    fn admission(&mut self, index: usize, first: u64, end: u64, behind_others: bool) -> Admission {
         let volume = &self.volumes[index];
         let lines = end - first;
         if volume.fences > 0 && self.is_fenced(volume, first, end) {
@@ -74,9 +74,10 @@ impl Engine<'_> {
         if self.cache.free() < lines || !self.waits.has_room(waits) {
             return Admission::Blocked;
         }
-        if !behind_others && self.fits(volume, lines) {
+        if !behind_others && self.fits(index, lines) {
             return Admission::Granted;
         }
+        let volume = &self.volumes[index];
         // Overwrites of lines that are not clean always proceed: they give back what they take.
         let clean = (first..end).filter(|&line| {
             let newest = self.cache.newest(volume.id(), line);
@@ -87,24 +88,8 @@ impl Engine<'_> {
         });
         match clean.count() as u64 {
             0 => Admission::Overwrite,
-            clean if !behind_others && self.fits(volume, clean) => Admission::Granted,
+            clean if !behind_others && self.fits(index, clean) => Admission::Granted,
             _ => Admission::Full,
-        }
-    }
-
-    /// Whether the volume's budget and the cache's reserve allow `lines` more that are not clean, and the policy does.
-    fn fits(&self, volume: &Volume<'_>, lines: u64) -> bool {
-        let not_clean = volume.counts.not_clean() + lines;
-        let room = self.cache.slots() - u64::from(self.limits.reserve_slots);
-        if not_clean > volume.setup.budget_slots || self.cache.not_clean() + lines > room {
-            return false;
-        }
-        match volume.failure_class() {
-            None => true,
-            Some(class) => {
-                let pressure = Pressure { not_clean, budget: volume.setup.budget_slots, stalled_ms: None };
-                volume.setup.rules.for_class(class).policy.on_pressure(pressure) == PressureVerdict::Admit
-            }
         }
     }
 
@@ -112,12 +97,7 @@ impl Engine<'_> {
     pub(crate) fn is_fenced(&self, volume: &Volume<'_>, first: u64, end: u64) -> bool {
         use crate::ops::Purpose;
         volume.redo_overlaps(first, end)
-            || self.ops.iter().any(|(_, op)| {
-                op.purpose == Purpose::Zero
-                    && op.volume == volume.id()
-                    && op.first < end
-                    && first < op.first + op.count as u64
-            })
+            || self.ops.on(volume.id(), first, end).any(|op| self.ops.get(op).purpose == Purpose::Zero)
     }
 
     /// Takes a pending write into the cache and answers it, unless it has to wait for the device.
@@ -125,7 +105,8 @@ impl Engine<'_> {
         let pending = *self.requests.get(id);
         let until = self.waits_until(usize::from(pending.request.volume.0), pending.request.operation);
         let lines = (pending.cursor, pending.end);
-        self.requests.get_mut(id).cursor = pending.end;
+        let state = self.requests.get_mut(id);
+        (state.cursor, state.begun) = (pending.end, true);
         self.take_in(&pending.request, lines, until.map(|until| (id, until)), out);
         if until.is_none() {
             self.complete(id, 0, 0, out);
@@ -229,7 +210,7 @@ impl Engine<'_> {
         let wanted = old || !volume.tasks.is_empty() || self.waits.any_of(volume.id());
         let ready = self.cache.header(before).state() == State::Dirty && volume.gate.is_none();
         // The slot in flight stays until its operation ends: it needs room of its own, beside the rest of the request.
-        if wanted && ready && self.fits(volume, lines_left) {
+        if wanted && ready && self.fits(index, lines_left) {
             self.start_write(self.now, index, line, 1, Manner::default(), out);
         }
     }
@@ -293,21 +274,31 @@ impl Engine<'_> {
 
     /// The oldest stalled write finds no room: what the policy says.
     fn judge_pressure(&mut self, now: Instant, index: usize, id: RequestId, out: &mut Actions) {
-        let volume = &self.volumes[index];
-        let Some(class) = volume.failure_class() else { return };
         let pending = *self.requests.get(id);
         let lines = pending.end - pending.cursor;
-        let pressure = Pressure {
-            not_clean: volume.counts.not_clean() + lines,
-            budget: volume.setup.budget_slots,
-            stalled_ms: Some(now.since_ms(pending.since)),
+        let stalled_ms = Some(now.since_ms(pending.since));
+        // This reactor's room is what it lacks if there is none in it: then the budget does not matter, nor what other
+        // reactors could give up.
+        let local = self.exceeds_room(index, lines);
+        let volume = &mut self.volumes[index];
+        let (class, pressure) = if local {
+            let (not_clean, budget) = (volume.counts.not_clean() + lines, volume.allowance.room());
+            (volume.failure_class(), Pressure { not_clean, budget, stalled_ms })
+        } else {
+            volume.allowance.is_short(pending.since);
+            (self.pressing_class(index), self.pressure(index, lines, stalled_ms))
         };
+        let Some(class) = class else { return };
+        let volume = &mut self.volumes[index];
         match volume.setup.rules.for_class(class).policy.on_pressure(pressure) {
             PressureVerdict::Admit | PressureVerdict::Stall => {}
-            PressureVerdict::GiveUpOldest => self.give_up_oldest(now, index, lines, pressure, out),
+            PressureVerdict::GiveUpOldest if local || self.limits.reactors == 1 => {
+                self.give_up_oldest(now, index, lines, pressure, out);
+            }
+            PressureVerdict::GiveUpOldest => volume.allowance.wants(lines),
             PressureVerdict::RefuseWrites => {
-                let position = self.volumes[index].stalled.iter().position(|&other| other == id);
-                self.volumes[index].stalled.remove(position.expect("it was found there"));
+                let position = volume.stalled.iter().position(|&other| other == id);
+                volume.stalled.remove(position.expect("it was found there"));
                 self.complete(id, errno::ENOSPC, 0, out);
             }
         }

@@ -7,9 +7,7 @@ use crate::ops::{Op, Purpose};
 use crate::waits::Until;
 use crate::written::Entry;
 use crate::{Actions, Instant, IoKind, OpId, SlotId, sector_mask};
-use holdfast_policy::{
-    Cause, ErrorClass, FailedExtent, FailurePolicy, State, Verdict, class_of_errno, errno,
-};
+use holdfast_policy::{Cause, ErrorClass, State, class_of_errno, errno};
 
 /// How a run is to be written.
 #[derive(Clone, Copy, Debug, Default)]
@@ -67,6 +65,7 @@ impl Engine<'_> {
         }
         op.length = op.count;
         let count = op.count as u64;
+        out.count(op.count);
         self.mark_writing(volume, &op);
         if self.is_recording(volume) {
             (op.first..op.first + count).for_each(|line| self.record_line(volume, line, out));
@@ -152,6 +151,7 @@ impl Engine<'_> {
             return self.piece_written(now, id, done, out);
         }
         let lines = self.lines_done(&op, done);
+        out.count(lines.max(1));
         for offset in 0..lines {
             let at = op.position + offset;
             self.line_written(index, op.first + at as u64, SlotId(op.slots[at]), op.doubts, out);
@@ -273,6 +273,7 @@ impl Engine<'_> {
     /// The lines of a run from `position` on get no verdict now.
     fn defer_rest(&mut self, now: Instant, id: OpId, position: usize, errno: u16, out: &mut Actions) {
         let op = self.ops.get(id).clone();
+        out.count(op.count - position);
         for at in position..op.count {
             self.line_deferred(usize::from(op.volume), op.first + at as u64, SlotId(op.slots[at]), out);
         }
@@ -296,6 +297,7 @@ impl Engine<'_> {
         volume.written.push(Entry { line, generation, slot: slot.0, epoch, mask });
         volume.written_since.get_or_insert(self.now);
         if self.cache.newest(volume.id(), line) == Some(slot) {
+            volume.index.unstable.set(line);
             let status = crate::Status { class: 0, attempts: 0, errno: 0, ..status };
             self.cache.publish(&mut volume.counts, slot, Cause::WriteBackDone, status);
         } else {
@@ -314,9 +316,8 @@ impl Engine<'_> {
         out: &mut Actions,
     ) {
         let volume = self.volumes[index].id();
-        while let Some(request) = self.waits.satisfied(volume, line, generation, reached) {
-            self.settle_part(request, 0, out);
-        }
+        self.waits.take_satisfied(volume, line, (generation, reached), &mut self.settled);
+        self.settle_parts(0, out);
     }
 
     /// Tells all writes that wait for the volume's device that it refuses, once the ledger holds what they wrote.
@@ -325,10 +326,21 @@ impl Engine<'_> {
         if self.waits.any_of(volume) {
             (0..self.volumes[index].zeroed.len()).for_each(|at| self.record_zeroed(index, at, out));
         }
-        while let Some((request, line)) = self.waits.of_volume(volume) {
+        let mut from = 0;
+        while self.waits.any_of(volume)
+            && let Some((at, line)) = self.waits.next_of(volume, from)
+        {
+            out.count(1);
             self.record_line(index, line, out);
-            self.settle_part(request, errno, out);
+            self.fail_line(volume, line, errno, out);
+            from = at + 1;
         }
+    }
+
+    /// Tells all writes that wait for a line that it cannot be.
+    pub(crate) fn fail_line(&mut self, volume: u16, line: u64, errno: u16, out: &mut Actions) {
+        self.waits.take_line(volume, line, &mut self.settled);
+        self.settle_parts(errno, out);
     }
 
     /// The write did not get a verdict: the line is what it was before.
@@ -377,10 +389,7 @@ impl Engine<'_> {
             self.hand_over(index, line, slot);
         }
         self.record_line(index, line, out);
-        let volume = self.volumes[index].id();
-        while let Some(request) = self.waits.of_line(volume, line) {
-            self.settle_part(request, errno, out);
-        }
+        self.fail_line(self.volumes[index].id(), line, errno, out);
     }
 
     /// Counts a refusal in the slot's header and puts it on the list of failures.
@@ -438,25 +447,11 @@ impl Engine<'_> {
         }
     }
 
-    fn judge_failure(&mut self, now: Instant, index: usize, slot: SlotId, out: &mut Actions) {
-        let volume = &self.volumes[index];
-        let status = self.cache.header(slot).status();
-        let Some(class) = ErrorClass::from_u8(status.class) else { return };
-        let extent = FailedExtent {
-            class,
-            errno: u16::from(status.errno),
-            attempts: u32::from(status.attempts),
-            age_ms: now.since_ms(self.failures.first(slot)),
-        };
-        if volume.setup.rules.for_class(class).policy.on_failure(extent) == Verdict::GiveUp {
-            self.condemn(index, slot, out);
-        }
-    }
-
     /// Answers whose reason the ledger holds by now.
     pub(crate) fn release_held(&mut self, out: &mut Actions) {
-        while let Some(&HeldAnswer { seq, request, errno }) = self.held.front() {
-            if !self.ledger.is_durable(seq) {
+        for _ in 0..self.limits.steps_a_turn {
+            let Some(&HeldAnswer { seq, request, errno }) = self.held.front() else { return };
+            if !self.ledger.is_durable(seq) || !out.has_room(&self.limits) {
                 return;
             }
             self.held.pop_front();

@@ -79,7 +79,8 @@ impl Engine<'_> {
     /// The request leaves the queue; zeroes with FUA still wait for the device flush.
     fn finish_zero(&mut self, id: RequestId, index: usize, out: &mut Actions) {
         let pending = *self.requests.get(id);
-        self.requests.get_mut(id).cursor = pending.end;
+        let state = self.requests.get_mut(id);
+        (state.cursor, state.begun) = (pending.end, true);
         if pending.errno == 0 && matches!(pending.request.operation, Operation::WriteZeroes { fua: true }) {
             let volume = &self.volumes[index];
             let first = pending.first_zeroed;
@@ -116,6 +117,8 @@ impl Engine<'_> {
             let pending = self.requests.get_mut(id);
             pending.cursor = first + count;
             pending.remaining += 1;
+            pending.chunks += 1;
+            pending.begun = true;
         }
     }
 
@@ -163,6 +166,7 @@ impl Engine<'_> {
         volume.ops -= 1;
         volume.fences -= 1;
         let errno = crate::domain::errno_of(result);
+        out.count(op.count);
         match op.waiters[0] {
             None => self.redo_completed(now, index, &op, errno),
             Some(waiter) => self.chunk_completed(index, &op, waiter, errno, out),
@@ -172,6 +176,7 @@ impl Engine<'_> {
     fn chunk_completed(&mut self, index: usize, op: &Op, waiter: Waiter, errno: u16, out: &mut Actions) {
         let pending = self.requests.get_mut(waiter.request);
         pending.remaining -= 1;
+        pending.chunks -= 1;
         let zeroes = matches!(pending.request.operation, Operation::WriteZeroes { .. });
         if errno == errno::EOPNOTSUPP && zeroes {
             // The device cannot: begin again from here, through the cache. Chunks behind that succeeded do no harm.
@@ -182,6 +187,7 @@ impl Engine<'_> {
         if errno != 0 {
             pending.errno = errno;
             if errno != errno::EOPNOTSUPP {
+                out.count(usize::try_from(self.volumes[index].written.len() / 32).expect("few entries"));
                 self.zeroes_refused(index, op);
             }
             return;
@@ -244,6 +250,7 @@ impl Engine<'_> {
             refused: None,
             stable: false,
             heal_cursor: first,
+            report_cursor: first,
             generation,
         });
         volume.written_since.get_or_insert(self.now);
@@ -260,9 +267,8 @@ impl Engine<'_> {
         out: &mut Actions,
     ) {
         let volume = self.volumes[index].id();
-        while let Some(request) = self.waits.satisfied_in(volume, lines, generation, reached) {
-            self.settle_part(request, 0, out);
-        }
+        self.waits.take_satisfied_in(volume, lines, (generation, reached), &mut self.settled);
+        self.settle_parts(0, out);
     }
 
     /// Zeroes again what the device may have forgotten.
@@ -315,13 +321,13 @@ impl Engine<'_> {
     fn zero_through_cache(&mut self, id: RequestId, index: usize, out: &mut Actions) {
         for _ in 0..self.limits.request_lines_max {
             let pending = *self.requests.get(id);
-            let stuck = pending.remaining > 1 && self.ops.iter().any(|(_, op)| op.is_for(id));
-            if pending.cursor >= pending.end || stuck || !self.has_room_for_zero(index, 1) {
+            if pending.cursor >= pending.end || pending.chunks > 0 || !self.has_room_for_zero(id, index, 1) {
                 return;
             }
             let mask = self.volumes[index].geometry().existing_mask(pending.cursor);
             self.zero_sectors(index, pending.cursor, mask, out);
-            self.requests.get_mut(id).cursor += 1;
+            let state = self.requests.get_mut(id);
+            (state.cursor, state.begun) = (state.cursor + 1, true);
             if let Some(until) = self.waits_until(index, pending.request.operation) {
                 let slot = self.cache.newest(self.volumes[index].id(), pending.cursor);
                 self.wait_for_line(id, index, pending.cursor, slot.expect("it was just accepted"), until);
@@ -329,14 +335,18 @@ impl Engine<'_> {
         }
     }
 
-    fn has_room_for_zero(&self, index: usize, lines: u64) -> bool {
+    fn has_room_for_zero(&mut self, id: RequestId, index: usize, lines: u64) -> bool {
         let volume = &self.volumes[index];
-        let room = self.cache.slots() - u64::from(self.limits.reserve_slots);
-        self.cache.free() >= lines
+        let ready = self.cache.free() >= lines
             && self.waits.has_room(usize::try_from(lines).expect("few lines"))
-            && volume.counts.not_clean() + lines <= volume.setup.budget_slots
-            && self.cache.not_clean() + lines <= room
-            && volume.fences == 0
+            && volume.fences == 0;
+        if ready && self.has_budget(index, lines) {
+            return true;
+        }
+        if ready && !self.exceeds_room(index, lines) {
+            self.volumes[index].allowance.is_short(self.requests.get(id).since);
+        }
+        false
     }
 
     fn zero_sectors(&mut self, index: usize, line: u64, mask: u32, out: &mut Actions) {
@@ -355,7 +365,7 @@ impl Engine<'_> {
         }
         let volume = &self.volumes[index];
         let blocked = ends.iter().flatten().any(|&(line, _)| self.is_fenced(volume, line, line + 1));
-        if blocked || !self.has_room_for_zero(index, wanted) {
+        if blocked || !self.has_room_for_zero(id, index, wanted) {
             return false;
         }
         let until = match request.operation {

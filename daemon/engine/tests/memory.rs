@@ -7,6 +7,7 @@ use std::alloc::{Layout, alloc_zeroed};
 use std::sync::atomic::AtomicU64;
 
 const SLOTS: u64 = (4 << 30) / 4096;
+const RESERVE: u32 = 1024;
 const VOLUME_BYTES: u64 = 40 << 30;
 
 /// Bytes of this process that are in memory.
@@ -23,7 +24,7 @@ fn zeroed<T>(count: usize) -> &'static [T] {
     unsafe { std::slice::from_raw_parts(alloc_zeroed(layout).cast::<T>(), count) }
 }
 
-fn setup(index: &[AtomicU64]) -> VolumeSetup<'_> {
+fn setup<'a>(index: &'a [AtomicU64], share: &'a Share) -> VolumeSetup<'a> {
     let policy = Policy::HoldForever(HoldForever::default());
     let rule = Rule { classes: ClassSet::ANY, policy, retry: Retry::default() };
     VolumeSetup {
@@ -40,6 +41,8 @@ fn setup(index: &[AtomicU64]) -> VolumeSetup<'_> {
         domain_owner: 0,
         mode: Mode::WriteBack,
         budget_slots: SLOTS,
+        room_slots: SLOTS - RESERVE as u64,
+        share,
         rules: Rules::new(&[rule]).unwrap(),
         flush_on_failure: FlushOnFailure::Report,
         parked_flushes_max: 16,
@@ -65,6 +68,7 @@ fn turn(engine: &mut Engine<'_>, out: &mut Actions, line: u64, done: &mut Vec<Ev
             offset: (line + step * 10) * 4096 % VOLUME_BYTES,
             length: 4096,
             buffer: 0,
+            timeout_ms: 0,
         };
         engine.apply(Instant(1), Event::Request(request), out);
     }
@@ -81,12 +85,13 @@ fn turn(engine: &mut Engine<'_>, out: &mut Actions, line: u64, done: &mut Vec<Ev
 /// most 1.25 % of what is cached.
 #[test]
 fn a_cache_costs_little_beside_what_it_caches() {
-    let limits = Limits { reserve_slots: 1024, ops_max: 128, ..Limits::small(0, 1) };
+    let limits = Limits { reserve_slots: RESERVE, ops_max: 128, ..Limits::small(0, 1) };
     let before = resident();
     let headers: &[Header] = zeroed(usize::try_from(SLOTS).unwrap());
     let index: &[AtomicU64] = zeroed(DirtyIndex::words_needed(VOLUME_BYTES / 4096));
     let mut engine = Engine::new(limits, headers, Instant(0));
-    engine.add_volume(setup(index));
+    let shared = Share::new(1);
+    engine.add_volume(setup(index, &shared));
     let mut out = Actions::with_capacity(&limits);
     let mut done = Vec::new();
     for number in 0..SLOTS / 16 {

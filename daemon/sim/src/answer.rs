@@ -5,6 +5,9 @@ use crate::shell::{Shell, content};
 use crate::violation::{Clause, demand};
 use holdfast_engine::{Completion, Operation};
 
+/// What a request is told that can be withdrawn when its time is over.
+const ETIMEDOUT: u16 = 110;
+
 impl Shell<'_> {
     pub(crate) fn answered(&mut self, number: usize, completion: &Completion) {
         self.trace.mix(&[u64::from(completion.tag), u64::from(completion.errno), completion.failure_id]);
@@ -22,6 +25,10 @@ impl Shell<'_> {
             demand(Clause::Seam, completion.errno == 22, || {
                 format!("{:?} got {}", asked.request, completion.errno)
             });
+        } else if completion.errno == ETIMEDOUT {
+            let timeout_ns = u64::from(asked.request.timeout_ms) * 1_000_000;
+            let late = timeout_ns > 0 && self.now - asked.since >= timeout_ns;
+            demand(Clause::M9, late, || format!("{:?} is out of time too soon", asked.request));
         } else if asked.request.operation == Operation::Flush && completion.errno != 0 {
             let named = [5, 28].contains(&completion.errno) && completion.failure_id != 0;
             demand(Clause::C3, named, || format!("a failed flush says {completion:?}"));
@@ -33,6 +40,8 @@ impl Shell<'_> {
         let Some(data) = data else { return };
         if !asked.malformed {
             match asked.request.operation {
+                Operation::Write { .. } if errno == ETIMEDOUT => self.model.withdrawn(id),
+                Operation::Read if errno == ETIMEDOUT => self.model.forget(id),
                 Operation::Read => {
                     let domain = usize::from(self.plan.volumes[usize::from(volume)].domain);
                     let hung = self.disks[domain].hung_until(volume) >= asked.since;
@@ -41,7 +50,7 @@ impl Shell<'_> {
                 Operation::Flush if errno == 0 => self.model.flushed(id, &content),
                 Operation::Flush => self.model.forget(id),
                 _ => {
-                    let refused = errno == 0 || errno == 95 || harm.total() > 0;
+                    let refused = errno == 0 || errno == 95 || errno == ETIMEDOUT || harm.total() > 0;
                     demand(Clause::C6, refused, || {
                         format!("{:?} got {errno}, and its disk never refused", asked.request)
                     });
@@ -59,6 +68,10 @@ impl Shell<'_> {
 fn outcome_name(operation: Operation, errno: u16) -> &'static str {
     match (operation, errno) {
         (_, 22) => "malformed request",
+        (Operation::Read, ETIMEDOUT) => "read out of time",
+        (Operation::Write { .. }, ETIMEDOUT) => "write out of time",
+        (Operation::Flush, ETIMEDOUT) => "flush out of time",
+        (_, ETIMEDOUT) => "zeroes out of time",
         (Operation::Read, 0) => "read",
         (Operation::Read, _) => "read failed",
         (Operation::Write { fua: false }, 0) => "write",

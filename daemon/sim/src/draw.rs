@@ -72,7 +72,8 @@ fn volume(
         geometry,
         domain,
         mode: if random.chance(850) { Mode::WriteBack } else { Mode::WriteThrough },
-        budget_slots: (share * random.between(400, 1000) / 1000).max(8),
+        // At times so little that one reactor has room for all of it.
+        budget_slots: (share * random.between(400, 1000) / 1000).max(8) * u64::from(reactors),
         rules: rules(random),
         flush_on_failure: if random.chance(650) {
             FlushOnFailure::Report

@@ -27,6 +27,7 @@ pub mod scene;
 mod sectors;
 mod settle;
 mod shell;
+mod stuck;
 mod swarm;
 mod trace;
 mod versions;

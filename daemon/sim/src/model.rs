@@ -132,6 +132,15 @@ impl Model {
         }
     }
 
+    /// A write was answered with a timeout: nothing of it has happened, and nothing will (M9).
+    pub fn withdrawn(&mut self, id: u64) {
+        let request = self.take(id);
+        self.tick();
+        let (from, to) = span(&request);
+        let sectors = self.volume(request.volume.0).sectors.range_mut(from..to);
+        sectors.for_each(|(_, versions)| versions.withdrawn(id));
+    }
+
     fn settle(&mut self, id: u64, request: &Request, acknowledged: bool) {
         let now = self.tick();
         let (from, to) = span(request);

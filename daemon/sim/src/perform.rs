@@ -70,6 +70,7 @@ impl Shell<'_> {
             self.trace.mix(&[seq.0]);
             if let Entry::Noted(noted) = ours {
                 self.check_loss(entry);
+                self.count_yielded(number, entry);
                 self.coverage.event(noted.note.name());
                 let content = content(&self.disks, self.plan, noted.volume);
                 self.model.noted(noted.volume, noted.note, noted.range, false, &content);
@@ -128,12 +129,35 @@ impl Shell<'_> {
         self.queue.push(ends, Happening::Ends { reactor: number, op: io.op.0 });
     }
 
-    fn check_budgets(&self, number: usize) {
-        for volume in 0..self.plan.volumes.len() {
-            let stats = self.reactors[number].engine.stats(VolumeId(name(volume)));
-            demand(Clause::C6, stats.not_clean <= stats.budget, || {
-                format!("volume {volume} is over its budget: {stats:?}")
+    /// C6: what is not clean on all reactors together is within the budget, and so is what they have taken of it; on each
+    /// it is within its room.
+    fn check_budgets(&mut self, number: usize) {
+        for (volume, plan) in self.plan.volumes.iter().enumerate() {
+            let id = VolumeId(name(volume));
+            let held = self.reactors.iter().map(|reactor| reactor.engine.stats(id).not_clean);
+            let held: Vec<u64> = held.collect();
+            let (all, here, taken) = (held.iter().sum::<u64>(), held[number], self.shares[volume].taken());
+            demand(Clause::C6, all <= taken && taken <= plan.budget_slots, || {
+                let budget = plan.budget_slots;
+                format!("volume {volume} has {held:?} slots; taken are {taken} of a budget of {budget}")
             });
+            let room = self.plan.room_slots(volume);
+            demand(Clause::C6, here <= room, || {
+                format!("volume {volume} has {here} slots of reactor {number}, of {room}")
+            });
+            if here * self.reactors.len() as u64 > plan.budget_slots {
+                self.coverage.event("budget: more than an even share");
+            }
+        }
+    }
+
+    /// Counts when a failure is given up for a request that waits on another reactor.
+    fn count_yielded(&mut self, number: usize, entry: &LedgerEntry) {
+        let LedgerEntry::Lost { volume, .. } = entry else { return };
+        let waits = |at: usize| self.reactors[at].engine.stats(*volume).stalled_writes > 0;
+        let elsewhere = (0..self.reactors.len()).any(|at| at != number && waits(at));
+        if elsewhere && !waits(number) && !self.dropped[usize::from(volume.0)] {
+            self.coverage.event("budget: given up for another reactor");
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Everything about a run that is fixed before it begins.
 
 use crate::medium::MediumSetup;
-use holdfast_engine::{FlushOnFailure, Geometry, Header, Limits, Mode};
+use holdfast_engine::{FlushOnFailure, Geometry, Header, Limits, Mode, Share, room_slots};
 use holdfast_policy::{DirtyIndex, Rules};
 use std::sync::atomic::AtomicU64;
 
@@ -14,7 +14,7 @@ pub struct VolumePlan {
     pub domain: u16,
     /// When its writes are acknowledged.
     pub mode: Mode,
-    /// Slots of each reactor that may hold its data that is not on stable media.
+    /// Slots of all reactors together that may hold its data that is not on stable media.
     pub budget_slots: u64,
     /// What happens to failed data.
     pub rules: Rules,
@@ -62,6 +62,13 @@ impl Plan {
         Limits { reactor, reactors: self.reactors, ..self.limits }
     }
 
+    /// Slots of each reactor that may hold a volume's data that is not on stable media.
+    pub fn room_slots(&self, volume: usize) -> u64 {
+        let budgets = self.volumes.iter().map(|volume| volume.budget_slots).sum();
+        let room = self.slots as u64 - u64::from(self.limits.reserve_slots);
+        room_slots(self.volumes[volume].budget_slots, budgets, room)
+    }
+
     /// How many flush domains there are.
     pub fn domains(&self) -> usize {
         self.volumes.iter().map(|volume| usize::from(volume.domain) + 1).max().unwrap_or(0)
@@ -75,6 +82,8 @@ pub struct Memory {
     pub headers: Vec<Vec<Header>>,
     /// For each reactor and volume the words of its index.
     pub indexes: Vec<Vec<Vec<AtomicU64>>>,
+    /// For each volume what its reactors share.
+    pub shares: Vec<Share>,
 }
 
 impl Memory {
@@ -90,6 +99,7 @@ impl Memory {
         Memory {
             headers: (0..plan.reactors).map(headers).collect(),
             indexes: (0..plan.reactors).map(indexes).collect(),
+            shares: plan.volumes.iter().map(|_| Share::new(plan.reactors)).collect(),
         }
     }
 }

@@ -16,7 +16,7 @@ pub fn rules(policy: Policy) -> Rules {
     Rules::new(&[Rule { classes: ClassSet::ANY, policy, retry }]).expect("one rule for all")
 }
 
-/// A volume of `lines` lines of 4 KiB on its own healthy disk, with a budget of `budget_slots` on each reactor.
+/// A volume of `lines` lines of 4 KiB on its own healthy disk, with a budget of `budget_slots`.
 pub fn volume(reactors: u32, lines: u64, budget_slots: u64, policy: Policy) -> VolumePlan {
     let geometry = Geometry {
         volume_bytes: lines * LINE,

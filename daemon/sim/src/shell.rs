@@ -7,12 +7,13 @@ use crate::ledger::{Entry, Ledger};
 use crate::model::Model;
 use crate::plan::{Memory, Plan};
 use crate::reactor::Reactor;
+use crate::stuck::Stuck;
 use crate::trace::Trace;
 use crate::violation::{Clause, demand};
 use crate::{Civil, Coverage, Random};
 use holdfast_engine::{
     Answer, Command, DomainId, Engine, Event, Instant, IoKind, LedgerSeq, Operation, Request, SessionId,
-    Token, VolumeId, VolumeSetup,
+    Share, Token, VolumeId, VolumeSetup,
 };
 use std::collections::BTreeMap;
 
@@ -40,9 +41,14 @@ pub struct Shell<'a> {
     pub trace: Trace,
     /// Operators' answers, by token and reactor, until somebody takes them.
     pub answers: BTreeMap<(u64, usize), Answer>,
+    /// What the next requests ask for.
+    pub timeout_ms: u32,
     /// Whether operators dropped anything of a volume.
     pub dropped: Vec<bool>,
     pub(crate) owed: BTreeMap<(u64, usize), Command>,
+    /// What the reactors share of each volume.
+    pub(crate) shares: &'a [Share],
+    pub(crate) stuck: Vec<Stuck>,
     tokens: u64,
     civil: Civil,
     pub(crate) peers: BTreeMap<(usize, usize), u64>,
@@ -78,8 +84,11 @@ impl<'a> Shell<'a> {
             coverage: Coverage::new(),
             trace,
             answers: BTreeMap::new(),
+            timeout_ms: 0,
             dropped: vec![false; plan.volumes.len()],
             owed: BTreeMap::new(),
+            shares: &memory.shares,
+            stuck: vec![Stuck::default(); plan.volumes.len()],
             tokens: 0,
             civil: Civil::default(),
             peers: BTreeMap::new(),
@@ -101,9 +110,18 @@ impl<'a> Shell<'a> {
         let plan = self.plan.volumes[usize::from(volume)];
         let tag = self.clients.next_tag();
         let (session, volume) = (SessionId(session), VolumeId(volume));
-        let buffer = Clients::buffer(tag);
-        let request =
-            Request { session, tag, sequence: u64::from(tag), volume, operation, offset, length, buffer };
+        let (buffer, timeout_ms) = (Clients::buffer(tag), self.timeout_ms);
+        let request = Request {
+            session,
+            tag,
+            sequence: u64::from(tag),
+            volume,
+            operation,
+            offset,
+            length,
+            buffer,
+            timeout_ms,
+        };
         let block = u64::from(plan.geometry.block_bytes);
         let malformed = operation != Operation::Flush
             && !(offset.is_multiple_of(block)
@@ -203,6 +221,7 @@ impl<'a> Shell<'a> {
                 self.turn(number);
             }
         }
+        self.check_stuck();
     }
 
     fn happen(&mut self, happening: Happening) {
@@ -287,6 +306,8 @@ fn start<'a>(plan: &Plan, memory: &'a Memory, number: u32) -> Reactor<'a> {
             domain_owner: u32::from(setup.domain) % plan.reactors,
             mode: setup.mode,
             budget_slots: setup.budget_slots,
+            room_slots: plan.room_slots(volume),
+            share: &memory.shares[volume],
             rules: setup.rules,
             flush_on_failure: setup.flush_on_failure,
             parked_flushes_max: setup.parked_flushes_max,

@@ -63,6 +63,11 @@ impl Versions {
         }
     }
 
+    /// Request `id` never was: whoever sees it sees what cannot be.
+    pub(crate) fn withdrawn(&mut self, id: u64) {
+        self.all.retain(|version| version.submitted != id);
+    }
+
     fn superseded(&self, old: &Version, since: u64, effect: impl Fn(&Version) -> u64) -> bool {
         self.all.iter().any(|new| effect(new) < since && old.answered < new.submitted)
     }
@@ -116,8 +121,8 @@ impl Versions {
     pub(crate) fn forget_order(&mut self, recorded: u64, now: u64, on_device: [u64; 2]) {
         self.forgotten = now;
         for old in self.all.iter_mut().filter(|old| old.submitted < recorded) {
-            let answered = if old.answered == NEVER { NEVER } else { old.answered.min(recorded) };
-            *old = Version { answered, ..Version::new(old.stamp, old.submitted) };
+            // One that was answered after the record may have taken effect after it, too.
+            *old = Version { answered: old.answered, ..Version::new(old.stamp, old.submitted) };
         }
         self.all.extend(on_device.map(|stamp| Version { answered: recorded, ..Version::new(stamp, 0) }));
     }
@@ -188,6 +193,14 @@ mod tests {
         versions.submitted(9, 11, 11);
         versions.answered(11, 12, true);
         assert!(!versions.covered(7, 13) && versions.covered(9, 13));
+    }
+
+    #[test]
+    fn a_write_that_stalled_over_a_loss_may_be_the_newest() {
+        let mut versions = written(&[(7, 1, Some(2)), (8, 3, Some(12)), (9, 6, Some(8))]);
+        versions.forget_order(5, 13, [7, 7]);
+        assert!(versions.clone().seen(8, 14, None, 15), "8 was taken in after 9, at 12");
+        assert!(versions.seen(9, 14, None, 15) && !versions.seen(7, 16, None, 17));
     }
 
     #[test]

@@ -25,6 +25,8 @@ pub enum Clause {
     C9,
     /// One device operation a sector.
     M2,
+    /// A timeout is told only of what can no longer happen.
+    M9,
     /// The seam between engine and shell.
     Seam,
     /// Everything ends in the end.
@@ -33,7 +35,7 @@ pub enum Clause {
 
 impl Clause {
     /// All of them.
-    pub const ALL: [Clause; 12] = [
+    pub const ALL: [Clause; 13] = [
         Clause::C1,
         Clause::C2,
         Clause::C3,
@@ -44,6 +46,7 @@ impl Clause {
         Clause::C8,
         Clause::C9,
         Clause::M2,
+        Clause::M9,
         Clause::Seam,
         Clause::Liveness,
     ];
@@ -61,6 +64,7 @@ impl Clause {
             Clause::C8 => "C8 retry is civil",
             Clause::C9 => "C9 nothing is forgotten",
             Clause::M2 => "M2 one operation a sector",
+            Clause::M9 => "M9 a timeout is final",
             Clause::Seam => "seam",
             Clause::Liveness => "liveness",
         }

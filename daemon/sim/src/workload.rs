@@ -15,7 +15,11 @@ pub struct Workload {
     /// Operators' commands in parts of 1000 turns.
     operators: u64,
     drops: bool,
+    /// Requests with a timeout, in parts of 1000.
+    timeouts: u64,
     requests_a_turn: u64,
+    /// The one reactor whose stripes clients ask for, more often than not, for a while.
+    favourite: Option<u64>,
 }
 
 impl Workload {
@@ -28,11 +32,16 @@ impl Workload {
         let operators = random.pick(&[0, 10, 40]);
         let drops = random.chance(300);
         let requests_a_turn = random.pick(&[1, 3, 8]);
-        Workload { random, weights, hot, operators, drops, requests_a_turn }
+        let timeouts = random.pick(&[0, 0, 100, 500]);
+        Workload { random, weights, hot, operators, drops, timeouts, requests_a_turn, favourite: None }
     }
 
     /// Half of the turns bring requests.
     pub fn turn(&mut self, shell: &mut Shell<'_>) {
+        if self.random.chance(10) {
+            let reactors = u64::from(shell.plan.reactors);
+            self.favourite = self.random.chance(700).then(|| self.random.below(reactors));
+        }
         if self.random.chance(500) && shell.clients.outstanding.len() < 400 {
             for _ in 0..self.random.between(1, self.requests_a_turn) {
                 self.request(shell);
@@ -54,9 +63,14 @@ impl Workload {
         });
         let geometry = shell.plan.volumes[usize::from(volume)].geometry;
         let block = u64::from(geometry.block_bytes);
-        let offset = self.offset(geometry.volume_bytes, u64::from(geometry.line_bytes), block);
+        let mut offset = self.offset(geometry.volume_bytes, u64::from(geometry.line_bytes), block);
+        if self.random.chance(900) {
+            offset = self.favoured(offset, &geometry);
+        }
         let length = self.length(offset, &geometry, shell.plan.limits.request_lines_max as u64);
         let fua = self.random.chance(200);
+        shell.timeout_ms =
+            if self.random.chance(self.timeouts) { self.random.pick(&[1, 30, 600]) } else { 0 };
         match kind {
             Some(0) => shell.ask(session, Operation::Read, offset, length),
             Some(1) => shell.ask(session, Operation::Write { fua: false }, offset, length),
@@ -79,6 +93,7 @@ impl Workload {
                 shell.ask(session, operation, offset, length)
             }
         };
+        shell.timeout_ms = 0;
     }
 
     fn offset(&mut self, bytes: u64, line: u64, block: u64) -> u64 {
@@ -93,6 +108,15 @@ impl Workload {
         let at = line_at * line
             + if self.random.chance(400) { self.random.below(line / block) * block } else { 0 };
         at.min(bytes - block)
+    }
+
+    /// The same place in a stripe of the reactor that is asked for more than others, if there is one.
+    fn favoured(&self, offset: u64, geometry: &holdfast_engine::Geometry) -> u64 {
+        let Some(reactor) = self.favourite else { return offset };
+        let (stripe, reactors) = (offset / geometry.stripe_bytes, u64::from(geometry.reactors));
+        let there = (stripe - stripe % reactors + reactor) * geometry.stripe_bytes;
+        let there = there + offset % geometry.stripe_bytes;
+        if there < geometry.volume_bytes { there } else { offset }
     }
 
     fn length(&mut self, offset: u64, geometry: &holdfast_engine::Geometry, lines_max: u64) -> u64 {

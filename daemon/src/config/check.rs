@@ -64,7 +64,7 @@ fn write_report(out: &mut String, settings: &Settings) -> fmt::Result {
 }
 
 fn write_volume(out: &mut String, settings: &Settings, volume: &VolumeSettings) -> fmt::Result {
-    let lines = settings.budget_slots(volume) * u64::from(settings.daemon.reactors);
+    let lines = settings.budget_slots(volume);
     writeln!(out, "\nvolume {}", volume.name)?;
     writeln!(out, "  backing    {}", backing(&volume.backing))?;
     let mode = match volume.mode {
@@ -78,6 +78,13 @@ fn write_volume(out: &mut String, settings: &Settings, volume: &VolumeSettings) 
     };
     writeln!(out, "  writes     {access}")?;
     writeln!(out, "  budget     {lines} lines, {}", bytes_in_words(volume.budget_bytes))?;
+    let room = settings.room_slots(volume);
+    if room < lines {
+        writeln!(
+            out,
+            "             {room} lines of it at most on one reactor, whose other lines are promised elsewhere"
+        )?;
+    }
     let (from, after) = (share(volume.write_back_from), time(volume.write_back_after_ms));
     writeln!(out, "  sweep      above {from} of the budget, or after {after}")?;
     let clients = &volume.clients;

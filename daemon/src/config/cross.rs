@@ -136,7 +136,7 @@ fn smallest_arena(settings: &Settings) -> Option<u64> {
 fn set_budgets(reader: &Reader<'_>, settings: &mut Settings, budgets: &[Option<Budget>]) {
     let (reactors, line) = (u64::from(settings.daemon.reactors), u64::from(settings.arena.line_bytes));
     let (slots, least, most) =
-        (settings.slots_a_reactor(), settings.least_slots(), settings.budget_slots_max());
+        (settings.slots_a_reactor(), settings.least_slots(), settings.slots_beside_reserve());
     let to_bytes = |slots: u64| slots * line * reactors;
     let mut explicit = 0;
     for (at, budget) in budgets.iter().enumerate() {

@@ -3,7 +3,7 @@
 use super::read_daemon::HUGE_PAGE_BYTES;
 use super::settings::{LimitSettings, Settings, VolumeSettings};
 use crate::arena::ArenaLayout;
-use holdfast_engine::{Header, Limits, RUN_LINES_MAX};
+use holdfast_engine::{Header, Limits, RUN_LINES_MAX, room_slots};
 
 const HEADER_BYTES: u64 = size_of::<Header>() as u64;
 /// Entries on their way to the ledger at most, on one reactor: four of the ledger's usual group commits.
@@ -52,9 +52,16 @@ impl Settings {
         u32::try_from(slots).expect("half of at most 2^32 slots")
     }
 
-    /// Slots of one reactor that data of `volume` which is not clean may take.
+    /// Slots of all reactors together that data of `volume` which is not clean may take.
     pub fn budget_slots(&self, volume: &VolumeSettings) -> u64 {
-        volume.budget_bytes / u64::from(self.daemon.reactors) / u64::from(self.arena.line_bytes)
+        volume.budget_bytes / u64::from(self.arena.line_bytes)
+    }
+
+    /// Slots of one reactor that data of `volume` which is not clean may take: as many as its budget, if the budgets
+    /// together fit into one reactor.
+    pub fn room_slots(&self, volume: &VolumeSettings) -> u64 {
+        let budgets = self.volumes.iter().map(|volume| self.budget_slots(volume)).sum();
+        room_slots(self.budget_slots(volume), budgets, self.slots_beside_reserve())
     }
 
     /// Lines that the largest request may touch: one more than it fills, because it need not begin with a line.
@@ -62,14 +69,14 @@ impl Settings {
         (self.limits.request_bytes_max / self.arena.line_bytes) as usize + 1
     }
 
-    /// The fewest slots that a budget or a reserve can have: room for the largest request while an equal one is being
+    /// The fewest slots that a budget, for each reactor, or a reserve can have: room for the largest request while an equal one is being
     /// replaced, since an overwrite takes a fresh slot before it frees the old one.
     pub(super) fn least_slots(&self) -> u64 {
         2 * self.request_lines_max() as u64
     }
 
-    /// Slots of one reactor that budgets may share among them: all but the reserve.
-    pub(super) fn budget_slots_max(&self) -> u64 {
+    /// Slots of one reactor that volumes share among them: all but the reserve.
+    pub(super) fn slots_beside_reserve(&self) -> u64 {
         self.slots_a_reactor().saturating_sub(u64::from(self.reserve_slots()))
     }
 

@@ -107,7 +107,7 @@ keys! {
     "volume.mode" "`write-back`, `write-through`" "-" "\"write-back\"" "-"
         "When a write is acknowledged: when it is in the cache, or when the device has accepted it (device latency for every write).";
     "volume.budget" "share or size" "of all lines, or bytes" "none" "the largest request twice, to all but the reserve; all budgets together: all but the reserve"
-        "Memory that data of this volume which is not on stable media may take. Left out: an equal share of what explicit budgets leave, at most half of the cache. Bytes are rounded down to whole lines of each reactor.";
+        "Memory that data of this volume which is not on stable media may take, on all reactors together. Left out: an equal share of what explicit budgets leave, at most half of the cache. Bytes are rounded down to whole lines of each reactor.";
     "volume.flush_on_failure" "table, or `report`, `stall`" "-" "\"report\"" "-"
         "What a flush does that cannot succeed now.";
     "volume.flush_on_failure.kind" "`report`, `stall`" "-" "required" "-"

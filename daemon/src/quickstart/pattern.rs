@@ -17,7 +17,7 @@ pub(super) const STRIPE: u64 = 1 << 20;
 /// The range of B: as much on either side of a stripe's border, so that both reactors have a half.
 pub(super) const B: Range<u64> = STRIPE - (256 << 10)..STRIPE + (256 << 10);
 
-/// Where the writes go that fill the cache: two stripes of which each is larger than a reactor's part of the budget.
+/// Where the writes go that fill the cache: a stripe of each reactor, together with B more than the budget.
 pub(super) const CROWD: Range<u64> = 2 * STRIPE..4 * STRIPE;
 
 /// Bytes of the volume that are looked at: all that this program ever writes to.

@@ -11,9 +11,8 @@ pub(super) const STALL: Duration = Duration::from_secs(1);
 /// What the file of a volume may allocate at first: A, and a part of B.
 pub(super) const THIN_LIMIT: u64 = 256 << 10;
 
-/// What is added when an operator "adds space": enough for B and a stripe of the crowd, which is more than can be held
-/// then, and not for all of the crowd.
-pub(super) const GROWTH: u64 = 7 << 18;
+/// What is added when an operator "adds space": enough for all that can be held then, and not for B and all of the crowd.
+pub(super) const GROWTH: u64 = BUDGET;
 
 /// Memory of a volume's data that is not on stable media: more than B, less than the crowd of writes after it.
 const BUDGET: u64 = 2 << 20;

@@ -316,7 +316,8 @@ impl<'a> Reactor<'a> {
         busy
     }
 
-    /// Lets go of sessions that are over. The engine's requests of theirs are not answered to anybody.
+    /// Lets go of a session that is over, one a turn: the engine looks through its requests. They are not answered to
+    /// anybody.
     fn end_sessions(&mut self) {
         while let Some((session, fault)) = self.ending.pop() {
             if self.sessions.get(session).is_none() {
@@ -329,6 +330,7 @@ impl<'a> Reactor<'a> {
             let fault = fault.map(|fault| fault.to_string());
             self.late_words.push_back(Word::Over { session, fault });
             self.late_words.push_back(Word::Left(session));
+            return;
         }
     }
 

@@ -38,6 +38,7 @@ pub(super) fn take(seat: &mut Seat) -> Result<Option<Taken>, PeerFault> {
         offset: wire.offset,
         length: wire.length,
         buffer: wire.payload,
+        timeout_ms: wire.timeout_ms,
     }))))
 }
 

@@ -7,7 +7,7 @@ use crate::config::Settings;
 use crate::device::{Backing, Disk, DiskOptions, Faults};
 use crate::ledger::LostRecord;
 use crate::reactor::{Clock, Outlets, Reactor, SEATS_MAX};
-use holdfast_engine::{Actions, Command, Engine, Event, RUN_LINES_MAX, Token, VolumeId, VolumeSetup};
+use holdfast_engine::{Actions, Command, Engine, Event, RUN_LINES_MAX, Share, Token, VolumeId, VolumeSetup};
 use holdfast_policy::DirtyIndex;
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
@@ -29,10 +29,16 @@ pub(super) type Running = JoinHandle<()>;
 pub(super) fn start(plan: &Plan<'_>, shards: Vec<Shard>) -> Result<(Vec<Running>, Vec<String>), StartError> {
     let mut threads = Vec::new();
     let mut fallbacks = Vec::new();
+    // The reactors' threads use them until the process ends.
+    let shares: Vec<&'static Share> = plan
+        .volumes
+        .iter()
+        .map(|_| &*Box::leak(Box::new(Share::new(plan.settings.daemon.reactors))))
+        .collect();
     for shard in shards {
         let reactor = shard.reactor;
         let (ready, is_ready) = mpsc::channel();
-        let part = Part::new(plan, shard)?;
+        let part = Part::new(plan, shard, &shares)?;
         let thread = std::thread::Builder::new()
             .name(format!("holdfast-{reactor}"))
             .spawn(move || part.run(&ready))
@@ -61,10 +67,10 @@ struct Part {
 }
 
 impl Part {
-    fn new(plan: &Plan<'_>, shard: Shard) -> Result<Part, StartError> {
+    fn new(plan: &Plan<'_>, shard: Shard, shares: &[&'static Share]) -> Result<Part, StartError> {
         let mut setups = Vec::new();
         let mut files = Vec::new();
-        for volume in plan.volumes {
+        for (volume, share) in plan.volumes.iter().zip(shares) {
             let geometry = volume.geometry(plan.settings, shard.reactor);
             let words = DirtyIndex::words_needed(geometry.local_lines());
             let index = arena::zeroed_words(words)
@@ -77,6 +83,8 @@ impl Part {
                 domain_owner: volume.domain_owner,
                 mode: settings.mode,
                 budget_slots: plan.settings.budget_slots(settings),
+                room_slots: plan.settings.room_slots(settings),
+                share,
                 rules: settings.rules,
                 flush_on_failure: settings.flush_on_failure,
                 parked_flushes_max: settings.parked_flushes_max,

@@ -99,7 +99,8 @@ fn add(one: VolumeStats, other: VolumeStats) -> VolumeStats {
         lost: one.lost + other.lost,
         reported: one.reported + other.reported,
         not_clean: one.not_clean + other.not_clean,
-        budget: one.budget + other.budget,
+        // Both say what they share.
+        budget: one.budget.max(other.budget),
         stalled_writes: one.stalled_writes + other.stalled_writes,
         waiting_flushes: one.waiting_flushes + other.waiting_flushes,
         parked_flushes: one.parked_flushes + other.parked_flushes,

@@ -4,6 +4,8 @@ use crate::pattern::{EIO, check_backing, check_same, failure, pattern};
 use crate::place::{LINE, MIB, Place, STRIPE, Volume};
 use crate::running::{Daemon, eventually};
 use holdfast_ctl::Exit;
+use holdfast_ringbuf::client::{Client, Error, Options};
+use std::time::Duration;
 
 /// One volume, whose operations are overdue after a moment.
 fn impatient() -> Place {
@@ -139,4 +141,24 @@ fn a_volume_that_refuses_and_then_hangs_takes_nothing_from_another() {
     for round in 0..ROUNDS {
         check_backing(&place.file("well"), 3, (round % 2) * STRIPE + round * LINE, LINE);
     }
+}
+
+/// A client that gave its requests a time hears of it when the device says nothing; what was read too late goes nowhere,
+/// and the session goes on.
+#[test]
+fn a_read_with_a_timeout_does_not_wait_for_a_device_that_hangs() {
+    let place = impatient();
+    let daemon = Daemon::start(&place);
+    let request_timeout = Some(Duration::from_millis(100));
+    let options = Options { request_timeout, ..Options::default() };
+    let client = Client::connect(place.clients(), "vm", options).expect("a session");
+    daemon.must(&["fault", "vm", "add", "read", "EIO", "--sequence", "h"]);
+    let mut data = vec![0; LINE as usize];
+    let late = client.read_at(&mut data, 0);
+    assert!(matches!(late, Err(Error::TimedOut { .. })), "{late:?}");
+    client.write_at(&pattern(1, 0, LINE), LINE).expect("acknowledged");
+    daemon.must(&["fault", "vm", "clear"]);
+    eventually("a read in time", || client.read_at(&mut data, 0).ok());
+    drop(client);
+    daemon.stop_clean();
 }

@@ -132,6 +132,34 @@ fn an_acknowledgement_reaches_no_further_than_it_says() {
     assert_eq!(shell.flushed(), EIO);
 }
 
+/// M8: a line was lost, and was about to be lost again when newer data of it became stable. The ledger hears that the second
+/// loss never happened before it hears that the first is over: it knows both by their range.
+#[test]
+fn a_loss_that_never_was_is_taken_back_before_an_older_one_ends() {
+    let mut shell = lossy();
+    shell.disk().bad.insert(3, i32::from(EIO));
+    shell.put(3 * LINE, LINE, 2);
+    shell.flush();
+    shell.run_ms(50);
+    shell.ledger.held = true;
+    shell.run_ms(5_000);
+    let begun = shell.ledger.entries.len();
+    shell.disk().heal();
+    shell.put(3 * LINE, 512, 3);
+    shell.flush();
+    shell.run_ms(5_000);
+    let later = |wanted: fn(&LedgerEntry) -> bool| {
+        shell.ledger.entries[begun..].iter().position(|(_, entry)| wanted(entry))
+    };
+    let rescinded = later(|entry| matches!(entry, LedgerEntry::Rescinded { .. }));
+    let healed = later(|entry| matches!(entry, LedgerEntry::LossHealed { .. }));
+    assert!(rescinded.is_some() && rescinded < healed, "{:?}", &shell.ledger.entries[begun..]);
+    shell.ledger.held = false;
+    shell.settle();
+    assert_eq!(shell.flushed(), 0);
+    assert!(shell.ledger.lost.is_empty());
+}
+
 /// M8: the memory of what is given up is freed only once the record is durable; until then it is read.
 #[test]
 fn the_record_of_a_loss_comes_before_the_loss() {

@@ -2,6 +2,7 @@
 #![allow(clippy::cast_possible_truncation, reason = "sizes of tests are small")]
 
 mod allocations;
+mod budget;
 mod disk;
 mod flush;
 mod ledger;
@@ -12,6 +13,7 @@ mod reactors;
 mod read;
 mod retry;
 mod shell;
+mod timeout;
 mod verifier;
 mod write;
 mod zeroes;

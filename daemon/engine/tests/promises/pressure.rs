@@ -166,3 +166,18 @@ fn new_rules_hold_for_what_is_stalled() {
     assert_eq!(shell.answers[&token], Answer::Done);
     assert_eq!(shell.errno(write), Some(0));
 }
+
+/// An operator's new rules speak of what has failed already, too.
+#[test]
+fn a_new_policy_judges_what_is_held() {
+    let mut shell = Shell::new(Plan { budget: 16, ..Plan::default() });
+    shell.put(0, 16 * LINE, 1);
+    shell.disk().refuse(IoKind::Write, EIO);
+    shell.flush();
+    shell.run_ms(60_000);
+    assert_eq!((shell.stats().failed, shell.stats().lost), (16, 0));
+    let strict = Box::new(rules(evict_immediately(), Retry { on_timer: false, ..Retry::default() }));
+    shell.operator(Command::SetPolicy { rules: strict });
+    shell.run_ms(10);
+    assert_eq!(shell.stats().lost, 16);
+}

@@ -8,18 +8,22 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 /// Two reactors over one disk; messages are delivered at the end of each round.
-struct Pair([Shell; 2]);
+pub(crate) struct Pair(pub(crate) [Shell; 2]);
 
 impl Pair {
-    fn new() -> Pair {
-        let disk = Rc::new(RefCell::new(Disk::new(4 << 20)));
-        Pair([0, 1].map(|reactor| {
-            let plan = Plan { limits: Limits::small(reactor, 2), ..Plan::default() };
-            Shell::over(plan, vec![disk.clone()])
-        }))
+    pub(crate) fn new() -> Pair {
+        Pair::with(&Plan::default())
     }
 
-    fn deliver(&mut self) {
+    pub(crate) fn with(plan: &Plan) -> Pair {
+        let limits = |reactor| Limits { reactor, reactors: 2, ..plan.limits };
+        let plan = |reactor| Plan { limits: limits(reactor), ..plan.clone() };
+        let disks: Vec<_> = (0..plan(0).volumes).map(|_| Rc::new(RefCell::new(Disk::new(4 << 20)))).collect();
+        let shares = shares(&plan(0));
+        Pair([0, 1].map(|reactor| Shell::over(plan(reactor), disks.clone(), &shares)))
+    }
+
+    pub(crate) fn deliver(&mut self) {
         for from in 0..2u32 {
             for (to, message) in std::mem::take(&mut self.0[from as usize].peers) {
                 self.0[to as usize].events.push_back(match message {
@@ -35,7 +39,7 @@ impl Pair {
         }
     }
 
-    fn run_ms(&mut self, milliseconds: u64) {
+    pub(crate) fn run_ms(&mut self, milliseconds: u64) {
         for _ in 0..milliseconds {
             for shell in &mut self.0 {
                 shell.run_ms(1);
@@ -45,14 +49,14 @@ impl Pair {
     }
 
     /// Flushes both, as the client library does, and returns both answers.
-    fn flushed(&mut self) -> [Option<u16>; 2] {
+    pub(crate) fn flushed(&mut self) -> [Option<u16>; 2] {
         let tags = [0, 1].map(|reactor: usize| self.0[reactor].flush());
         self.run_ms(20);
         [0, 1].map(|reactor| self.0[reactor].errno(tags[reactor]))
     }
 }
 
-const STRIPE: u64 = 1 << 20;
+pub(crate) const STRIPE: u64 = 1 << 20;
 
 /// M5: both reactors' data becomes stable by device flushes that one of them issues.
 #[test]

@@ -165,7 +165,9 @@ fn an_overwrite_probes_a_closed_gate() {
 #[test]
 fn zeroes_that_wait_for_room_probe_a_closed_gate() {
     let retry = Retry { on_timer: false, on_overwrite: false, ..Retry::default() };
-    let mut shell = Shell::new(Plan { budget: 8, ..hold(retry) });
+    let plan = hold(retry);
+    let limits = Limits { request_lines_max: 8, ..plan.limits };
+    let mut shell = Shell::new(Plan { budget: 8, limits, ..plan });
     shell.put(0, 8 * LINE, 1);
     shell.disk().refuse(IoKind::Write, ENOSPC);
     assert_eq!(shell.flushed(), ENOSPC);

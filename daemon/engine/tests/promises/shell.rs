@@ -24,6 +24,7 @@ pub(crate) struct Plan {
     pub(crate) one_domain: bool,
     pub(crate) volume_bytes: u64,
     pub(crate) stripe_bytes: u64,
+    /// Slots of all reactors together, for each volume.
     pub(crate) budget: u64,
     pub(crate) rules: Rules,
     pub(crate) mode: Mode,
@@ -65,6 +66,12 @@ pub(crate) fn evict_immediately() -> Policy {
     Policy::EvictImmediately(EvictImmediately {})
 }
 
+/// What the reactors of a plan share of each volume.
+pub(crate) fn shares(plan: &Plan) -> Vec<&'static Share> {
+    let share = |_| &*Box::leak(Box::new(Share::new(plan.limits.reactors)));
+    (0..plan.volumes).map(share).collect()
+}
+
 pub(crate) struct Shell {
     pub(crate) engine: Engine<'static>,
     pub(crate) limits: Limits,
@@ -76,6 +83,9 @@ pub(crate) struct Shell {
     pub(crate) answers: BTreeMap<u64, Answer>,
     pub(crate) peers: Vec<(u32, PeerMessage)>,
     pub(crate) headers: &'static [Header],
+    /// What requests ask for from now on.
+    pub(crate) timeout_ms: u32,
+    pub(crate) shares: Vec<&'static Share>,
     out: Actions,
     domains: Vec<u16>,
     slots: Vec<u8>,
@@ -88,11 +98,13 @@ impl Shell {
     pub(crate) fn new(plan: Plan) -> Shell {
         let disk = || Rc::new(RefCell::new(Disk::new(usize::try_from(plan.volume_bytes).unwrap())));
         let disks = (0..plan.volumes).map(|_| disk()).collect();
-        Shell::over(plan, disks)
+        let shares = shares(&plan);
+        Shell::over(plan, disks, &shares)
     }
 
-    /// A reactor over disks that it may share with others.
-    pub(crate) fn over(plan: Plan, disks: Vec<Rc<RefCell<Disk>>>) -> Shell {
+    /// A reactor over disks and budgets that it may share with others.
+    pub(crate) fn over(plan: Plan, disks: Vec<Rc<RefCell<Disk>>>, shares: &[&'static Share]) -> Shell {
+        let room = (plan.slots - plan.limits.reserve_slots as usize) as u64;
         let headers: Vec<Header> = (0..plan.slots).map(|_| Header::default()).collect();
         let headers: &'static [Header] = Box::leak(headers.into_boxed_slice());
         let mut engine = Engine::new(plan.limits, headers, Instant(0));
@@ -116,6 +128,8 @@ impl Shell {
                 domain_owner: 0,
                 mode: plan.mode,
                 budget_slots: plan.budget,
+                room_slots: room_slots(plan.budget, plan.budget * u64::from(plan.volumes), room),
+                share: shares[usize::from(id)],
                 rules: plan.rules,
                 flush_on_failure: plan.flush_on_failure,
                 parked_flushes_max: 2,
@@ -136,6 +150,8 @@ impl Shell {
             answers: BTreeMap::new(),
             peers: Vec::new(),
             headers,
+            timeout_ms: 0,
+            shares: shares.to_vec(),
             out: Actions::with_capacity(&plan.limits),
             domains,
             slots: vec![0xee; plan.slots * 4096],
@@ -341,6 +357,7 @@ impl Shell {
             offset,
             length,
             buffer: u64::from(tag) << PAYLOAD_SHIFT,
+            timeout_ms: self.timeout_ms,
         }));
         tag
     }

@@ -142,8 +142,33 @@ fn budgets_left_out_share_equally_what_the_others_leave() {
 #[test]
 fn a_budget_in_bytes_is_rounded_down_to_lines_of_each_reactor() {
     let settings = accept(&format!("[daemon]\nreactors = 2\n{MINIMAL}budget = \"100 MB\"\n"));
-    assert_eq!(settings.budget_slots(&settings.volumes[0]), 100_000_000 / 4096 / 2);
+    assert_eq!(settings.budget_slots(&settings.volumes[0]), 100_000_000 / 8192 * 2);
     assert_eq!(settings.volumes[0].budget_bytes, 100_000_000 / 8192 * 8192);
+}
+
+/// C6: on each reactor the volumes' rooms fit beside the reserve; a volume reaches its whole budget on one reactor if that
+/// has room for all budgets, and never less than its even share.
+#[test]
+fn a_reactor_has_room_for_the_part_of_every_budget() {
+    let volume = |name: &str, budget: &str| {
+        format!(
+            "[[volume]]\nname = \"{name}\"\nbacking = {{ kind = \"block\", path = \"/dev/{name}\" }}\nbudget = \"{budget}\"\n"
+        )
+    };
+    let rooms = |budgets: [&str; 2]| {
+        let text = format!("[daemon]\nreactors = 4\n{}{}", volume("a", budgets[0]), volume("b", budgets[1]));
+        let settings = accept(&text);
+        let rooms = [0, 1].map(|at: usize| settings.room_slots(&settings.volumes[at]));
+        let budgets = [0, 1].map(|at: usize| settings.budget_slots(&settings.volumes[at]));
+        let room = settings.slots_a_reactor() - u64::from(settings.reserve_slots());
+        assert!(rooms[0] + rooms[1] <= room, "{rooms:?} of {room}");
+        (rooms, budgets, room)
+    };
+    let (small, budgets, _) = rooms(["10%", "12.5%"]);
+    assert_eq!(small, budgets, "22.5% of the cache fit into a quarter of it");
+    let (large, budgets, room) = rooms(["60%", "20%"]);
+    assert_eq!(large, [room * 3 / 4, room / 4], "by the size of their budgets");
+    assert!(large.iter().zip(budgets).all(|(&room, budget)| room >= budget / 4));
 }
 
 #[test]

@@ -24,6 +24,17 @@ fn the_report_has_the_numbers_that_an_operator_plans_with() {
     }
 }
 
+/// A budget that one reactor has no room for: the report says how far a client gets that writes to one stripe only.
+#[test]
+fn the_report_says_what_one_reactor_has_room_for() {
+    let report = check(&accept(&format!("[daemon]\nreactors = 2\n{MINIMAL}budget = \"95%\"\n")));
+    for line in ["budget     246118 lines", "  123060 lines of it at most on one reactor"] {
+        assert!(report.contains(line), "{line:?} is not in:\n{report}");
+    }
+    let report = check(&accept(&format!("[daemon]\nreactors = 2\n{MINIMAL}budget = \"25%\"\n")));
+    assert!(!report.contains("on one reactor"), "{report}");
+}
+
 /// Headers, map and index of a 4 GiB cache over a volume ten times its size: at most 1.25% of the cached bytes.
 #[test]
 fn the_overhead_of_a_large_cache_stays_within_its_promise() {

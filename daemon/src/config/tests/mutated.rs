@@ -2,6 +2,7 @@
 //! a place in the file.
 
 use super::EXAMPLES;
+use crate::config::settings::{Settings, VolumeSettings};
 use crate::config::{ConfigError, check, parse};
 use proptest::prelude::*;
 
@@ -86,8 +87,13 @@ fn apply(text: &str, edit: &Edit) -> String {
 fn holds(text: &str) {
     match parse(text, "mutated.toml") {
         Ok(settings) => {
-            let taken: u64 = settings.volumes.iter().map(|volume| settings.budget_slots(volume)).sum();
-            assert!(taken + u64::from(settings.reserve_slots()) <= settings.slots_a_reactor());
+            let reactors = u64::from(settings.daemon.reactors);
+            let sum = |slots: fn(&Settings, &VolumeSettings) -> u64| -> u64 {
+                settings.volumes.iter().map(|volume| slots(&settings, volume)).sum()
+            };
+            let room = settings.slots_a_reactor() - u64::from(settings.reserve_slots());
+            assert!(sum(Settings::budget_slots) <= room * reactors);
+            assert!(sum(Settings::room_slots) <= room);
             assert!(check(&settings).contains("reserve"));
             assert_eq!(
                 parse(&settings.to_toml(), "written.toml").expect("what we write we accept"),
