@@ -6,8 +6,7 @@ use super::scan::{Found, HeldLine};
 use super::volumes::{self, Named};
 use crate::arena::Remains;
 use crate::ledger::ArchivedVolume;
-use holdfast_ctl::api::{Refusal, Time};
-use holdfast_ctl::manifest::{About, ExportWriter, Manifest, Saved, Unreadable, WriteError};
+use holdfast_ctl::manifest::{About, ExportWriter, HeldRefusal, Manifest, Saved, WriteError};
 use holdfast_engine::SECTOR_BYTES;
 use std::path::Path;
 
@@ -18,8 +17,6 @@ pub(super) struct Volume<'a> {
     number: u16,
     named: Named,
     lines: Vec<HeldLine>,
-    began: Time,
-    unreadable: Vec<Unreadable>,
 }
 
 /// Neighbouring sectors of a line that are held.
@@ -40,8 +37,7 @@ impl<'a> Volume<'a> {
         if let Some(size) = size {
             lines.retain_mut(|line| fits(line, size, found));
         }
-        let (began, unreadable) = (crate::admin::now(), Vec::new());
-        Volume { remains, found, number, named, lines, began, unreadable }
+        Volume { remains, found, number, named, lines }
     }
 
     /// Lists it, and exports it if there is a place to export it to.
@@ -108,14 +104,11 @@ impl<'a> Volume<'a> {
             ));
         }
         writer.finish(About {
-            release: format!("holdfastd salvage {}", env!("CARGO_PKG_VERSION")),
+            made: crate::admin::now(),
+            made_by: format!("holdfastd salvage {}", env!("CARGO_PKG_VERSION")),
             volume: self.named.name.clone(),
-            identity: recorded.map(|volume| volume.identity.clone()).unwrap_or_default(),
-            incarnation: self.remains.id().map(|id| format!("{id:016x}")).unwrap_or_default(),
-            size_bytes: recorded.map(|volume| volume.size),
-            began: self.began.clone(),
-            ended: crate::admin::now(),
-            unreadable: std::mem::take(&mut self.unreadable),
+            volume_bytes: recorded.map(|volume| volume.size),
+            identity: recorded.map(|volume| volume.identity.clone()),
             lost: recorded.map(volumes::lost).unwrap_or_default(),
             notes,
         })
@@ -132,8 +125,6 @@ impl<'a> Volume<'a> {
         let mut bytes = vec![0; piece.length as usize];
         if let Err(error) = self.remains.read_slot(line.reactor, line.slot, piece.at, &mut bytes) {
             self.damaged(line, error.to_string());
-            let errno = crate::admin::errno(holdfast_policy::errno::EIO);
-            self.unreadable.push(Unreadable { offset: piece.offset, length: u64::from(piece.length), errno });
             return Ok(());
         }
         match writer.append(piece.offset, &bytes, saved) {
@@ -154,7 +145,7 @@ impl<'a> Volume<'a> {
 }
 
 impl ListedRange {
-    fn is(&self, state: holdfast_ctl::api::ExtentState, refusal: &Option<Refusal>) -> bool {
+    fn is(&self, state: holdfast_ctl::api::ExtentState, refusal: &Option<HeldRefusal>) -> bool {
         self.state == state && self.refusal == *refusal
     }
 }

@@ -1,7 +1,7 @@
 //! What a salvage found and did, for people and for programs.
 
-use holdfast_ctl::api::{ExtentState, Refusal};
-use holdfast_ctl::manifest::LostRange;
+use holdfast_ctl::api::ExtentState;
+use holdfast_ctl::manifest::{HeldRefusal, LostRange};
 use holdfast_ctl::size::binary;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -61,7 +61,7 @@ pub(super) struct ListedRange {
     pub(super) offset: u64,
     pub(super) length: u64,
     pub(super) state: ExtentState,
-    pub(super) refusal: Option<Refusal>,
+    pub(super) refusal: Option<HeldRefusal>,
 }
 
 /// Something that could not be believed or read.

@@ -13,8 +13,8 @@
 
 use crate::config::Settings;
 use crate::ledger::{ArchivedVolume, Failure};
-use holdfast_ctl::api::{Refusal, Time};
-use holdfast_ctl::manifest::LostRange;
+use holdfast_ctl::api::Time;
+use holdfast_ctl::manifest::{HeldRefusal, LostRange};
 use std::collections::BTreeSet;
 
 /// What else is known of the arena's volumes.
@@ -139,14 +139,15 @@ pub(super) fn lost(volume: &ArchivedVolume) -> Vec<LostRange> {
     volume.lost.iter().map(range).collect()
 }
 
-fn refusal(failure: &Failure) -> Option<Refusal> {
+fn refusal(failure: &Failure) -> Option<HeldRefusal> {
     let class = holdfast_policy::ErrorClass::from_u8(failure.class)?;
-    Some(Refusal {
+    let time = |ms: u64| (ms > 0).then(|| Time::from_unix_ms(ms));
+    Some(HeldRefusal {
         class: class.name().to_owned(),
         errno: crate::admin::errno(failure.errno),
         attempts: failure.attempts,
-        first: Time::from_unix_ms(failure.first_ms),
-        last: Time::from_unix_ms(failure.last_ms),
+        first: time(failure.first_ms),
+        last: time(failure.last_ms),
     })
 }
 
@@ -156,7 +157,7 @@ pub(super) fn refusal_at(
     volume: Option<&ArchivedVolume>,
     offset: u64,
     (class, errno, attempts): (u8, u8, u8),
-) -> Option<Refusal> {
+) -> Option<HeldRefusal> {
     let header =
         Failure { class, errno: u16::from(errno), attempts: u32::from(attempts), first_ms: 0, last_ms: 0 };
     let records = volume.map_or(&[][..], |volume| volume.not_stable.as_slice());

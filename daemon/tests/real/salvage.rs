@@ -89,7 +89,7 @@ fn a_killed_daemons_held_and_dirty_data_comes_out_byte_by_byte() {
     let first = &export.manifest().ranges[0];
     assert_eq!(first.offset, FAILED.0);
     let refusal = first.refusal.as_ref().expect("it was refused");
-    assert_eq!((refusal.errno.number, refusal.first.unix_ms > 0), (5, true), "{refusal:?}");
+    assert_eq!((refusal.errno.number, refusal.first.is_some()), (5, true), "{refusal:?}");
     assert_eq!(
         on_backing(&place.file("refuses"), FAILED.0, LINE),
         vec![0; LINE as usize],
@@ -98,7 +98,7 @@ fn a_killed_daemons_held_and_dirty_data_comes_out_byte_by_byte() {
 
     let export = Export::open(&to.join("lazy.img")).expect("sound");
     assert_eq!(ranges(&export, "dirty"), [(DIRTY.0, pattern(4, DIRTY.0, DIRTY.1))]);
-    assert_eq!(export.manifest().size_bytes, 8 * MIB);
+    assert_eq!(export.manifest().volume_bytes, Some(8 * MIB));
     assert!(export.manifest().notes.is_empty(), "{:?}", export.manifest().notes);
 }
 

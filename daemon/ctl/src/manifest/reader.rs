@@ -6,7 +6,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-/// Bytes of a manifest at most; one of a million ranges has about 500 MB.
+/// Bytes of a manifest at most; one of a million ranges has 400 MB.
 const MANIFEST_BYTES_MAX: u64 = 1 << 30;
 
 /// Why an export, or a range of it, cannot be used.
@@ -77,10 +77,11 @@ impl Export {
         let path = path_beside(data);
         let json = read_bounded(&path).map_err(failed("read the manifest", &path))?;
         let manifest = Manifest::parse(&json).map_err(|source| ReadError::Manifest { path, source })?;
+        // The manifest names the file: a copy under another name is as good, one in another directory is not meant.
         let file = File::open(data).map_err(failed("open", data))?;
         let found = file.metadata().map_err(failed("look at", data))?.len();
-        if found != manifest.size_bytes {
-            let (path, expected) = (data.to_owned(), manifest.size_bytes);
+        if found != manifest.data_bytes {
+            let (path, expected) = (data.to_owned(), manifest.data_bytes);
             return Err(ReadError::Length { path, found, expected });
         }
         Ok(Export { manifest, path: data.to_owned(), file })
@@ -96,7 +97,7 @@ impl Export {
     /// # Errors
     /// [`ReadError`]; then what is in `bytes` must not be used.
     pub fn read(&self, range: &SavedRange, bytes: &mut Vec<u8>) -> Result<(), ReadError> {
-        let &SavedRange { offset, length, sha256: expected, .. } = range;
+        let &SavedRange { offset, length, crc64_nvme: expected, .. } = range;
         bytes.resize(usize::try_from(length).expect("a checked range has a few MiB"), 0);
         let path = || self.path.clone();
         self.file.read_exact_at(bytes, offset).map_err(|source| ReadError::Io {

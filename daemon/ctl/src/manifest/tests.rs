@@ -5,21 +5,17 @@ use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 
 fn failed(errno: u16) -> Saved {
     let errno = Errno { number: errno, name: "ENOSPC".into(), meaning: "No space left on device".into() };
-    let time = Time::from_unix_ms(1_767_323_045_678);
-    let refusal = Refusal { class: "space".into(), errno, attempts: 3, first: time.clone(), last: time };
+    let refusal = HeldRefusal { class: "space".into(), errno, attempts: 3, first: None, last: None };
     Saved { state: ExtentState::Failed, refusal: Some(refusal) }
 }
 
 fn about() -> About {
     About {
-        release: "a test".into(),
+        made: Time::from_unix_ms(1_767_323_045_678),
+        made_by: "a test".into(),
         volume: "vm1".into(),
-        identity: String::new(),
-        incarnation: String::new(),
-        size_bytes: Some(64 << 20),
-        began: Time::from_unix_ms(1_767_323_045_678),
-        ended: Time::from_unix_ms(1_767_323_045_679),
-        unreadable: Vec::new(),
+        volume_bytes: Some(64 << 20),
+        identity: None,
         lost: Vec::new(),
         notes: Vec::new(),
     }
@@ -108,32 +104,35 @@ fn a_manifest_that_cannot_be_is_refused_by_name() {
         Manifest::parse(text.replacen(from, to, 1).as_bytes()).expect_err(to).to_string()
     };
     assert!(refused("holdfast-export", "qcow2").contains("qcow2"));
-    assert!(refused("\"block_bytes\": 512", "\"block_bytes\": 0").contains("0 bytes"));
-    assert!(refused("\"block_bytes\": 512", "\"block_bytes\": 4096").contains("whole blocks"));
     assert!(refused("\"version\": 1", "\"version\": 2").contains("version 2"));
+    for name in ["", "..", "/etc/passwd", "a/b", "./vm1.img", "vm1.img/"] {
+        let error = refused("\"data_file\": \"vm1.img\"", &format!("\"data_file\": \"{name}\""));
+        assert!(error.contains("data_file"), "{name}: {error}");
+    }
     assert!(refused("\"offset\": 8704", "\"offset\": 8192").contains("range 1 (8192:512) overlaps"));
-    assert!(refused("\"offset\": 4096", "\"offset\": 4097").contains("whole blocks"));
+    assert!(refused("\"offset\": 4096", "\"offset\": 4097").contains("whole sectors"));
     assert!(refused("\"length\": 512", "\"length\": 0").contains("range 1"));
     assert!(refused("\"length\": 1048576", "\"length\": 16777728").contains("a length that no export has"));
     assert!(refused("\"offset\": 17825792", "\"offset\": 67108864").contains("over the end"));
     assert!(refused("\"state\": \"failed\"", "\"state\": \"lost\"").contains("is lost"));
-    assert!(refused("\"sha256\": \"", "\"sha256\": \"+").contains("no checksum"));
+    assert!(refused("\"crc64_nvme\": \"", "\"crc64_nvme\": \"+").contains("no checksum"));
     assert!(refused("{", "[").contains("JSON"));
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(128))]
     /// Whatever a manifest says, what parses can be read without a surprise.
     #[test]
     fn a_mutated_manifest_never_passes_with_an_impossible_range(
         changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
     ) {
-        let directory = tempfile::tempdir().expect("a directory");
-        let mut writer = ExportWriter::create(&directory.path().join("x")).expect("an empty directory");
-        for n in 0..4 {
-            writer.append(n * 8192, &[1; 4096], &failed(28)).expect("fits");
-        }
-        let manifest = writer.finish(about()).expect("room");
+        let ranges = (0..4).map(|n| SavedRange {
+            offset: n * 8192, length: 4096, state: ExtentState::Dirty, refusal: None, crc64_nvme: Checksum(n),
+        });
+        let About { made, made_by, volume, volume_bytes, identity, lost, notes } = about();
+        let manifest = Manifest {
+            format: FORMAT.into(), version: VERSION, made, made_by, volume, volume_bytes, identity,
+            data_file: "x".into(), data_bytes: 1 << 20, ranges: ranges.collect(), lost, notes,
+        };
         let mut json = serde_json::to_vec(&manifest).expect("plain data");
         for (at, byte) in changes {
             let at = at.index(json.len());
@@ -144,8 +143,9 @@ proptest! {
             for range in &read.ranges {
                 prop_assert!(range.offset >= free_from && (1..=RANGE_BYTES_MAX).contains(&range.length));
                 free_from = range.offset + range.length;
-                prop_assert!(free_from <= read.size_bytes);
+                prop_assert!(free_from <= read.data_bytes);
             }
+            prop_assert!(!read.data_file.contains('/'));
         }
     }
 }

@@ -1,11 +1,11 @@
 //! Writing an export.
 
 use super::{
-    Checksum, KIND, LostRange, Manifest, Meanwhile, RANGE_BYTES_MAX, SECTOR_BYTES, SavedRange, Unreadable,
-    VERSION, path_beside,
+    Checksum, FORMAT, HeldRefusal, LostRange, Manifest, RANGE_BYTES_MAX, SECTOR_BYTES, SavedRange, VERSION,
+    path_beside,
 };
-use crate::api::{ExtentState, Refusal, Time};
-use sha2::{Digest, Sha256};
+use crate::api::{ExtentState, Time};
+use crc_fast::{CrcAlgorithm::Crc64Nvme, Digest};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
@@ -30,6 +30,12 @@ pub enum WriteError {
         /// What the kernel said.
         source: io::Error,
     },
+    /// The path has no file name that JSON can hold.
+    #[error("'{path}' does not end in the name of a file in UTF-8")]
+    Name {
+        /// The path.
+        path: PathBuf,
+    },
     /// A piece that does not follow the ones before.
     #[error("the piece at {offset} of {length} bytes is not whole sectors, or not behind byte {free_from}")]
     Order {
@@ -48,7 +54,7 @@ pub struct Saved {
     /// Its state, not `lost`.
     pub state: ExtentState,
     /// What the device said.
-    pub refusal: Option<Refusal>,
+    pub refusal: Option<HeldRefusal>,
 }
 
 /// The range that may still grow.
@@ -56,12 +62,13 @@ struct Growing {
     offset: u64,
     length: u64,
     saved: Saved,
-    digest: Sha256,
+    digest: Digest,
 }
 
 /// An export that is being written: pieces in the order of their offsets, then [`ExportWriter::finish`].
 pub struct ExportWriter {
     path: PathBuf,
+    name: String,
     file: File,
     ranges: Vec<SavedRange>,
     growing: Option<Growing>,
@@ -74,6 +81,8 @@ impl ExportWriter {
     /// # Errors
     /// [`WriteError`]; a file or a manifest that is there already is not touched.
     pub fn create(data: &Path) -> Result<ExportWriter, WriteError> {
+        let name = data.file_name().and_then(|name| name.to_str());
+        let name = name.ok_or_else(|| WriteError::Name { path: data.to_owned() })?.to_owned();
         let manifest = path_beside(data);
         if manifest.symlink_metadata().is_ok() {
             return Err(WriteError::Exists { path: manifest });
@@ -84,8 +93,14 @@ impl ExportWriter {
             io::ErrorKind::AlreadyExists => WriteError::Exists { path: data.to_owned() },
             _ => WriteError::Io { doing: "create", path: data.to_owned(), source },
         })?;
-        let path = data.to_owned();
-        Ok(ExportWriter { path, file, ranges: Vec::new(), growing: None, free_from: 0 })
+        Ok(ExportWriter {
+            path: data.to_owned(),
+            name,
+            file,
+            ranges: Vec::new(),
+            growing: None,
+            free_from: 0,
+        })
     }
 
     /// Writes a piece of the volume. Pieces that touch and are alike become one range.
@@ -123,7 +138,7 @@ impl ExportWriter {
             offset: at,
             length: 0,
             saved: saved.clone(),
-            digest: Sha256::new(),
+            digest: Digest::new(Crc64Nvme),
         });
         let room = usize::try_from(RANGE_BYTES_MAX - growing.length).expect("a few MiB");
         let taken = bytes.len().min(room);
@@ -137,10 +152,8 @@ impl ExportWriter {
         else {
             return;
         };
-        let sha256 = Checksum(digest.finalize().into());
-        let (changed_meanwhile, came_meanwhile) = (false, false);
-        let range = SavedRange { offset, length, state, refusal, sha256, changed_meanwhile, came_meanwhile };
-        self.ranges.push(range);
+        let crc64_nvme = Checksum(digest.finalize());
+        self.ranges.push(SavedRange { offset, length, state, refusal, crc64_nvme });
     }
 
     /// Makes the data durable, then the manifest, and returns it.
@@ -149,29 +162,23 @@ impl ExportWriter {
     /// [`WriteError`]; then there is no manifest.
     pub fn finish(mut self, about: About) -> Result<Manifest, WriteError> {
         self.close_range();
-        let size_bytes = about.size_bytes.unwrap_or(0).max(self.free_from);
-        let sized = self.file.set_len(size_bytes).and_then(|()| self.file.sync_all());
+        let About { made, made_by, volume, volume_bytes, identity, lost, notes } = about;
+        let data_bytes = volume_bytes.unwrap_or(0).max(self.free_from);
+        let sized = self.file.set_len(data_bytes).and_then(|()| self.file.sync_all());
         sized.map_err(|source| self.failed("make durable", source))?;
-        let mut states: Vec<String> = self.ranges.iter().map(|range| range.state.to_string()).collect();
-        states.sort();
-        states.dedup();
         let manifest = Manifest {
+            format: FORMAT.to_owned(),
             version: VERSION,
-            kind: KIND.to_owned(),
-            release: about.release,
-            volume: about.volume,
-            identity: about.identity,
-            incarnation: about.incarnation,
-            size_bytes,
-            block_bytes: u32::try_from(SECTOR_BYTES).expect("small"),
-            states,
-            began: about.began,
-            ended: about.ended,
+            made,
+            made_by,
+            volume,
+            volume_bytes,
+            identity,
+            data_file: self.name.clone(),
+            data_bytes,
             ranges: std::mem::take(&mut self.ranges),
-            unreadable: about.unreadable,
-            meanwhile: Meanwhile::default(),
-            lost: about.lost,
-            notes: about.notes,
+            lost,
+            notes,
         };
         write_durably(&path_beside(&self.path), &manifest)?;
         Ok(manifest)
@@ -186,14 +193,11 @@ impl ExportWriter {
 #[derive(Clone, Debug)]
 #[allow(missing_docs, reason = "the fields of the same names in `Manifest` say it")]
 pub struct About {
-    pub release: String,
+    pub made: Time,
+    pub made_by: String,
     pub volume: String,
-    pub identity: String,
-    pub incarnation: String,
-    pub size_bytes: Option<u64>,
-    pub began: Time,
-    pub ended: Time,
-    pub unreadable: Vec<Unreadable>,
+    pub volume_bytes: Option<u64>,
+    pub identity: Option<String>,
     pub lost: Vec<LostRange>,
     pub notes: Vec<String>,
 }
