@@ -91,8 +91,11 @@ impl Stuck {
         trace(libc::PTRACE_INTERRUPT, thread);
         Stuck(thread)
     }
+}
 
-    fn release(self) {
+/// Also when a test fails: a daemon is not gone before its tracer has let go of it.
+impl Drop for Stuck {
+    fn drop(&mut self) {
         let mut status = 0;
         // SAFETY: waits for the stop of our own tracee, and writes to a local.
         assert_eq!(unsafe { libc::waitpid(self.0, &raw mut status, libc::__WALL) }, self.0);
@@ -121,7 +124,7 @@ fn one_reactor_that_hangs_stops_the_feeding() {
     eventually("more than the manager's patience", || (missed() >= 6).then_some(()));
     assert_eq!(manager.count("WATCHDOG=1"), fed, "nobody feeds it meanwhile: {:?}", manager.heard);
     assert!(daemon.ctl(&["status"]).json.is_object(), "the other threads go on");
-    stuck.release();
+    drop(stuck);
     eventually("it is fed again", || (manager.count("WATCHDOG=1") > fed).then_some(()));
     daemon.stop_clean();
 }
