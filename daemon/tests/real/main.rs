@@ -4,6 +4,7 @@
 #![allow(missing_docs, clippy::cast_possible_truncation)]
 
 mod doctor;
+mod events;
 mod exit_codes;
 mod faults;
 mod four_clients;
@@ -31,5 +32,6 @@ mod service;
 mod stopping;
 #[cfg(target_arch = "x86_64")]
 mod syscalls;
+mod watched;
 mod world;
 mod write_through;
