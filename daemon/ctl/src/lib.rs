@@ -9,6 +9,7 @@ mod cli;
 mod client;
 mod error;
 mod exit;
+pub mod manifest;
 pub mod size;
 pub mod text;
 mod verb;

@@ -35,6 +35,7 @@ pub use bind::{BindError, bind};
 pub(crate) use listing::list_ranges;
 pub use port::{Port, PortError};
 pub use server::{Options, Server, serve};
+pub(crate) use view::{errno, now};
 
 pub use token::{Token, TokenError};
 pub(crate) use view::state_bytes;

@@ -5,6 +5,7 @@ use super::hub::{End, Hub};
 use super::scribe::Book;
 use crate::ledger::Stuck;
 use crate::reactor::Mail;
+use crate::service;
 use holdfast_engine::{Answer, Command};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use std::sync::Arc;
@@ -48,6 +49,7 @@ pub(super) fn wait(hub: &Hub, signals: &Signals, abandon: bool) -> u64 {
             continue;
         }
         hub.set_stopping(true);
+        service::stopping("draining: writing back what is not on stable media");
         // What a client is told after the drain would be in no place: from here on no request is taken.
         for link in hub.links.iter() {
             hub.post(link, Mail::Quiet);

@@ -3,6 +3,7 @@
 //! `HOLDFAST_REQUIRE_REAL=1` says that they must be there.
 #![allow(missing_docs, clippy::cast_possible_truncation)]
 
+mod doctor;
 mod events;
 mod exit_codes;
 mod faults;
@@ -26,6 +27,8 @@ mod place;
 mod raw_client;
 mod refusing;
 mod running;
+mod salvage;
+mod service;
 mod stopping;
 #[cfg(target_arch = "x86_64")]
 mod syscalls;
