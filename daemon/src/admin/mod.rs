@@ -42,5 +42,6 @@ pub use snapshot::{
 };
 pub use token::{Token, TokenError};
 pub(crate) use view::state_bytes;
+pub(crate) use view::{errno, now};
 
 use server::{BODY_BYTES_MAX, Shared};

@@ -8,13 +8,13 @@ use holdfast_policy::ErrorClass;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// The time of the wall clock.
-pub(super) fn now() -> api::Time {
+pub(crate) fn now() -> api::Time {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     api::Time::from_unix_ms(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
 
 /// A number with its name and meaning.
-pub(super) fn errno(number: u16) -> api::Errno {
+pub(crate) fn errno(number: u16) -> api::Errno {
     let name = match holdfast_policy::errno::name(number) {
         Some(name) => name.to_owned(),
         None => format!("errno {number}"),

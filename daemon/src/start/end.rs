@@ -7,6 +7,7 @@ use crate::admin::BackendError;
 use crate::config::Difference;
 use crate::ledger::Stuck;
 use crate::reactor::Mail;
+use crate::service;
 use holdfast_engine::{Answer, Command};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use std::sync::Arc;
@@ -52,6 +53,7 @@ pub(super) fn wait(hub: &Hub, signals: &Signals, abandon: bool) -> u64 {
             continue;
         }
         hub.set_stopping(true);
+        service::stopping("draining: writing back what is not on stable media");
         // What a client is told after the drain would be in no place: from here on no request is taken.
         for link in hub.links.iter() {
             hub.post(link, Mail::Quiet);

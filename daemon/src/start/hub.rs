@@ -202,6 +202,23 @@ impl Hub {
         }
     }
 
+    /// How things are, for `systemctl status`.
+    pub(super) fn in_a_line(&self) -> String {
+        let (mut failed, mut lost) = (0, 0);
+        for volume in 0..self.volumes.len() {
+            let stats = self.links.iter().map(|link| link.board.volume(volume));
+            (failed, lost) =
+                stats.fold((failed, lost), |sum, stats| (sum.0 + stats.failed, sum.1 + stats.lost));
+        }
+        let volumes = self.volumes.len();
+        match (failed, lost) {
+            (0, 0) => format!("serving {volumes} volumes"),
+            _ => format!(
+                "serving {volumes} volumes; {failed} lines failed and held, {lost} lost: see 'holdfastctl status'"
+            ),
+        }
+    }
+
     /// How the daemon is to end, if somebody said so.
     pub(super) fn end(&self) -> End {
         match self.desk.end.load(Ordering::Acquire) {

@@ -30,6 +30,7 @@ use crate::kernel::{self, Weight};
 use crate::ledger::{CommitOutcome, Ledger, LostRecord, Now};
 use crate::nbd;
 use crate::reactor::{Clock, Link, Outlets, Post};
+use crate::service;
 use holdfast_ringbuf::daemon_side::Door;
 use hub::{ArenaFacts, Desk, Hub, Served};
 use std::path::PathBuf;
@@ -127,9 +128,18 @@ pub fn serve(settings: Settings, options: Options) -> Result<ExitCode, StartErro
     let server = admin::serve(listener, port, backend, admin::Options::default());
     let server = server.map_err(resource("no thread for operators"))?;
     tracing::info!(socket = %hub.settings.daemon.socket.display(), "serving");
+    service::ready(&hub.in_a_line());
+    let said = Arc::clone(&hub);
+    let heart = service::Heart::start(Arc::clone(&hub.links), move || said.in_a_line());
+    let heart = heart.map_err(resource("no thread for the watchdog"))?;
     let left = end::wait(&hub, &signals, options.abandon);
     frontends.into_iter().for_each(nbd::Frontend::stop);
     server.stop();
+    // Ours as long as the arena is: a next daemon binds its own after it has the arena. Gone already is as good.
+    let _ = std::fs::remove_file(&hub.settings.daemon.admin_socket);
+    if let Some(heart) = heart {
+        heart.stop();
+    }
     let closed =
         end::Stop { hub: &hub, stop: &stop, keeper, reactors: threads, book: &book, scribe }.run(left);
     // It only looks at what was published last; had it panicked, its words are in the log.
@@ -207,21 +217,16 @@ fn make_arena(
     options: &Options,
     warnings: &mut Vec<String>,
 ) -> Result<Arena, StartError> {
-    let layout = ArenaLayout {
-        path: settings.arena.path.clone(),
-        size_bytes: settings.arena.size_bytes,
-        reactors: settings.daemon.reactors,
-        line_bytes: settings.arena.line_bytes,
-        stripe_bytes: settings.arena.stripe_bytes,
-        prefault: true,
-        lock_memory: true,
-        discard_existing: options.discard_arena,
-    };
+    let discard_existing = options.discard_arena;
+    let layout =
+        ArenaLayout { prefault: true, lock_memory: true, discard_existing, ..settings.arena_layout() };
     let mut told = std::time::Instant::now();
     let mut progress = |done: u64, all: u64| {
         if told.elapsed() >= std::time::Duration::from_secs(2) {
             told = std::time::Instant::now();
-            tracing::info!("allocating the arena: {done} of {all} bytes");
+            let text = format!("allocating the arena: {done} of {all} bytes");
+            service::status(&text);
+            tracing::info!("{text}");
         }
     };
     let arena = Arena::create(&layout, &mut progress)?;

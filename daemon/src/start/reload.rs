@@ -21,6 +21,10 @@ pub(super) fn tuning(volume: &VolumeSettings) -> Tuning {
 impl Hub {
     /// Reads the configuration and puts in force what differs; with `dry_run` says what differs.
     pub(super) fn reload_configuration(&self, dry_run: bool) -> Result<ReloadView, BackendError> {
+        if dry_run { self.load_again(true) } else { crate::service::reloading(|| self.load_again(false)) }
+    }
+
+    fn load_again(&self, dry_run: bool) -> Result<ReloadView, BackendError> {
         let path = self.config.as_deref().ok_or_else(|| BackendError::Refused {
             what: "The daemon was started without a configuration file.".to_owned(),
             remedy: "Start it with 'holdfastd serve --config FILE'.".to_owned(),

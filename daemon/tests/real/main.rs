@@ -3,8 +3,10 @@
 //! `HOLDFAST_REQUIRE_REAL=1` says that they must be there.
 #![allow(missing_docs, clippy::cast_possible_truncation)]
 
+mod doctor;
 mod events;
 mod exit_codes;
+mod exported;
 mod faults;
 mod four_clients;
 mod full_cache;
@@ -28,6 +30,7 @@ mod refusing;
 mod runbook;
 mod running;
 mod salvage;
+mod service;
 mod stopping;
 #[cfg(target_arch = "x86_64")]
 mod syscalls;

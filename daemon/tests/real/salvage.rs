@@ -1,197 +1,142 @@
-//! `export` and `import`: what is held is saved while the daemon runs, and brought back as it was.
+//! A daemon that is killed while it holds data, and `holdfastd salvage` after it.
 
-use crate::pattern::{EIO, ENOSPC, check_same, failure, pattern};
-use crate::place::{KIB, LINE, MIB, Place, Volume};
-use crate::running::{Daemon, number};
-use holdfast_ctl::Exit;
-use holdfast_ringbuf::client::Client;
+use crate::pattern::{EIO, check_same, failure, on_backing, pattern};
+use crate::place::{KIB, LINE, MIB, Place, STRIPE, Volume};
+use crate::running::{Daemon, eventually};
+use holdfast_ctl::manifest::Export;
 use serde_json::Value;
-use std::fs::OpenOptions;
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::collections::BTreeMap;
 use std::path::Path;
+use std::process::Command;
 
-/// What is written and refused: around the border of two stripes, a line by itself, and part of a line.
-const HELD: [(u64, u64); 3] = [(MIB - 32 * KIB, 64 * KIB), (3 * MIB, LINE), (5 * MIB + 512, 1024)];
+/// Over the border of two reactors.
+const FAILED: (u64, u64) = (STRIPE - 32 * KIB, 64 * KIB);
+const DIRTY: (u64, u64) = (5 * STRIPE + 4 * LINE, 8 * LINE);
 
-fn words(path: &Path) -> &str {
-    path.to_str().expect("plain")
+/// Exit code, standard output, standard error.
+fn salvage(place: &Place, arguments: &[&str]) -> (Option<i32>, String, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_holdfastd"));
+    command
+        .arg("salvage")
+        .arg(place.arena())
+        .arg("--config")
+        .arg(place.file("holdfast.toml"))
+        .args(arguments);
+    let output = command.output().expect("the daemon's program");
+    let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+    (output.status.code(), text(&output.stdout), text(&output.stderr))
 }
 
-fn manifest_of(file: &Path) -> Value {
-    let path = format!("{}.json", file.display());
-    serde_json::from_slice(&std::fs::read(path).expect("a manifest")).expect("JSON")
+fn files(directory: &Path) -> BTreeMap<String, Vec<u8>> {
+    let entries = std::fs::read_dir(directory).expect("listed").map(|entry| entry.expect("an entry"));
+    entries
+        .map(|entry| {
+            (entry.file_name().into_string().expect("plain"), std::fs::read(entry.path()).unwrap_or_default())
+        })
+        .collect()
 }
 
-/// A daemon whose volume holds what its disk refused.
-fn holding<'a>(place: &'a Place, daemon: &Daemon<'a>, errno: (&str, i32)) -> Client {
-    daemon.must(&["fault", "vm", "add", "write", errno.0]);
+/// The bytes of the ranges in a state, and where they are.
+fn ranges(export: &Export, state: &str) -> Vec<(u64, Vec<u8>)> {
+    let ranges = export.manifest().ranges.iter().filter(|range| range.state.name() == state);
+    ranges
+        .map(|range| {
+            let mut bytes = Vec::new();
+            export.read(range, &mut bytes).expect("as its checksum says");
+            (range.offset, bytes)
+        })
+        .collect()
+}
+
+#[test]
+fn a_killed_daemons_held_and_dirty_data_comes_out_byte_by_byte() {
+    let mut place = Place::new();
+    let later = "write_back = { from = \"100%\", after = \"1h\" }";
+    place.add(&[
+        Volume::file("refuses", &place.file("refuses"), 8 * MIB),
+        Volume::file("lazy", &place.file("lazy"), 8 * MIB).with(later),
+    ]);
+    let mut daemon = Daemon::start(&place);
+    let client = daemon.client("refuses");
+    client.write_at(&pattern(1, 0, LINE), 0).expect("acknowledged");
+    client.flush().expect("the disk is well");
+    daemon.must(&["fault", "refuses", "add", "write", "EIO", "--sequence", "X"]);
+    client.write_at(&pattern(2, FAILED.0, FAILED.1), FAILED.0).expect("acknowledged");
+    assert_eq!(failure(client.flush()).0, EIO);
+    // Newer data of a line that is held: the slot has both.
+    client.write_at(&pattern(3, FAILED.0 + 512, 512), FAILED.0 + 512).expect("acknowledged");
+    eventually("every line has failed", || (daemon.extents("refuses", "failed") == [FAILED]).then_some(()));
+    daemon.client("lazy").write_at(&pattern(4, DIRTY.0, DIRTY.1), DIRTY.0).expect("acknowledged");
+
+    let (code, _, refused) = salvage(&place, &["--list"]);
+    assert_eq!(code, Some(2), "{refused}");
+    assert!(refused.contains("in use by another daemon") && refused.contains("pid"), "{refused}");
+    daemon.kill();
+    let before = (files(&place.arena()), files(&place.file("state")));
+
+    let to = place.file("saved");
+    let (code, out, err) = salvage(&place, &["--json", "--to", to.to_str().expect("plain")]);
+    assert_eq!(code, Some(0), "{out}{err}");
+    assert_eq!((files(&place.arena()), files(&place.file("state"))), before, "nothing was written");
+    let report: Value = serde_json::from_str(&out).expect("JSON");
+    assert_eq!(report["volumes"][0]["held_bytes"]["failed"], FAILED.1, "{report:#}");
+
+    let export = Export::open(&to.join("refuses.img")).expect("sound");
+    let mut expected = pattern(2, FAILED.0, FAILED.1);
+    expected[512..1024].copy_from_slice(&pattern(3, FAILED.0 + 512, 512));
+    let found: Vec<u8> = ranges(&export, "failed").into_iter().flat_map(|(_, bytes)| bytes).collect();
+    check_same(&found, &expected, "what the disk refused");
+    let first = &export.manifest().ranges[0];
+    assert_eq!(first.offset, FAILED.0);
+    let refusal = first.refusal.as_ref().expect("it was refused");
+    assert_eq!((refusal.errno.number, refusal.first.is_some()), (5, true), "{refusal:?}");
+    assert_eq!(
+        on_backing(&place.file("refuses"), FAILED.0, LINE),
+        vec![0; LINE as usize],
+        "it is nowhere else"
+    );
+
+    let export = Export::open(&to.join("lazy.img")).expect("sound");
+    assert_eq!(ranges(&export, "dirty"), [(DIRTY.0, pattern(4, DIRTY.0, DIRTY.1))]);
+    assert_eq!(export.manifest().volume_bytes, Some(8 * MIB));
+    assert!(export.manifest().notes.is_empty(), "{:?}", export.manifest().notes);
+}
+
+#[test]
+fn salvage_says_what_it_sees_and_goes_on() {
+    let mut place = Place::new();
+    place.add(&[Volume::file("vm", &place.file("vm"), 8 * MIB)]);
+    let mut daemon = Daemon::start(&place);
+    daemon.must(&["fault", "vm", "add", "write", "ENOSPC", "--sequence", "X"]);
     let client = daemon.client("vm");
-    for (offset, length) in HELD {
-        client.write_at(&pattern(7, offset, length), offset).expect("acknowledged");
-    }
-    assert_eq!(failure(client.flush()).0, errno.1);
-    assert!(place.file("vm.img").exists());
-    client
-}
+    client.write_at(&pattern(1, 0, 2 * LINE), 0).expect("acknowledged");
+    assert!(client.flush().is_err());
+    daemon.kill();
+    let (code, out, err) = salvage(&place, &["--list"]);
+    assert_eq!(code, Some(0), "{err}");
+    assert!(out.contains("volume vm (number 0)") && out.contains("ENOSPC"), "{out}");
+    assert!(out.contains("not exported: '--to DIR'"), "{out}");
 
-fn check_held(client: &Client, what: &str) {
-    for (offset, length) in HELD {
-        let mut data = vec![0; length as usize];
-        client.read_at(&mut data, offset).expect(what);
-        check_same(&data, &pattern(7, offset, length), what);
-    }
-}
+    let ledger = place.file("state").join("ledger.redb");
+    std::fs::write(&ledger, "damaged").expect("ours");
+    let to = place.file("saved");
+    let (code, out, err) = salvage(&place, &["--to", to.to_str().expect("plain")]);
+    assert_eq!(code, Some(1), "{out}{err}");
+    assert!(out.contains("is damaged") && out.contains("exported to"), "{out}");
+    let export = Export::open(&to.join("vm.img")).expect("sound");
+    let found: Vec<u8> = ["failed", "dirty"]
+        .iter()
+        .flat_map(|state| ranges(&export, state))
+        .flat_map(|(_, bytes)| bytes)
+        .collect();
+    check_same(&found, &pattern(1, 0, 2 * LINE), "all of it");
 
-/// The whole way at 3 a.m.: held, saved, given up by somebody, brought back, healed.
-#[test]
-fn what_is_held_is_saved_and_brought_back_after_it_was_lost() {
-    let mut place = Place::new();
-    let backing = place.file("vm.img");
-    place.add(&[Volume::file("vm", &backing, 8 * MIB)]);
-    let daemon = Daemon::start(&place);
-    let client = holding(&place, &daemon, ("EIO", EIO));
-
-    let saved = place.file("saved");
-    let told = daemon.must(&["export", "vm", "--failed", "--to", words(&saved)]);
-    let bytes: u64 = HELD.iter().map(|(_, length)| length).sum();
-    assert_eq!(number(&told, "saved_bytes"), bytes, "{told}");
-    assert_eq!(number(&told, "unreadable_bytes") + number(&told, "changed_bytes"), 0, "{told}");
-    let (manifest, metadata) = (manifest_of(&saved), saved.metadata().expect("saved"));
-    assert_eq!((metadata.len(), metadata.mode() & 0o777), (8 * MIB, 0o600));
-    assert!(metadata.blocks() * 512 < MIB, "sparse: {} blocks", metadata.blocks());
-    assert_eq!(manifest["volume"], "vm");
-    assert_eq!(manifest["ranges"][0]["refusal"]["errno"]["name"], "EIO", "{manifest}");
-    let file = std::fs::File::open(&saved).expect("saved");
-    for (offset, length) in HELD {
-        let mut data = vec![0; length as usize];
-        file.read_exact_at(&mut data, offset).expect("saved");
-        check_same(&data, &pattern(7, offset, length), "what was held is in the file");
-    }
-
-    // An export replaces nothing, and an import needs to be meant.
-    assert_eq!(daemon.ctl(&["export", "vm", "--failed", "--to", words(&saved)]).exit, Exit::Usage);
-    assert_eq!(daemon.ctl(&["import", "vm", "--from", words(&saved)]).exit, Exit::Usage);
-
-    daemon.must(&["drop", "vm", "--yes-lose-data"]);
-    daemon.must(&["fault", "vm", "clear"]);
-    assert_eq!(failure(client.flush()).0, EIO, "the loss is a loss");
-    let trial = daemon.must(&["import", "vm", "--from", words(&saved), "--dry-run"]);
-    assert_eq!((number(&trial, "verified_bytes"), number(&trial, "written_bytes")), (bytes, 0));
-    assert!(daemon.bytes("vm", "lost_bytes") > 0, "a trial writes nothing");
-    let done = daemon.must(&["import", "vm", "--from", words(&saved), "--yes-overwrite"]);
-    assert_eq!(number(&done, "written_bytes"), bytes);
-    assert_eq!(daemon.extents("vm", "lost"), []);
-    client.flush().expect("healed by what was brought back");
-    check_held(&client, "as it was");
-    assert_eq!(daemon.ctl(&["status"]).exit, Exit::Ok);
-    drop(client);
-    daemon.stop_clean();
-}
-
-/// Whatever of file or manifest was changed since: refused by name, and not one byte is written.
-#[test]
-fn an_import_of_what_is_not_what_was_exported_writes_nothing() {
-    let mut place = Place::new();
-    let backing = place.file("vm.img");
-    place.add(&[Volume::file("vm", &backing, 8 * MIB), Volume::file("small", &place.file("small.img"), MIB)]);
-    let daemon = Daemon::start(&place);
-    let client = holding(&place, &daemon, ("ENOSPC", ENOSPC));
-    let saved = place.file("saved");
-    // Behind a full disk only a probe failed; the rest waits. Who saves what failed is told that there is more.
-    let failed = daemon.must(&["export", "vm", "--failed", "--to", words(&place.file("failed"))]);
-    let all = daemon.must(&["export", "vm", "--dirty", "--to", words(&saved)]);
-    let bytes: u64 = HELD.iter().map(|(_, length)| length).sum();
-    assert_eq!((number(&all, "saved_bytes"), number(&all, "other_bytes")), (bytes, 0), "{all}");
-    assert!(number(&failed, "saved_bytes") + number(&failed, "other_bytes") >= bytes, "{failed}");
-    daemon.must(&["fault", "vm", "clear"]);
-    daemon.must(&["retry", "vm", "--wait"]);
-    // What the clients did since is what an import must not touch by mistake.
-    for (offset, length) in HELD {
-        client.write_at(&pattern(9, offset, length), offset).expect("acknowledged");
-    }
-    client.flush().expect("stable");
-    let writes = daemon.count("vm", "writes");
-    let refused = |arguments: &[&str], expected: &str| {
-        let told =
-            daemon.ctl(&[&["import"], arguments, &["--from", words(&saved), "--yes-overwrite"]].concat());
-        assert_eq!(told.exit, Exit::Usage, "{told:?}");
-        let message = told.json["error"]["message"].as_str().expect("words").to_owned();
-        assert!(message.contains(expected), "{expected:?} is not in {message:?}");
-    };
-    let path = format!("{}.json", saved.display());
-    let whole = std::fs::read_to_string(&path).expect("a manifest");
-    let with_manifest = |text: &str, expected: &str| {
-        std::fs::write(&path, text).expect("ours");
-        refused(&["vm"], expected);
-        std::fs::write(&path, &whole).expect("ours");
-    };
-    refused(&["small"], "this is data of volume 'vm', not of 'small'");
-    refused(&["small", "--other-volume"], "volume 'small' has 1048576");
-    refused(&["nowhere"], "There is no volume 'nowhere'");
-    with_manifest("", "is not the JSON of a manifest");
-    with_manifest("{}", "is not the JSON of a manifest");
-    with_manifest(&whole.replace("holdfast-export", "something"), "its format is 'something'");
-    with_manifest(&whole.replace("\"version\": 1", "\"version\": 7"), "it has version 7");
-    with_manifest(&whole.replacen("\"length\": ", "\"length\": 99", 1), "its range 0");
-    let file = OpenOptions::new().read(true).write(true).open(&saved).expect("saved");
-    let (last, length) = HELD[2];
-    let mut byte = [0];
-    file.read_exact_at(&mut byte, last + length - 1).expect("saved");
-    file.write_all_at(&[!byte[0]], last + length - 1).expect("ours");
-    refused(&["vm"], "is damaged between");
-    file.write_all_at(&byte, last + length - 1).expect("ours");
-    file.set_len(4 * MIB).expect("ours");
-    refused(&["vm"], "has 4194304 bytes, its manifest says");
-
-    assert_eq!(daemon.count("vm", "writes"), writes, "nothing was written");
-    for (offset, length) in HELD {
-        let mut data = vec![0; length as usize];
-        client.read_at(&mut data, offset).expect("readable");
-        check_same(&data, &pattern(9, offset, length), "what the client wrote is there");
-    }
-    drop(client);
-    daemon.stop_clean();
-}
-
-/// A client goes on writing while its data is saved: each range is whole, and what changed is said.
-#[test]
-fn an_export_beside_a_busy_client_says_what_changed() {
-    let mut place = Place::new();
-    let backing = place.file("vm.img");
-    place.add(&[Volume::file("vm", &backing, 8 * MIB).with(r#"budget = "8MiB""#)]);
-    let daemon = Daemon::start(&place);
-    let client = holding(&place, &daemon, ("ENOSPC", ENOSPC));
-    let stop = std::sync::atomic::AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            let mut value = 0;
-            while !stop.load(std::sync::atomic::Ordering::Relaxed) {
-                value += 1;
-                let (offset, length) = HELD[1];
-                client.write_at(&vec![value; length as usize], offset).expect("acknowledged");
-                value %= 250;
-            }
-        });
-        for round in 0..5 {
-            let saved = place.file(&format!("saved{round}"));
-            let told = daemon.ctl(&["export", "vm", "--dirty", "--to", words(&saved)]);
-            assert_eq!(told.exit, Exit::Ok, "{told:?}");
-            let file = std::fs::File::open(&saved).expect("saved");
-            let (offset, length) = HELD[1];
-            let mut data = vec![0; length as usize];
-            file.read_exact_at(&mut data, offset).expect("saved");
-            assert!(
-                data.chunks(512).all(|sector| sector.iter().all(|&byte| byte == sector[0])),
-                "no torn sector"
-            );
-            // What it says of itself is what is in it.
-            let trial = daemon.ctl(&["import", "vm", "--from", words(&saved), "--dry-run"]);
-            assert_eq!(trial.exit, Exit::Ok, "{trial:?}");
-        }
-        stop.store(true, std::sync::atomic::Ordering::Relaxed);
-    });
-    daemon.must(&["fault", "vm", "clear"]);
-    daemon.must(&["retry", "vm", "--wait"]);
-    drop(client);
-    daemon.stop_clean();
+    std::fs::write(place.arena().join("superblock"), [7; 4096]).expect("ours");
+    let (code, out, err) = salvage(&place, &[]);
+    assert_eq!(code, Some(1), "{out}{err}");
+    assert!(out.contains("superblock is damaged") && out.contains("volume vm"), "{out}");
+    std::fs::remove_dir_all(place.arena()).expect("ours");
+    let (code, out, err) = salvage(&place, &[]);
+    assert_eq!((code, out.as_str()), (Some(2), ""));
+    assert!(err.contains("cannot open"), "{err}");
 }

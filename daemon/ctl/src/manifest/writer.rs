@@ -106,7 +106,7 @@ impl ExportWriter {
     /// Writes a piece of the volume. Pieces that touch and are alike become one range.
     ///
     /// # Errors
-    /// [`WriteError`]; then the export is of no more use.
+    /// [`WriteError`]; then the piece is not in the export, which can go on without it.
     pub fn append(&mut self, offset: u64, bytes: &[u8], saved: &Saved) -> Result<(), WriteError> {
         let length = bytes.len();
         let whole = offset.is_multiple_of(SECTOR_BYTES) && (length as u64).is_multiple_of(SECTOR_BYTES);
