@@ -52,7 +52,7 @@ enum Verb {
 fn main() -> ExitCode {
     match Cli::parse().verb {
         Verb::Serve { config, discard_arena, abandon } => {
-            serve(&config, start::Options { discard_arena, abandon })
+            serve(&config, start::Options { config: Some(config.clone()), discard_arena, abandon })
         }
         Verb::Quickstart(options) => quickstart::run(&options),
         Verb::Check { file } => check(&file),

@@ -6,6 +6,7 @@
 mod doctor;
 mod events;
 mod exit_codes;
+mod exported;
 mod faults;
 mod four_clients;
 mod full_cache;
@@ -26,12 +27,14 @@ mod place;
 #[path = "../../../ringbuf/tests/raw_client/mod.rs"]
 mod raw_client;
 mod refusing;
+mod runbook;
 mod running;
 mod salvage;
 mod service;
 mod stopping;
 #[cfg(target_arch = "x86_64")]
 mod syscalls;
+mod tuning;
 mod watched;
 mod world;
 mod write_through;
