@@ -1,5 +1,6 @@
 //! The habits: what each one runs, and in which order.
 
+use crate::count::{count, is_installed};
 use crate::rules;
 use crate::step::{Failed, Step};
 
@@ -43,10 +44,22 @@ pub(crate) const HABITS: &[Habit] = &[
         run: bench,
     },
     Habit {
+        name: "count",
+        summary: "instructions a read, a write and a miss cost the engine (needs valgrind)",
+        takes_arguments: false,
+        run: |_| count(),
+    },
+    Habit {
         name: "deny",
         summary: "licences, bans and sources of all dependencies (needs cargo-deny)",
         takes_arguments: false,
         run: deny,
+    },
+    Habit {
+        name: "package",
+        summary: "the Debian package: built, installed, started, removed (needs root, cargo-deb, systemd)",
+        takes_arguments: false,
+        run: package,
     },
     Habit {
         name: "ci",
@@ -110,11 +123,25 @@ fn deny(_: &[String]) -> Result<(), Failed> {
         .run()
 }
 
+/// Of the binaries that the tests use: what a package of an optimised build has besides is speed.
+fn package(_: &[String]) -> Result<(), Failed> {
+    Step::cargo("build --locked --package holdfast-daemon --package holdfast-ctl")
+        .advise("mend what the compiler names")
+        .run()?;
+    Step::script(".ci/package").advise("the line with !!! says what is wrong; daemon/packaging/ has it").run()
+}
+
 /// Cheap first, and the tests last, where their lines are seen.
 fn ci(_: &[String]) -> Result<(), Failed> {
     check(&[])?;
     deny(&[])?;
     loom(&[])?;
     sim(&[])?;
+    package(&[])?;
+    if is_installed() {
+        count()?;
+    } else {
+        println!("\n==> NOT DONE: cargo xtask count (instructions a request); there is no valgrind here");
+    }
     test(&[])
 }

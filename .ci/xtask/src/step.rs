@@ -26,7 +26,12 @@ pub(crate) fn root() -> PathBuf {
     package.ancestors().nth(2).expect("this package lies two folders below the root").to_path_buf()
 }
 
-/// One cargo command in the repository's root.
+/// Where cargo builds.
+pub(crate) fn target_folder() -> PathBuf {
+    root().join(std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| "target".into(), PathBuf::from))
+}
+
+/// One command in the repository's root.
 pub(crate) struct Step {
     command: Command,
     /// As a person would type it.
@@ -41,6 +46,13 @@ impl Step {
         let mut command = Command::new(cargo);
         command.current_dir(root()).stdin(Stdio::null()).args(words.split(' '));
         Step { command, shown: format!("cargo {words}"), advice: "" }
+    }
+
+    /// A script of the repository, in its root.
+    pub(crate) fn script(path: &str) -> Step {
+        let mut command = Command::new(root().join(path));
+        command.current_dir(root()).stdin(Stdio::null());
+        Step { command, shown: path.to_owned(), advice: "" }
     }
 
     /// Passes on what a person typed.
@@ -61,8 +73,7 @@ impl Step {
 
     /// Builds in a folder of this name inside the ordinary target folder.
     pub(crate) fn target_folder(self, name: &str) -> Step {
-        let ordinary = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| "target".into(), PathBuf::from);
-        let folder = ordinary.join(name).display().to_string();
+        let folder = target_folder().join(name).display().to_string();
         self.env("CARGO_TARGET_DIR", &folder)
     }
 

@@ -41,7 +41,7 @@ impl Engine<'_> {
             request.length -= skipped;
             request.buffer += skipped;
         }
-        self.write(id, out);
+        self.write(id, (first + done, end), out);
     }
 
     fn fate(&self, generation: u64) -> Fate {

@@ -58,12 +58,21 @@ pub(super) struct KnownVolume {
 impl KnownVolume {
     /// What differs from the volume of the configuration, in words; `None` if it is the same.
     pub(super) fn differs(&self, volume: &ArenaVolume) -> Option<String> {
-        if self.bytes != volume.bytes {
+        // It may have grown in use, which is not noted here.
+        if self.bytes > volume.bytes {
             return Some(format!("had {} bytes and now has {}", self.bytes, volume.bytes));
         }
         let same = self.identity == identity_sum(&volume.identity);
         (!same).then(|| format!("was on another backing than '{}'", volume.identity))
     }
+}
+
+/// The volume of an entry; `None` if the entry is empty or damaged.
+pub(super) fn parse(bytes: [u8; VOLUME_BYTES]) -> Option<KnownVolume> {
+    let entry: Entry = zerocopy::transmute!(bytes);
+    let name = str::from_utf8(entry.name.get(..entry.name_bytes as usize)?).ok()?;
+    let sound = entry.checksum == entry.sum();
+    sound.then(|| KnownVolume { name: name.to_owned(), bytes: entry.bytes, identity: entry.identity })
 }
 
 /// The volumes in the order of their numbers; in words, if an entry is damaged.
@@ -74,11 +83,8 @@ pub(super) fn read(mapping: &Mapping, plan: &Plan) -> Result<Vec<KnownVolume>, S
         if bytes == [0; VOLUME_BYTES] {
             break;
         }
-        let entry: Entry = zerocopy::transmute!(bytes);
-        let name = entry.name.get(..entry.name_bytes as usize).and_then(|name| str::from_utf8(name).ok());
-        let name = name.filter(|_| entry.checksum == entry.sum());
-        let name = name.ok_or_else(|| format!("entry {number} of its volumes has a wrong checksum"))?;
-        known.push(KnownVolume { name: name.to_owned(), bytes: entry.bytes, identity: entry.identity });
+        let volume = parse(bytes);
+        known.push(volume.ok_or_else(|| format!("entry {number} of its volumes has a wrong checksum"))?);
     }
     Ok(known)
 }

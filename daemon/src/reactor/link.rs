@@ -1,6 +1,6 @@
 //! What goes between a reactor and the other threads.
 
-use super::Post;
+use super::{Begun, Measured, Post};
 use crossbeam::queue::ArrayQueue;
 use holdfast_engine::{
     Answer, CacheStats, Event, LedgerEntry, LedgerSeq, SessionId, Token, VolumeId, VolumeStats,
@@ -35,6 +35,26 @@ pub struct Seat {
     pub read_only: bool,
     /// The ring.
     pub ring: DaemonRing,
+    /// When the request with each tag was taken: tags are below the ring's entries.
+    begun: Box<[Begun]>,
+}
+
+impl Seat {
+    /// A place for a session that has just been let in.
+    pub fn new(session: SessionId, volume: VolumeId, read_only: bool, ring: DaemonRing) -> Seat {
+        let begun = vec![Begun::default(); ring.limits().entries as usize].into_boxed_slice();
+        Seat { session, volume, read_only, ring, begun }
+    }
+
+    /// A request was taken from the ring.
+    pub(super) fn begin(&mut self, tag: u32, begun: Begun) {
+        self.begun[tag as usize] = begun;
+    }
+
+    /// When a request was taken that is in flight.
+    pub(super) fn begun(&self, tag: u32) -> Begun {
+        self.begun[tag as usize]
+    }
 }
 
 /// How many seats a reactor has at most: the bits of a [`SessionId`] that say which.
@@ -129,11 +149,14 @@ impl<T: Copy + Default> Newest<T> {
 pub struct Board {
     volumes: Vec<Newest<VolumeStats>>,
     reactor: Newest<ReactorStats>,
+    /// What it has measured. The reactor itself is the only one that adds to it.
+    pub measured: Measured,
 }
 
 impl Board {
     fn new(volumes: usize) -> Board {
-        Board { volumes: (0..volumes).map(|_| Newest::new()).collect(), reactor: Newest::new() }
+        let measured = Measured::new(volumes);
+        Board { volumes: (0..volumes).map(|_| Newest::new()).collect(), reactor: Newest::new(), measured }
     }
 
     /// For the reactor: shows a volume.
@@ -166,12 +189,46 @@ pub struct Link {
     pub board: Board,
 }
 
+/// Letters that a reactor's box holds.
+const INBOX: usize = 4096;
+/// Letters from which on operators are refused: a reactor that turns empties its box every turn, so one that has so many does
+/// not. The rest is for those who must not be refused: the ledger, other reactors, the daemon's end.
+const CROWDED: usize = INBOX * 3 / 4;
+
 impl Link {
+    /// Whether so many letters wait that an operator's must not be added: whoever posted it would wait, too.
+    pub fn is_crowded(&self) -> bool {
+        self.inbox.len() >= CROWDED
+    }
+
     /// A link to a reactor with so many volumes.
     ///
     /// # Errors
     /// The kernel has no descriptor left.
     pub fn new(volumes: usize) -> io::Result<Link> {
-        Ok(Link { inbox: Post::new(4096)?, board: Board::new(volumes) })
+        Ok(Link { inbox: Post::new(INBOX)?, board: Board::new(volumes) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A reactor that does not turn leaves room for those who cannot be refused, and none for operators.
+    #[test]
+    fn a_box_that_nobody_empties_is_crowded_before_it_is_full() {
+        let link = Link::new(1).expect("an eventfd");
+        let mut posted = 0;
+        while !link.is_crowded() {
+            link.inbox.push(Mail::Quiet).expect("there is room");
+            posted += 1;
+        }
+        assert_eq!(posted, CROWDED);
+        for _ in CROWDED..INBOX {
+            link.inbox.push(Mail::Quiet).expect("the rest is for others");
+        }
+        assert!(link.inbox.push(Mail::Quiet).is_err());
+        while link.inbox.pop().is_some() {}
+        assert!(!link.is_crowded());
     }
 }

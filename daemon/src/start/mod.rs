@@ -9,8 +9,15 @@ mod error;
 mod fence;
 mod hub;
 mod keeper;
+mod lookout;
+mod map;
+mod operators;
 mod reactors;
+mod registry;
+mod reload;
+mod resize;
 mod scribe;
+mod typed;
 mod views;
 mod volumes;
 
@@ -19,19 +26,28 @@ pub use error::StartError;
 use crate::admin;
 use crate::arena::{self, Arena, ArenaLayout, ArenaVolume, Origin};
 use crate::config::{Backing, Settings};
+use crate::events::Events;
 use crate::kernel::{self, Weight};
 use crate::ledger::{CommitOutcome, Ledger, LostRecord, NotStableRecord, Now, OpenMark};
 use crate::nbd;
 use crate::reactor::{Clock, Link, Outlets, Post};
+use crate::service;
 use holdfast_ringbuf::daemon_side::Door;
 use hub::{ArenaFacts, Desk, Hub, Served};
+use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+/// How long the end of the daemon waits for whom it tells of it.
+const LAST_WORDS: Duration = Duration::from_secs(5);
 
 /// What the command line adds to the settings.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Options {
+    /// The file that the settings came from, for a reload.
+    pub config: Option<PathBuf>,
     /// Give up what an earlier daemon left in the arena.
     pub discard_arena: bool,
     /// On SIGTERM give up what cannot be written, instead of staying.
@@ -49,8 +65,8 @@ pub fn serve(settings: Settings, options: Options) -> Result<ExitCode, StartErro
     let mut ledger = open_ledger(&settings, clock)?;
     let (settings, left) = in_order(settings);
     let volumes = volumes::open(&settings, left)?;
-    let mut arena = make_arena(&settings, &volumes, options, &mut warnings)?;
-    let records = match register(&mut ledger, &volumes, clock, &arena, options) {
+    let mut arena = make_arena(&settings, &volumes, &options, &mut warnings)?;
+    let records = match register(&mut ledger, &volumes, clock, &arena, &options) {
         Ok(records) => records,
         Err(error) => {
             if !matches!(arena.origin(), Origin::TakenOver(_)) {
@@ -69,7 +85,12 @@ pub fn serve(settings: Settings, options: Options) -> Result<ExitCode, StartErro
         Outlets { ledger: Arc::clone(&entries), words: Arc::clone(&words), links: Arc::clone(&links) };
     let door = Door::bind(&settings.daemon.socket, settings.daemon.socket_mode)
         .map_err(|source| StartError::Door { path: settings.daemon.socket.clone(), source })?;
-    let listener = admin::bind(&settings.daemon.admin_socket, settings.daemon.admin_socket_mode, None)?;
+    let listener = admin::bind(
+        &settings.daemon.admin_socket,
+        settings.daemon.admin_socket_mode,
+        settings.daemon.admin_socket_gid,
+    )?;
+    let port = admin::Port::bind(&settings.http)?;
     let seed = random_word();
     let shards = arena.take_shards();
     let plan = reactors::Plan {
@@ -80,7 +101,7 @@ pub fn serve(settings: Settings, options: Options) -> Result<ExitCode, StartErro
         clock,
         seed,
     };
-    let (threads, fallbacks) = reactors::start(&plan, shards)?;
+    let (threads, sheets, fallbacks) = reactors::start(&plan, shards)?;
     arena.warm_up(true);
     volumes.iter().for_each(|volume| fence::wait_for(volume, &links));
     warnings.extend(fallbacks);
@@ -93,15 +114,21 @@ pub fn serve(settings: Settings, options: Options) -> Result<ExitCode, StartErro
     let incarnation = ledger.incarnation();
     let book = scribe::Book::new(ledger, entries, clock);
     let scribe = book.start(Arc::clone(&links)).map_err(resource("no thread for the ledger"))?;
+    let (events, hook) = Events::start(&settings.events).map_err(resource("no thread for events"))?;
     let hub = Arc::new(Hub {
         volumes: volumes.iter().map(Served::new).collect(),
         links,
         words,
         book: book.clone(),
+        events,
+        sheets,
         clock,
         incarnation,
         arena: ArenaFacts { id: arena.id(), bytes: arena.bytes(), huge: arena.is_huge() },
         warnings,
+        config: options.config.clone(),
+        in_force: Mutex::new(Arc::new(settings.clone())),
+        sessions: registry::Registry::default(),
         settings,
         desk: Desk::default(),
     });
@@ -109,15 +136,32 @@ pub fn serve(settings: Settings, options: Options) -> Result<ExitCode, StartErro
     let stop = Arc::new(AtomicBool::new(false));
     let keeper = keeper::Keeper::start(Arc::clone(&hub), door, Arc::clone(&stop));
     let keeper = keeper.map_err(resource("no thread for the door"))?;
+    let lookout = lookout::start(Arc::clone(&hub), Arc::clone(&stop));
+    let lookout = lookout.map_err(resource("no thread for events"))?;
     let backend: Arc<dyn admin::Backend> = Arc::clone(&hub) as _;
-    let server = admin::serve(listener, backend, admin::Options::default());
+    let server = admin::serve(listener, port, backend, admin::Options::default());
     let server = server.map_err(resource("no thread for operators"))?;
     tracing::info!(socket = %hub.settings.daemon.socket.display(), "serving");
+    service::ready(&hub.in_a_line());
+    let said = Arc::clone(&hub);
+    let heart = service::Heart::start(Arc::clone(&hub.links), move || said.in_a_line());
+    let heart = heart.map_err(resource("no thread for the watchdog"))?;
     let left = end::wait(&hub, &signals, options.abandon);
     frontends.into_iter().for_each(nbd::Frontend::stop);
     server.stop();
+    // Ours as long as the arena is: a next daemon binds its own after it has the arena. Gone already is as good.
+    let _ = std::fs::remove_file(&hub.settings.daemon.admin_socket);
+    if let Some(heart) = heart {
+        heart.stop();
+    }
     let closed =
         end::Stop { hub: &hub, stop: &stop, keeper, reactors: threads, book: &book, scribe }.run(left);
+    // It only looks at what was published last; had it panicked, its words are in the log.
+    let _ = lookout.join();
+    hub.events.close();
+    if let Some(hook) = hook {
+        hook.finish(LAST_WORDS);
+    }
     if left == 0 && closed {
         arena.remove()?;
         return Ok(ExitCode::SUCCESS);
@@ -142,7 +186,7 @@ fn nbd_volume(hub: &Hub, served: &Served) -> nbd::Volume {
     nbd::Volume {
         name: served.settings.name.clone(),
         id: served.id,
-        bytes: served.bytes,
+        bytes: Arc::clone(&served.bytes),
         block_bytes: served.block_bytes,
         line_bytes: hub.settings.arena.line_bytes,
         read_only: served.settings.read_only,
@@ -185,7 +229,7 @@ fn now(clock: Clock) -> Now {
 fn make_arena(
     settings: &Settings,
     volumes: &[volumes::Volume],
-    options: Options,
+    options: &Options,
     warnings: &mut Vec<String>,
 ) -> Result<Arena, StartError> {
     let volumes = volumes.iter().map(|volume| ArenaVolume {
@@ -194,21 +238,19 @@ fn make_arena(
         bytes: volume.backing.size(),
     });
     let layout = ArenaLayout {
-        path: settings.arena.path.clone(),
-        size_bytes: settings.arena.size_bytes,
-        reactors: settings.daemon.reactors,
-        line_bytes: settings.arena.line_bytes,
-        stripe_bytes: settings.arena.stripe_bytes,
         prefault: true,
         lock_memory: true,
         discard_existing: options.discard_arena,
         volumes: volumes.collect(),
+        ..settings.arena_layout()
     };
     let mut told = std::time::Instant::now();
     let mut progress = |done: u64, all: u64| {
         if told.elapsed() >= std::time::Duration::from_secs(2) {
             told = std::time::Instant::now();
-            tracing::info!("allocating the arena: {done} of {all} bytes");
+            let text = format!("allocating the arena: {done} of {all} bytes");
+            service::status(&text);
+            tracing::info!("{text}");
         }
     };
     let arena = Arena::create(&layout, &mut progress)?;
@@ -243,7 +285,7 @@ fn register(
     volumes: &[volumes::Volume],
     clock: Clock,
     arena: &Arena,
-    options: Options,
+    options: &Options,
 ) -> Result<Vec<Records>, StartError> {
     let mut held = None;
     let boot = u128::from_ne_bytes(arena.boot_id());

@@ -2,6 +2,7 @@
 
 use super::Records;
 use super::error::StartError;
+use super::map::Sheet;
 use super::volumes::Volume;
 use crate::arena::{self, ArenaError, Shard};
 use crate::config::Settings;
@@ -27,10 +28,18 @@ pub(super) struct Plan<'a> {
 /// A reactor's thread.
 pub(super) type Running = JoinHandle<()>;
 
-/// Starts all reactors and waits until each is ready. Returns their threads and what works less well than it might.
-pub(super) fn start(plan: &Plan<'_>, shards: Vec<Shard>) -> Result<(Vec<Running>, Vec<String>), StartError> {
+/// The maps of the volumes: of each its reactors' sheets, in the order of the reactors.
+pub(super) type Sheets = Vec<Vec<Sheet>>;
+
+/// Starts all reactors and waits until each is ready. Returns their threads, the volumes' maps, and what works
+/// less well than it might.
+pub(super) fn start(
+    plan: &Plan<'_>,
+    shards: Vec<Shard>,
+) -> Result<(Vec<Running>, Sheets, Vec<String>), StartError> {
     let mut threads = Vec::new();
     let mut fallbacks = Vec::new();
+    let mut sheets = vec![Vec::new(); plan.volumes.len()];
     // The reactors' threads use them until the process ends.
     let shares: Vec<&'static Share> = plan
         .volumes
@@ -41,6 +50,8 @@ pub(super) fn start(plan: &Plan<'_>, shards: Vec<Shard>) -> Result<(Vec<Running>
         let reactor = shard.reactor;
         let (ready, is_ready) = mpsc::channel();
         let part = Part::new(plan, shard, &shares)?;
+        let own = part.setups.iter().map(|setup| Sheet::new(setup.geometry, setup.index_lines, setup.index));
+        sheets.iter_mut().zip(own).for_each(|(volume, sheet)| volume.push(sheet));
         let thread = std::thread::Builder::new()
             .name(format!("holdfast-{reactor}"))
             .spawn(move || part.run(&ready))
@@ -53,7 +64,7 @@ pub(super) fn start(plan: &Plan<'_>, shards: Vec<Shard>) -> Result<(Vec<Running>
         }
         threads.push(thread);
     }
-    Ok((threads, fallbacks))
+    Ok((threads, sheets, fallbacks))
 }
 
 /// What goes to a reactor's thread.
@@ -74,7 +85,9 @@ impl Part {
         let mut files = Vec::new();
         for (volume, share) in plan.volumes.iter().zip(shares) {
             let geometry = volume.geometry(plan.settings, shard.reactor);
-            let words = DirtyIndex::words_needed(geometry.local_lines());
+            let grown = volume.geometry_of(volume.bytes_max(), plan.settings, shard.reactor);
+            let index_lines = grown.local_lines();
+            let words = DirtyIndex::words_needed(index_lines);
             let index = arena::zeroed_words(words)
                 .map_err(|source| StartError::Resource { what: "no memory for a dirty index", source })?;
             let settings = &volume.settings;
@@ -93,6 +106,7 @@ impl Part {
                 io_timeout_ms: settings.io_timeout_ms,
                 write_back_from: settings.write_back_from,
                 write_back_after_ms: settings.write_back_after_ms,
+                index_lines,
                 index,
             });
             files.push((volume.id, Arc::clone(&volume.backing), volume.faults.clone()));

@@ -7,6 +7,8 @@ use serde_json::Value;
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs::File;
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -123,7 +125,7 @@ impl<'a> Daemon<'a> {
             .chain(arguments.iter().map(OsString::from))
             .collect();
         let (mut out, mut err) = (Vec::new(), Vec::new());
-        let mut streams = Streams { out: &mut out, err: &mut err, progress: false };
+        let mut streams = Streams { out: &mut out, err: &mut err, progress: false, terminal: false };
         let exit = holdfast_ctl::run_on("holdfastctl", words, &mut streams);
         let json = serde_json::from_slice(&out).unwrap_or_default();
         Told { exit, json, words: String::from_utf8_lossy(&err).into_owned() }
@@ -148,6 +150,15 @@ impl<'a> Daemon<'a> {
         number(&named(&self.must(&["volumes"]), "name", volume), field)
     }
 
+    /// A scrape of its metrics, as of when this was called or later.
+    pub(crate) fn metrics(&self) -> String {
+        std::thread::sleep(PUBLISHED);
+        let stream = UnixStream::connect(self.place.admin()).expect("the daemon listens");
+        let answer = get(stream, "/metrics", "");
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        answer
+    }
+
     /// The ranges of a volume that are in a state, in order.
     pub(crate) fn extents(&self, volume: &str, state: &str) -> Vec<(u64, u64)> {
         ranges(&self.must(&["extents", volume, "--state", state, "--limit", "100000"]))
@@ -168,8 +179,12 @@ impl<'a> Daemon<'a> {
     }
 
     pub(crate) fn terminate(&self) {
+        self.signal(rustix::process::Signal::TERM);
+    }
+
+    pub(crate) fn signal(&self, signal: rustix::process::Signal) {
         let pid = rustix::process::Pid::from_raw(self.child.id().cast_signed()).expect("a process");
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("it is our child");
+        rustix::process::kill_process(pid, signal).expect("it is our child");
     }
 
     /// Ends it with SIGKILL.
@@ -208,6 +223,15 @@ impl Drop for Daemon<'_> {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// What the daemon answers to a GET with these headers, each with its line's end.
+pub(crate) fn get(mut stream: impl Read + Write, path: &str, headers: &str) -> String {
+    let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n{headers}\r\n");
+    stream.write_all(request.as_bytes()).expect("it reads");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("text");
+    answer
 }
 
 /// The entry of an answer's only list whose `key` is `name`.

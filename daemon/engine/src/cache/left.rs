@@ -24,8 +24,7 @@ impl<'a> Cache<'a> {
     /// Counts a slot with content, as it is.
     pub(crate) fn adopt(&mut self, counts: &mut Counts, slot: SlotId) {
         let state = self.header(slot).state();
-        counts.moved(State::Free, state);
-        self.not_clean += u64::from(state.holds_unstable_data());
+        self.enter(counts, slot, State::Free, state);
         self.link[at(slot)] = 0;
     }
 
