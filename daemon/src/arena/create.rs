@@ -270,7 +270,7 @@ fn misfit(
     for (number, known) in left.volumes.iter().enumerate() {
         let differs = match volumes.get(number).filter(|volume| volume.name == known.name) {
             None => Some("is not in the configuration".to_owned()),
-            Some(volume) => known.differs(volume),
+            Some(volume) => known.differs(volume, old.line_bytes),
         };
         if let Some(differs) = differs {
             return Ok(Some((format!("whose volume '{}' {differs}", known.name), DRAIN)));

@@ -10,7 +10,7 @@ use super::superblock::{SUPERBLOCK_BYTES, Superblock};
 use super::volumes::{NOTES, VOLUME_BYTES};
 use super::{ArenaError, ArenaLayout, SEGMENT_BYTES_MAX, existing, volumes};
 use crate::device::{Patience, lock_holder};
-use holdfast_engine::{Header, HeaderDamage, Identity, Status};
+use holdfast_engine::{Header, HeaderDamage, Identity, Notes, Status};
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
@@ -108,6 +108,25 @@ impl Remains {
         let file = named.then(|| open_plain(&self.path.join(NOTES)).ok()).flatten()?;
         file.read_exact_at(&mut bytes, u64::from(number) * VOLUME_BYTES as u64).ok()?;
         volumes::parse(bytes).map(|volume| volume.name)
+    }
+
+    /// How many ranges of zeroes or discards no device flush has covered yet, as far as that can be read.
+    pub fn zeroed_ranges(&self) -> u64 {
+        let Some(superblock) = self.superblock.as_ref().filter(|superblock| !superblock.older) else {
+            return 0;
+        };
+        let plan = &superblock.plan;
+        let Ok(file) = open_plain(&self.path.join(NOTES)) else { return 0 };
+        let table = u64::from(plan.volumes) * VOLUME_BYTES as u64;
+        let mut bytes = vec![0; plan.note_words() * 8];
+        let mut ranges = 0;
+        for reactor in 0..u64::from(plan.reactors) {
+            if file.read_exact_at(&mut bytes, table + reactor * bytes.len() as u64).is_ok() {
+                let words: Vec<AtomicU64> = bytes.chunks_exact(8).map(word_of).collect();
+                ranges += Notes::over(&words).zeroed_ranges();
+            }
+        }
+        ranges
     }
 
     /// Shows every header of a reactor in the order of slots; the ones behind the end of a file that was cut are not
@@ -215,9 +234,9 @@ fn read_up_to(file: &File, bytes: &mut [u8], at: u64) -> io::Result<usize> {
 }
 
 fn header_of(bytes: &[u8]) -> Header {
-    let word = |n: usize| {
-        let bytes = bytes[n * 8..n * 8 + 8].try_into().expect("a header has four words of eight bytes");
-        AtomicU64::new(u64::from_ne_bytes(bytes))
-    };
-    Header::from_words([word(0), word(1), word(2), word(3)])
+    Header::from_words([0, 1, 2, 3].map(|n| word_of(&bytes[n * 8..n * 8 + 8])))
+}
+
+fn word_of(bytes: &[u8]) -> AtomicU64 {
+    AtomicU64::new(u64::from_ne_bytes(bytes.try_into().expect("a word has eight bytes")))
 }

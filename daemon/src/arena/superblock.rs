@@ -134,7 +134,8 @@ fn plan_of(fields: &Fields) -> Result<Plan, String> {
         && fields.header_bytes.is_multiple_of(page)
         && fields.header_bytes <= 1 << 40
         && u64::from(fields.slots) <= room
-        && fields.volumes <= VOLUMES_MAX;
+        && fields.volumes <= VOLUMES_MAX
+        && (fields.volumes > 0 || fields.version == OLDER);
     if !plausible || fields.slots == 0 {
         return Err(format!(
             "its layout is impossible ({} slots in {} bytes)",

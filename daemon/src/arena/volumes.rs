@@ -56,10 +56,11 @@ pub(super) struct KnownVolume {
 }
 
 impl KnownVolume {
-    /// What differs from the volume of the configuration, in words; `None` if it is the same.
-    pub(super) fn differs(&self, volume: &ArenaVolume) -> Option<String> {
-        // It may have grown in use, which is not noted here.
-        if self.bytes > volume.bytes {
+    /// What differs from the volume of the configuration, in words; `None` if it is the same, or grew by what leaves every
+    /// line what it was: a volume that grows in use is not noted here.
+    pub(super) fn differs(&self, volume: &ArenaVolume, line_bytes: u32) -> Option<String> {
+        let grew = self.bytes < volume.bytes && self.bytes.is_multiple_of(u64::from(line_bytes));
+        if self.bytes != volume.bytes && !grew {
             return Some(format!("had {} bytes and now has {}", self.bytes, volume.bytes));
         }
         let same = self.identity == identity_sum(&volume.identity);

@@ -106,6 +106,13 @@ fn salvage(options: &Options) -> Result<Report, SalvageError> {
                 .to_owned(),
         );
     }
+    let zeroed = remains.zeroed_ranges();
+    if zeroed > 0 {
+        notes.push(format!(
+            "{zeroed} ranges of zeroes or discards were not flushed: a daemon that takes the arena over makes them stable, \
+             the exports do not have them"
+        ));
+    }
     if let Some(to) = &options.to {
         let made = std::fs::create_dir_all(to);
         made.map_err(|source| SalvageError::Directory { path: to.clone(), source })?;

@@ -41,6 +41,35 @@ fn what_was_acknowledged_is_read_from_the_next_daemon_and_written_by_it() {
     check_backing(&place.file("vm"), 1, at + 2 * LINE, 2 * LINE);
 }
 
+/// The arena knows the size that the volume had when it was new there; its lines are the same ones.
+#[test]
+fn a_volume_that_grew_in_use_is_taken_over() {
+    let mut place = place();
+    let mut daemon = Daemon::start(&place);
+    let old = daemon.client("vm");
+    daemon.must(&["fault", "vm", "add", "write", "EIO", "--sequence", "X"]);
+    old.write_at(&pattern(1, 0, LINE), 0).expect("acknowledged");
+    daemon.must(&["volume", "resize", "vm", "19MiB"]);
+    let new = daemon.client("vm");
+    let at = 19 * MIB - LINE;
+    new.write_at(&pattern(2, at, LINE), at).expect("acknowledged");
+    daemon.kill();
+    drop(daemon);
+
+    place.change(&format!("size = {}", 16 * MIB), &format!("size = {}", 19 * MIB));
+    let again = Daemon::start(&place);
+    for (client, version, at) in [(&old, 1, 0), (&new, 2, at)] {
+        let mut data = vec![0; LINE as usize];
+        client.read_at(&mut data, at).expect("the client finds the next daemon");
+        check_same(&data, &pattern(version, at, LINE), "what was acknowledged by the first");
+    }
+    new.flush().expect("the fault died with the first daemon");
+    drop((old, new));
+    again.stop_clean();
+    check_backing(&place.file("vm"), 1, 0, LINE);
+    check_backing(&place.file("vm"), 2, at, LINE);
+}
+
 /// The one that fools everyone: writes are stuck in a slow device when the daemon is killed, and land seconds later. The
 /// next one takes new writes to the same blocks, and uses neither the device nor a slot that the old operations read
 /// before those have ended.

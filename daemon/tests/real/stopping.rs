@@ -149,9 +149,9 @@ fn what_is_acknowledged_during_the_end_is_not_lost() {
     }
 }
 
-/// This release cannot take an arena over: it says what is in it, and loses nothing by itself.
+/// What is given up at a start is on record as lost, and what is healed after that stays so.
 #[test]
-fn a_daemon_killed_with_data_leaves_it_and_one_killed_without_starts_again() {
+fn what_a_killed_daemon_held_can_be_given_up_at_the_next_start() {
     let place = place();
     let mut daemon = holding(&place, &[]);
     daemon.kill();

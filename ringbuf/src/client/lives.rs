@@ -172,9 +172,10 @@ impl Queue {
 
     /// Goes on with a new session: what is in flight is sent again, oldest first.
     fn carry_over(&mut self, connection: Connection) -> Result<(), Error> {
-        let windows = (connection.windows, connection.volume.bytes);
-        if windows != (self.connection.windows, self.connection.volume.bytes) {
-            return Err(Error::Protocol("the daemon came back with other limits or another size"));
+        // It may have grown meanwhile.
+        let smaller = connection.volume.bytes < self.connection.volume.bytes;
+        if smaller || connection.windows != self.connection.windows {
+            return Err(Error::Protocol("the daemon came back with other limits or a smaller volume"));
         }
         connection.take_windows(&self.connection);
         let unflushed = self.lives.changes > self.lives.flushed;
