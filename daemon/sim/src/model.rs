@@ -58,6 +58,12 @@ const fn zeroes(operation: Operation) -> bool {
     matches!(operation, Operation::Discard | Operation::WriteZeroes { .. })
 }
 
+/// Whether a request wants a sector to be zeroes.
+fn zeroes_over(request: &Request, volume: u16, sector: u64) -> bool {
+    let (first, end) = span(request);
+    zeroes(request.operation) && request.volume.0 == volume && (first..end).contains(&sector)
+}
+
 impl Model {
     fn tick(&mut self) -> u64 {
         self.clock += 1;
@@ -76,13 +82,8 @@ impl Model {
         let volume = self.volumes.entry(request.volume.0).or_default();
         if matches!(request.operation, Operation::Write { .. }) {
             for sector in from..to {
-                let zeroing = self.pending.iter().filter(|(_, other)| {
-                    let (first, end) = span(other);
-                    zeroes(other.operation)
-                        && other.volume == request.volume
-                        && first <= sector
-                        && sector < end
-                });
+                let zeroing =
+                    self.pending.iter().filter(|(_, other)| zeroes_over(other, request.volume.0, sector));
                 let new = || Versions::new(zeroing.map(|(&id, _)| id));
                 let oldest = volume.losses.oldest(sector, oldest);
                 volume.sectors.entry(sector).or_insert_with(new).submitted(stamp(id, sector), id, oldest);
@@ -227,6 +228,9 @@ impl Model {
     pub fn noted(&mut self, volume: u16, note: Note, range: (u64, u64), durable: bool, content: Content<'_>) {
         let now = self.tick();
         let oldest = self.pending.first_key_value().map_or(now, |(&oldest, _)| oldest);
+        if matches!((note, durable), (Note::Lost(_), false)) {
+            self.know(volume, range);
+        }
         let volume = self.volume(volume);
         match (note, durable) {
             (Note::NotStable, true) => volume.reported.insert(range.0, range.1),
@@ -241,6 +245,17 @@ impl Model {
         }
         if durable && matches!(note, Note::Rescinded(_) | Note::LossHealed | Note::Acknowledged) {
             volume.losses.removal_durable(range);
+        }
+    }
+
+    /// Sectors are lost: from now on zeroes of them are told from the zeroes before, also where nobody ever wrote.
+    fn know(&mut self, volume: u16, (from, to): (u64, u64)) {
+        let sectors = &mut self.volumes.entry(volume).or_default().sectors;
+        for sector in from..to {
+            sectors.entry(sector).or_insert_with(|| {
+                let zeroing = self.pending.iter().filter(|(_, other)| zeroes_over(other, volume, sector));
+                Versions::new(zeroing.map(|(&id, _)| id))
+            });
         }
     }
 
