@@ -4,7 +4,7 @@ use crate::pattern::{EIO, check_backing, failure, pattern};
 use crate::place::{KIB, LINE, MIB, Place, STRIPE, Volume};
 use crate::running::{Daemon, eventually};
 use holdfast_ctl::Exit;
-use holdfast_ringbuf::client::Error;
+use holdfast_ringbuf::client::{Error, Options};
 
 const AT: (u64, u64) = (STRIPE - 32 * KIB, 64 * KIB);
 
@@ -118,7 +118,9 @@ fn what_is_acknowledged_during_the_end_is_not_lost() {
         let acknowledged: Vec<u64> = std::thread::scope(|scope| {
             let workers: Vec<_> = (0..4u64)
                 .map(|number| {
-                    let client = daemon.client("vm");
+                    // One that does not wait for the next daemon.
+                    let alone = Options { queue_depth: 8, reconnect: None, ..Options::default() };
+                    let client = daemon.client_with("vm", alone);
                     scope.spawn(move || {
                         let mut last = 0;
                         for version in 1.. {
