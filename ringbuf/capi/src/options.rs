@@ -66,20 +66,29 @@ fn parse(given: &[u8]) -> Result<hf_options, Refusal> {
 
 impl hf_options {
     fn choose(&self) -> Options {
-        let default = Options::default();
-        let chosen = |wish: u32, default: u32| if wish == 0 { default } else { wish };
-        let time = |ms: u32| (ms != 0).then(|| Duration::from_millis(u64::from(ms)));
-        Options {
-            queue_depth: chosen(self.queue_depth, default.queue_depth),
-            request_bytes: chosen(self.request_bytes, default.request_bytes),
-            connect_timeout: time(self.connect_timeout_ms).unwrap_or(default.connect_timeout),
-            request_timeout: time(self.request_timeout_ms).or(default.request_timeout),
-            spins: match self.spins {
-                0 => default.spins,
-                SPINS_NONE => 0,
-                spins => spins.min(SPINS_MAX),
-            },
-            ..default
+        let mut options = Options::default();
+        self.change(&mut options);
+        options
+    }
+
+    /// Leaves alone what was not wished, and what C cannot wish.
+    fn change(&self, options: &mut Options) {
+        if self.queue_depth != 0 {
+            options.queue_depth = self.queue_depth;
+        }
+        if self.request_bytes != 0 {
+            options.request_bytes = self.request_bytes;
+        }
+        if self.connect_timeout_ms != 0 {
+            options.connect_timeout = Duration::from_millis(u64::from(self.connect_timeout_ms));
+        }
+        if self.request_timeout_ms != 0 {
+            options.request_timeout = Some(Duration::from_millis(u64::from(self.request_timeout_ms)));
+        }
+        match self.spins {
+            0 => {}
+            SPINS_NONE => options.spins = 0,
+            spins => options.spins = spins.min(SPINS_MAX),
         }
     }
 }
