@@ -4,8 +4,10 @@
 #![allow(missing_docs, clippy::cast_possible_truncation)]
 
 mod c_programs;
+mod doctor;
 mod events;
 mod exit_codes;
+mod exported;
 mod faults;
 mod four_clients;
 mod full_cache;
@@ -28,10 +30,14 @@ mod place;
 #[path = "../../../ringbuf/tests/raw_client/mod.rs"]
 mod raw_client;
 mod refusing;
+mod runbook;
 mod running;
+mod salvage;
+mod service;
 mod stopping;
 #[cfg(target_arch = "x86_64")]
 mod syscalls;
+mod tuning;
 mod watched;
 mod world;
 mod write_through;
