@@ -126,7 +126,7 @@ fn the_shared_library_exports_the_listed_symbols_and_no_other() {
     let dynamic = must(Command::new("readelf").arg("-d").arg(&library));
     assert!(dynamic.contains("soname: [libholdfast.so.0]"), "{dynamic}");
     assert_eq!(std::fs::read_link(&library).expect("a link"), Path::new("libholdfast.so.0"));
-    assert!(page.contains(".Lb libholdfast.so.0\n"));
+    assert!(page.contains(".Pa libholdfast.so.0\n"));
 }
 
 #[test]
