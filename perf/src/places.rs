@@ -79,7 +79,7 @@ fn zipf(exponent: f64, blocks: u64, seed: u64) -> Box<[u32]> {
 
 /// A step that comes to every block once before it returns to the first: about the golden section, and coprime.
 fn scattering(blocks: u64) -> u64 {
-    let golden = (u128::from(blocks) * 618_033_989 / 1_000_000_000) as u64;
+    let golden = blocks * 618_033_989 / 1_000_000_000;
     (golden.max(1)..)
         .find(|step| greatest_common_divisor(*step, blocks) == 1)
         .expect("`blocks` + 1, at the latest")
