@@ -15,7 +15,7 @@ use holdfast_perf::offsets::BLOCK_BYTES;
 use holdfast_perf::preflight::{Preflight, preflight};
 use holdfast_perf::run::{Request, run};
 use holdfast_perf::testbed::Testbed;
-use holdfast_perf::{report, table};
+use holdfast_perf::{page, report, table};
 
 /// How fast Holdfast is, beside what the machine allows.
 #[derive(Parser)]
@@ -73,7 +73,7 @@ struct JobArguments {
     /// Where: a file of perf/testbeds, or one like them.
     #[arg(long)]
     testbed: Option<PathBuf>,
-    /// A folder that gets the report as JSON, named after the job.
+    /// A folder that gets the report as JSON and as a page with charts, named after the job.
     #[arg(long)]
     report: Option<PathBuf>,
     /// Use a daemon that runs, of which the job's span of `--volume` is overwritten, instead of starting one.
@@ -194,8 +194,10 @@ fn carry_out(arguments: JobArguments, compare: bool) -> anyhow::Result<()> {
     let json = serde_json::to_string_pretty(&outcome)?;
     if let Some(folder) = arguments.report {
         std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
-        let path = folder.join(format!("{}-{}.json", outcome.job, outcome.kind));
-        std::fs::write(&path, &json).with_context(|| path.display().to_string())?;
+        for (ending, text) in [("json", &json), ("html", &page::html(&outcome)?)] {
+            let path = folder.join(format!("{}-{}.{ending}", outcome.job, outcome.kind));
+            std::fs::write(&path, text).with_context(|| path.display().to_string())?;
+        }
     }
     if arguments.json {
         println!("{json}")

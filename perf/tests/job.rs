@@ -18,7 +18,7 @@ reads_percent = 50
 depth = 8
 
 [[case]]
-name = "open, two clients"
+name = "open, <two> clients"
 reads_percent = 30
 depth = 4
 block = 8192
@@ -61,6 +61,12 @@ fn a_comparison_starts_its_daemon_checks_every_version_and_reports_every_round()
     let text = std::fs::read(folder.path().join("small-compare.json")).unwrap();
     let of_file: serde_json::Value = serde_json::from_slice(&text).unwrap();
     assert_eq!(serde_json::to_value(&outcome).unwrap(), of_file, "nothing is lost on the way and back");
+    let page = std::fs::read_to_string(folder.path().join("small-compare.html")).unwrap();
+    assert_eq!(page.matches("<svg").count(), 8, "four charts for each case");
+    assert!(page.contains("open, &lt;two&gt; clients") && !page.contains("<two>"));
+    for elsewhere in ["<script", "<link", "src=", "url(", "@import"] {
+        assert!(!page.contains(elsewhere), "{elsewhere}");
+    }
     assert_eq!((outcome.job.as_str(), outcome.question.as_str()), ("small", "Does it run?"));
     assert!(outcome.daemon_config.as_ref().unwrap().contains("[[volume]]"));
     // The floor has one ring, for requests of 4 KiB.
