@@ -46,6 +46,7 @@ pub fn columns(title: &str, figures: &[(Contender, &Repeats)], ratios: bool) -> 
         let mut chart = ChartBuilder::on(area)
             .caption(title, (FONT, 15))
             .margin(8)
+            .margin_right(20)
             .x_label_area_size(24)
             .y_label_area_size(56)
             .build_cartesian_2d((0..count - 1).into_segmented(), 0.0..most * 1.05)?;
@@ -96,6 +97,7 @@ pub fn percentiles(title: &str, contenders: &[ContenderOutcome]) -> anyhow::Resu
         let mut chart = ChartBuilder::on(area)
             .caption(title, (FONT, 15))
             .margin(8)
+            .margin_right(20)
             .x_label_area_size(24)
             .y_label_area_size(56)
             .build_cartesian_2d(0..4i32, (least * 0.8..most * 1.3).log_scale())?;
@@ -136,6 +138,7 @@ pub fn time_line(title: &str, contenders: &[ContenderOutcome]) -> anyhow::Result
         let mut chart = ChartBuilder::on(area)
             .caption(title, (FONT, 15))
             .margin(8)
+            .margin_right(20)
             .x_label_area_size(24)
             .y_label_area_size(56)
             .build_cartesian_2d(0.0..end, 0.0..most * 1.05)?;

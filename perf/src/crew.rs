@@ -68,8 +68,13 @@ pub fn round<T: Target + Send>(
             .collect();
         together.wait();
         let (began, mut timeline) = (Instant::now(), vec![(Duration::ZERO, 0)]);
-        while !clients.iter().all(thread::ScopedJoinHandle::is_finished) {
+        loop {
             thread::sleep(LOOK.min(Duration::from_secs_f64(plan.job.seconds / 4.0)));
+            let over = clients.iter().all(thread::ScopedJoinHandle::is_finished);
+            // Behind the end nothing happens: a look there would show a rate that nobody had.
+            if over && timeline.len() > 1 {
+                break;
+            }
             let now = (began.elapsed(), progress.iter().map(|count| count.load(Relaxed)).sum());
             let last = timeline[timeline.len() - 1];
             look(rate(last, now));

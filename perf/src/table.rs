@@ -85,12 +85,20 @@ fn row(case: &CaseOutcome, who: &ContenderOutcome) -> Vec<String> {
         who.contender.name().into(),
         rate(&who.rate_per_s),
         format!("{megabytes:.0}"),
-        nanoseconds(&who.p50_ns),
-        nanoseconds(&who.p99_ns),
-        nanoseconds(&all(|round| round.p99_9_ns)),
-        nanoseconds(&all(|round| round.p99_99_ns)),
+        time(&who.p50_ns),
+        time(&who.p99_ns),
+        time(&all(|round| round.p99_9_ns)),
+        time(&all(|round| round.p99_99_ns)),
         unserved.to_string(),
     ]
+}
+
+/// In ns as long as that is readable.
+fn time(figure: &Repeats) -> String {
+    if figure.median < 100_000.0 {
+        return nanoseconds(figure);
+    }
+    format!("{:.0} us ({:.0}%)", figure.median / 1000.0, figure.spread * 100.0)
 }
 
 fn name(outcome: &CaseOutcome) -> String {
@@ -108,4 +116,15 @@ fn table(header: &[&str], words: usize) -> Table {
         column.set_cell_alignment(CellAlignment::Right);
     }
     table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_times_are_told_in_microseconds() {
+        assert_eq!(time(&Repeats::new(vec![99_999.0])), "99999 ns (0%)");
+        assert_eq!(time(&Repeats::new(vec![1_500_000.0])), "1500 us (0%)");
+    }
 }
