@@ -19,6 +19,7 @@ const SPINS: u32 = 1 << 12;
 #[derive(Debug)]
 pub struct DaemonTarget {
     queue: Queue,
+    block: u32,
     answers: Vec<Done>,
     fruitless: u32,
 }
@@ -29,24 +30,38 @@ impl DaemonTarget {
     /// # Errors
     /// If the daemon refuses, or grants less, or the volume is shorter than the span or has larger blocks.
     pub fn connect(socket: &Path, volume: &str, depth: u32, span_bytes: u64) -> anyhow::Result<Self> {
-        let options = Options { queue_depth: depth, request_bytes: BLOCK, ..Options::default() };
+        Self::connect_sized(socket, volume, depth, span_bytes, BLOCK)
+    }
+
+    /// The same with requests of `block` bytes.
+    ///
+    /// # Errors
+    /// As `connect`.
+    pub fn connect_sized(
+        socket: &Path,
+        volume: &str,
+        depth: u32,
+        span_bytes: u64,
+        block: u32,
+    ) -> anyhow::Result<Self> {
+        let options = Options { queue_depth: depth, request_bytes: block, ..Options::default() };
         let queue = Queue::connect(socket, volume, options)
             .with_context(|| format!("volume {volume:?} at {}", socket.display()))?;
         let info = queue.volume();
         anyhow::ensure!(
-            queue.depth() >= depth && queue.window_bytes() >= BLOCK,
-            "the daemon grants a depth of {} and requests of {} bytes; {depth} and {BLOCK} are needed",
+            queue.depth() >= depth && queue.window_bytes() >= block,
+            "the daemon grants a depth of {} and requests of {} bytes; {depth} and {block} are needed",
             queue.depth(),
             queue.window_bytes(),
         );
         anyhow::ensure!(
-            span_bytes <= info.bytes && info.block_bytes <= BLOCK,
-            "volume {volume:?} has {} bytes in blocks of {}: a span of {span_bytes} bytes in blocks of {BLOCK} does \
+            span_bytes <= info.bytes && info.block_bytes <= block,
+            "volume {volume:?} has {} bytes in blocks of {}: a span of {span_bytes} bytes in blocks of {block} does \
              not fit; choose a smaller --span",
             info.bytes,
             info.block_bytes,
         );
-        Ok(Self { queue, answers: Vec::with_capacity(depth as usize), fruitless: 0 })
+        Ok(Self { queue, block, answers: Vec::with_capacity(depth as usize), fruitless: 0 })
     }
 
     /// Makes what was written durable, so that a round does not begin with the write-back of an earlier one.
@@ -68,16 +83,16 @@ fn accepted(answer: &Done) -> Result<(), LoadError> {
 impl Target for DaemonTarget {
     #[inline]
     fn window(&self, tag: u32) -> Window<'_> {
-        // SAFETY: a queue's window is page-aligned shared memory, of at least `BLOCK` bytes (checked in `connect`), and
+        // SAFETY: a queue's window is page-aligned shared memory, of at least `block` bytes (checked in `connect_sized`), and
         // valid as long as the queue is, which `&self` keeps alive.
-        unsafe { Window::new(self.queue.window(tag)) }
+        unsafe { Window::sized(self.queue.window(tag), self.block as usize) }
     }
 
     #[inline]
     fn submit(&mut self, tag: u32, operation: Operation, offset: u64) -> Result<(), LoadError> {
         match operation {
-            Operation::Write => self.queue.submit_filled(tag, offset, BLOCK, false)?,
-            Operation::Read => self.queue.submit_read(tag, offset, BLOCK)?,
+            Operation::Write => self.queue.submit_filled(tag, offset, self.block, false)?,
+            Operation::Read => self.queue.submit_read(tag, offset, self.block)?,
         }
         Ok(())
     }

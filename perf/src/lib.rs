@@ -5,18 +5,37 @@
 //! - [`load`]: one closed-loop generator, used for the floor and for a daemon alike, so that a ratio compares rings and
 //!   not generators.
 //! - [`bench`](mod@bench): a running daemon beside the floor, in alternating rounds.
+//! - [`job`], [`testbed`], [`run`](mod@run): jobs in TOML, where they run, and how: [`client`] is their generator, [`places`] and
+//!   [`arrivals`] its load, [`stamps`] its payloads, [`files`] what Holdfast is compared with.
 //! - [`machine`], [`statistics`], [`report`]: where a figure was taken, how it spreads, how it is printed.
 //!
 //! `README.md` beside this crate says how a number is believed.
 #![deny(unsafe_code)]
 
+pub mod arrivals;
 pub mod bench;
 pub mod cases;
+pub mod chance;
+pub mod chart;
+pub mod client;
+pub mod crew;
 pub mod daemon_target;
+pub mod files;
 pub mod floor;
+pub mod job;
 pub mod load;
 pub mod machine;
 pub mod offsets;
+pub mod outcome;
+pub mod own_daemon;
+pub mod page;
+pub mod places;
+pub mod preflight;
 pub mod report;
+pub mod run;
+pub mod stamps;
 pub mod statistics;
+pub mod table;
+pub mod testbed;
 pub mod window;
+pub mod zipf;

@@ -68,6 +68,9 @@ pub enum LoadError {
         /// Sum of the words in the window.
         found: u64,
     },
+    /// A file that Holdfast is compared with.
+    #[error("the file beside Holdfast cannot be read or written")]
+    File(#[from] std::io::Error),
     /// The floor's other process ended.
     #[error("the floor's second process ended in the middle of a round: {status}")]
     FloorGone {

@@ -3,10 +3,10 @@
 use std::fs::read_to_string;
 use std::path::Path;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// What was found before the run.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Machine {
     /// As the kernel names it.
     pub cpu_model: String,
@@ -26,6 +26,8 @@ pub struct Machine {
     pub huge_pages: u64,
     /// Of these.
     pub huge_pages_free: u64,
+    /// Memory that could be had without swapping.
+    pub memory_available: u64,
     /// The kernel's setting for transparent huge pages.
     pub transparent_huge_pages: String,
     /// Mean number of running tasks over the last minute.
@@ -35,7 +37,7 @@ pub struct Machine {
 }
 
 /// What happened to the machine during the run.
-#[derive(Debug, Clone, Copy, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct During {
     /// Share of the processors' time that the hypervisor gave to others, in percent.
     pub steal_percent: f64,
@@ -60,6 +62,7 @@ impl Machine {
             l3_bytes: core_file(client_core, "cache/index3/size").and_then(|size| kibibytes(&size)),
             huge_pages: number(&memory, "HugePages_Total"),
             huge_pages_free: number(&memory, "HugePages_Free"),
+            memory_available: number(&memory, "MemAvailable") * 1024,
             transparent_huge_pages: read_line("/sys/kernel/mm/transparent_hugepage/enabled")
                 .unwrap_or_default(),
             load: load(&read_line("/proc/loadavg").unwrap_or_default()),

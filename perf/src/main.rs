@@ -1,7 +1,7 @@
 //! The command line of the stopwatch.
 #![forbid(unsafe_code)]
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use bytesize::ByteSize;
@@ -9,9 +9,13 @@ use clap::{Args, Parser, Subcommand};
 use holdfast_perf::bench::{measure_daemon, measure_floor};
 use holdfast_perf::cases::{Report, Settings};
 use holdfast_perf::floor::{Shared, Span, serve};
+use holdfast_perf::job::Job;
 use holdfast_perf::machine::Machine;
 use holdfast_perf::offsets::BLOCK_BYTES;
-use holdfast_perf::report;
+use holdfast_perf::preflight::{Preflight, preflight};
+use holdfast_perf::run::{Request, run};
+use holdfast_perf::testbed::Testbed;
+use holdfast_perf::{page, report, table};
 
 /// How fast Holdfast is, beside what the machine allows.
 #[derive(Parser)]
@@ -45,6 +49,10 @@ enum Command {
         #[command(flatten)]
         how: How,
     },
+    /// Carry a job out: a daemon is started for it, and the floor is measured beside it.
+    Run(JobArguments),
+    /// The same, beside the page cache and O_DIRECT through io_uring, too.
+    Compare(JobArguments),
     /// The floor's other process; started by this program.
     #[command(hide = true)]
     FloorServer {
@@ -56,6 +64,30 @@ enum Command {
         #[arg(long)]
         parent: u32,
     },
+}
+
+#[derive(Args)]
+struct JobArguments {
+    /// What to measure: a file of perf/jobs, or one like them.
+    job: PathBuf,
+    /// Where: a file of perf/testbeds, or one like them.
+    #[arg(long)]
+    testbed: Option<PathBuf>,
+    /// A folder that gets the report as JSON and as a page with charts, named after the job.
+    #[arg(long)]
+    report: Option<PathBuf>,
+    /// Use a daemon that runs, of which the job's span of `--volume` is overwritten, instead of starting one.
+    #[arg(long, requires = "volume")]
+    socket: Option<PathBuf>,
+    /// The volume of `--socket`.
+    #[arg(long, requires = "socket")]
+    volume: Option<String>,
+    /// Measure even if no figure means anything here.
+    #[arg(long)]
+    force: bool,
+    /// Print the report as JSON.
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Args)]
@@ -105,15 +137,15 @@ fn main() -> anyhow::Result<()> {
             let (settings, machine) = prepare(&how)?;
             print(&measure_daemon(&settings, machine, &socket, &volume, span)?, how.json)
         }
+        Command::Run(job) => carry_out(job, false),
+        Command::Compare(job) => carry_out(job, true),
         Command::FloorServer { core, span_bytes, parent } => floor_server(core, span_bytes, parent),
     }
 }
 
 /// Chooses the cores, looks at the machine, and goes to the client's core.
 fn prepare(how: &How) -> anyhow::Result<(Settings, Machine)> {
-    let cores = core_affinity::get_core_ids().filter(|cores| !cores.is_empty());
-    let cores: Vec<usize> =
-        cores.context("which cores may this process use?")?.iter().map(|core| core.id).collect();
+    let cores = usable_cores()?;
     let settings = Settings {
         seconds: how.seconds,
         repeats: how.repeats,
@@ -127,6 +159,56 @@ fn prepare(how: &How) -> anyhow::Result<(Settings, Machine)> {
     }
     pin(settings.client_core)?;
     Ok((settings, machine))
+}
+
+fn usable_cores() -> anyhow::Result<Vec<usize>> {
+    let cores = core_affinity::get_core_ids().filter(|cores| !cores.is_empty());
+    Ok(cores.context("which cores may this process use?")?.iter().map(|core| core.id).collect())
+}
+
+fn carry_out(arguments: JobArguments, compare: bool) -> anyhow::Result<()> {
+    let file = arguments.job.as_path();
+    let job = Job::parse(&text_of(file)?).with_context(|| file.display().to_string())?;
+    let mut testbed = match &arguments.testbed {
+        Some(file) => Testbed::parse(&text_of(file)?).with_context(|| file.display().to_string())?,
+        None => Testbed::default(),
+    };
+    let cores = usable_cores()?;
+    testbed.settle(&cores);
+    let machine = Machine::inspect(cores, testbed.client_cores[0], testbed.reactor_cores[0]);
+    let clients = job.cases.iter().map(|case| case.clients).max().unwrap_or(1);
+    let Preflight { refusals, flags } = preflight(&machine, &testbed, clients);
+    anyhow::ensure!(
+        arguments.force || refusals.is_empty(),
+        "preflight: {}; --force measures all the same",
+        refusals.join("; "),
+    );
+    let findings: Vec<String> = refusals.into_iter().chain(flags).collect();
+    for finding in &findings {
+        eprintln!("preflight: {finding}");
+    }
+    pin(testbed.client_cores[0])?;
+    let name = file.file_stem().unwrap_or(file.as_os_str()).to_string_lossy().into_owned();
+    let running = arguments.socket.zip(arguments.volume);
+    let outcome = run(Request { name, job, testbed, running, compare, findings }, machine)?;
+    let json = serde_json::to_string_pretty(&outcome)?;
+    if let Some(folder) = arguments.report {
+        std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
+        for (ending, text) in [("json", &json), ("html", &page::html(&outcome)?)] {
+            let path = folder.join(format!("{}-{}.{ending}", outcome.job, outcome.kind));
+            std::fs::write(&path, text).with_context(|| path.display().to_string())?;
+        }
+    }
+    if arguments.json {
+        println!("{json}")
+    } else {
+        print!("{}", table::text(&outcome))
+    }
+    Ok(())
+}
+
+fn text_of(file: &Path) -> anyhow::Result<String> {
+    std::fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))
 }
 
 fn pin(core: usize) -> anyhow::Result<()> {

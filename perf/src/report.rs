@@ -116,15 +116,15 @@ fn figures(figures: &Figures) -> [String; 3] {
     [rate(&figures.rate_per_s), nanoseconds(&figures.p50_ns), nanoseconds(&figures.p99_ns)]
 }
 
-fn ratio(figure: &Repeats) -> String {
+pub(crate) fn ratio(figure: &Repeats) -> String {
     format!("{:.2} ({:.0}%)", figure.median, figure.spread * 100.0)
 }
 
-fn rate(figure: &Repeats) -> String {
+pub(crate) fn rate(figure: &Repeats) -> String {
     format!("{:.0} K ({:.0}%)", figure.median / 1000.0, figure.spread * 100.0)
 }
 
-fn nanoseconds(figure: &Repeats) -> String {
+pub(crate) fn nanoseconds(figure: &Repeats) -> String {
     format!("{:.0} ns ({:.0}%)", figure.median, figure.spread * 100.0)
 }
 

@@ -1,9 +1,9 @@
 //! What is said of repeats: the median, and how far they lie apart.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// A figure measured several times.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Repeats {
     /// The middle one; with an even number the mean of the two in the middle.
     pub median: f64,

@@ -1,6 +1,7 @@
 //! The habits: what each one runs, and in which order.
 
 use crate::count::{count, is_installed};
+use crate::install::install;
 use crate::rules;
 use crate::step::{Failed, Step};
 
@@ -42,6 +43,12 @@ pub(crate) const HABITS: &[Habit] = &[
         summary: "the stopwatch with your ARGUMENTS (try --help), optimised",
         takes_arguments: true,
         run: bench,
+    },
+    Habit {
+        name: "install-capi",
+        summary: "the C library: --prefix DIR [--libdir DIR] [--destdir DIR] [--profile NAME]",
+        takes_arguments: true,
+        run: install,
     },
     Habit {
         name: "count",

@@ -3,6 +3,7 @@
 
 mod count;
 mod habits;
+mod install;
 mod rules;
 mod step;
 
@@ -14,9 +15,9 @@ use std::time::Instant;
 fn help() -> String {
     let mut text = String::from("cargo xtask HABIT [ARGUMENTS]\n\n");
     for habit in HABITS {
-        text.push_str(&format!("  {:<7} {}\n", habit.name, habit.summary));
+        text.push_str(&format!("  {:<12} {}\n", habit.name, habit.summary));
     }
-    text.push_str("  help    this page\n");
+    text.push_str("  help         this page\n");
     text
 }
 

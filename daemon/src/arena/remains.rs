@@ -121,7 +121,8 @@ impl Remains {
         let mut bytes = vec![0; plan.note_words() * 8];
         let mut ranges = 0;
         for reactor in 0..u64::from(plan.reactors) {
-            if file.read_exact_at(&mut bytes, table + reactor * bytes.len() as u64).is_ok() {
+            let at = table + reactor * bytes.len() as u64;
+            if file.read_exact_at(&mut bytes, at).is_ok() {
                 let words: Vec<AtomicU64> = bytes.chunks_exact(8).map(word_of).collect();
                 ranges += Notes::over(&words).zeroed_ranges();
             }

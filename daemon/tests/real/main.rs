@@ -3,6 +3,7 @@
 //! `HOLDFAST_REQUIRE_REAL=1` says that they must be there.
 #![allow(missing_docs, clippy::cast_possible_truncation)]
 
+mod c_programs;
 mod doctor;
 mod events;
 mod exit_codes;
@@ -13,6 +14,8 @@ mod full_cache;
 mod full_disk;
 mod hanging;
 mod hostile;
+#[path = "../../../ringbuf/capi/tests/installed/mod.rs"]
+mod installed;
 mod killed_clients;
 mod ledger_disk;
 #[cfg(target_arch = "x86_64")]

@@ -13,6 +13,7 @@ fn quiet() -> Machine {
         l3_bytes: Some(32 << 20),
         huge_pages: 512,
         huge_pages_free: 512,
+        memory_available: 1 << 30,
         transparent_huge_pages: "madvise".into(),
         load: 0.1,
         debug_build: false,

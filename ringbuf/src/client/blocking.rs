@@ -192,6 +192,14 @@ impl Client {
         self.shared.single(Ask { opcode: Opcode::WriteZeroes, fua: false, offset, length })
     }
 
+    /// As [`Client::write_zeroes`], and returns only when that is on stable media.
+    ///
+    /// # Errors
+    /// As [`Client::discard`].
+    pub fn write_zeroes_fua(&self, offset: u64, length: u64) -> Result<(), Error> {
+        self.shared.single(Ask { opcode: Opcode::WriteZeroes, fua: true, offset, length })
+    }
+
     /// Ends the session for this client and all its clones; calls in progress return [`Error::Disconnected`].
     pub fn close(self) {
         self.shared.lock().over = Some(Error::Disconnected);

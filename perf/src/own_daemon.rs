@@ -1,0 +1,141 @@
+//! A daemon of the job's own: `holdfastd` from beside this program, with files that go when it goes.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, ensure};
+use holdfast_ringbuf::client::{Client, Options};
+use tempfile::{Builder, TempDir};
+
+use crate::files::allocate;
+use crate::job::Job;
+use crate::testbed::{Idle, Testbed};
+
+/// How long its start may take.
+const START_MAX: Duration = Duration::from_secs(60);
+/// What its only volume is called.
+pub const VOLUME: &str = "perf";
+
+/// A running daemon; killed when dropped.
+#[derive(Debug)]
+pub struct OwnDaemon {
+    child: Child,
+    /// Where clients connect.
+    pub socket: PathBuf,
+    /// Its configuration, as it was told.
+    pub config: String,
+    _folder: TempDir,
+    _arena: TempDir,
+}
+
+impl OwnDaemon {
+    /// Starts one with a volume that holds the job's span.
+    ///
+    /// # Errors
+    /// If the program is not there, refuses its configuration, or takes too long.
+    pub fn start(job: &Job, testbed: &Testbed, huge_pages_free: u64) -> anyhow::Result<Self> {
+        let cache = job.cache.unwrap_or(testbed.cache);
+        let place = |parent: &Path| {
+            let folder = Builder::new().prefix("holdfast-perf-").tempdir_in(parent);
+            folder.with_context(|| format!("a folder in {}", parent.display()))
+        };
+        let folder = place(&testbed.directory)?;
+        let arena = place(testbed.arena(cache, huge_pages_free))?;
+        let backing = backing(job, testbed, folder.path())?;
+        let config = configuration(job, testbed, folder.path(), arena.path(), cache, &backing);
+        let file = folder.path().join("holdfast.toml");
+        std::fs::write(&file, &config)?;
+        let log = folder.path().join("log");
+        let program = program()?;
+        let child = Command::new(&program)
+            .args(["serve", "--config"])
+            .arg(&file)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(File::create(&log)?)
+            .spawn()
+            .with_context(|| format!("starting {}", program.display()))?;
+        let socket = folder.path().join("clients.sock");
+        let mut daemon = Self { child, socket, config, _folder: folder, _arena: arena };
+        daemon.await_ready(&log)?;
+        Ok(daemon)
+    }
+
+    fn await_ready(&mut self, log: &Path) -> anyhow::Result<()> {
+        let deadline = Instant::now() + START_MAX;
+        loop {
+            let error = match Client::connect(&self.socket, VOLUME, Options::default()) {
+                Ok(_) => return Ok(()),
+                Err(error) => error,
+            };
+            let said = || std::fs::read_to_string(log).unwrap_or_default();
+            if let Some(status) = self.child.try_wait()? {
+                anyhow::bail!("the daemon ended with {status} and said:\n{}", said());
+            }
+            ensure!(Instant::now() < deadline, "no daemon within 60 s: {error}; it said:\n{}", said());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+impl Drop for OwnDaemon {
+    fn drop(&mut self) {
+        // Nobody wants its data: its files go with it. Fails only if it ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// `holdfastd` beside this program, so that both are of one build.
+fn program() -> anyhow::Result<PathBuf> {
+    let program = std::env::current_exe()?.with_file_name("holdfastd");
+    ensure!(
+        program.is_file(),
+        "there is no {}: build it with `cargo build --release -p holdfast-daemon`, or use a running daemon with --socket",
+        program.display(),
+    );
+    Ok(program)
+}
+
+fn backing(job: &Job, testbed: &Testbed, folder: &Path) -> anyhow::Result<String> {
+    if let Some(device) = &testbed.device {
+        return Ok(format!("{{ kind = \"block\", path = {} }}", quoted(device)));
+    }
+    let path = folder.join("volume");
+    // Some room behind the span, and allocated: the first write of a block shall cost what later ones do.
+    allocate(&path, job.span.next_multiple_of(1 << 20))
+        .with_context(|| format!("{} bytes in {}", job.span, folder.display()))?;
+    Ok(format!("{{ kind = \"file\", path = {} }}", quoted(&path)))
+}
+
+fn quoted(path: &Path) -> String {
+    toml::Value::String(path.display().to_string()).to_string()
+}
+
+fn configuration(
+    job: &Job,
+    testbed: &Testbed,
+    folder: &Path,
+    arena: &Path,
+    cache: u64,
+    backing: &str,
+) -> String {
+    let idle = if testbed.idle == Idle::Spin { "spin" } else { "adaptive" };
+    let session = job.cases.iter().map(|case| u64::from(case.depth) * case.block).max().unwrap_or(0);
+    // At least what the daemon's default is, which has room for a largest request on each of 16 reactors.
+    let session = session.next_multiple_of(1 << 20).max(16 << 20);
+    let file = |name: &str| quoted(&folder.join(name));
+    format!(
+        "[daemon]\ncores = {cores:?}\nidle = \"{idle}\"\nstate_dir = {state}\nsocket = {socket}\nadmin_socket = {admin}\n\
+         [arena]\npath = {arena}\nsize = {cache}\n\
+         [limits]\nsession_bytes_max = {session}\nsessions_max = 80\n\
+         [[volume]]\nname = \"{VOLUME}\"\nbacking = {backing}\n",
+        cores = testbed.reactor_cores,
+        state = file("state"),
+        socket = file("clients.sock"),
+        admin = file("admin.sock"),
+        arena = quoted(arena),
+    )
+}

@@ -1,0 +1,254 @@
+//! Jobs, carried out: Holdfast and what it stands beside, in alternating rounds.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Context;
+use indicatif::{ProgressBar, ProgressStyle};
+use tempfile::TempDir;
+
+use crate::crew::{Plan, round};
+use crate::daemon_target::DaemonTarget;
+use crate::files::{Direct, PageCache, allocate, make_durable};
+use crate::floor::{Floor, Phase, ping_pong_ns};
+use crate::job::{Case, Job};
+use crate::load::{Load, Operation, Target, warm_up};
+use crate::machine::{Counters, Machine};
+use crate::outcome::{CaseOutcome, Contender, ContenderOutcome, Outcome, RoundOutcome};
+use crate::own_daemon::{OwnDaemon, VOLUME};
+use crate::stamps::Versions;
+use crate::statistics::Repeats;
+use crate::testbed::Testbed;
+
+/// What a run is told.
+#[derive(Debug)]
+pub struct Request {
+    /// The file's name without its ending.
+    pub name: String,
+    /// What is measured.
+    pub job: Job,
+    /// Where: settled.
+    pub testbed: Testbed,
+    /// Socket and volume of a daemon that runs; `None` starts one.
+    pub running: Option<(PathBuf, String)>,
+    /// Whether the page cache and O_DIRECT are measured, too.
+    pub compare: bool,
+    /// What preflight found.
+    pub findings: Vec<String>,
+}
+
+/// Carries a job out. The job's span of the volume is overwritten.
+///
+/// # Errors
+/// If the daemon does not start or refuses, a read returns what was not written, or there is no room.
+pub fn run(request: Request, machine: Machine) -> anyhow::Result<Outcome> {
+    let Request { name, job, testbed, running, compare, mut findings } = request;
+    let before = Counters::now();
+    let mut stage = Stage::set(&job, &testbed, running, compare, &machine, &mut findings)?;
+    let mut ping_pong = stage.ping_pongs()?;
+    let bar = progress_bar(&stage);
+    let mut heard: BTreeMap<(usize, Contender), Vec<RoundOutcome>> = BTreeMap::new();
+    for repeat in 0..job.repeats {
+        for (place, case) in job.cases.iter().enumerate() {
+            let mut contenders = stage.contenders(case);
+            // Who is first changes, so that nobody always follows the same one's caches.
+            let first = repeat as usize % contenders.len();
+            contenders.rotate_left(first);
+            for contender in contenders {
+                bar.set_message(format!("{}: {}", case.name, contender.name()));
+                let outcome = stage
+                    .round(contender, case, repeat, &bar)
+                    .with_context(|| format!("case {:?}, {}", case.name, contender.name()))?;
+                heard.entry((place, contender)).or_default().push(outcome);
+                bar.inc(1);
+            }
+        }
+    }
+    bar.finish_and_clear();
+    ping_pong.extend(stage.ping_pongs()?);
+    let during = before.since();
+    findings.extend(during.findings());
+    let cases = job.cases.iter().enumerate().map(|(place, case)| {
+        let of_case = heard.iter().filter(|((at, _), _)| *at == place);
+        let all = of_case.map(|((_, contender), rounds)| ContenderOutcome::new(*contender, rounds.clone()));
+        CaseOutcome::new(case.clone(), all.collect())
+    });
+    Ok(Outcome {
+        version: 1,
+        kind: if compare { "compare" } else { "run" }.into(),
+        job: name,
+        question: job.question.clone(),
+        revision: env!("HOLDFAST_REVISION").into(),
+        program_version: env!("CARGO_PKG_VERSION").into(),
+        cases: cases.collect(),
+        daemon_config: stage.daemon.as_ref().map(|daemon| daemon.config.clone()),
+        settings: job.clone(),
+        testbed: testbed.clone(),
+        machine,
+        during,
+        findings,
+        ping_pong_ns: (!ping_pong.is_empty()).then(|| Repeats::new(ping_pong)),
+    })
+}
+
+fn progress_bar(stage: &Stage<'_>) -> ProgressBar {
+    let rounds: usize = stage.job.cases.iter().map(|case| stage.contenders(case).len()).sum();
+    let style = ProgressStyle::with_template("{elapsed_precise} [{bar:30}] {pos}/{len} {msg} {prefix}");
+    let bar = ProgressBar::new(rounds as u64 * u64::from(stage.job.repeats));
+    bar.with_style(style.expect("a template that it accepts"))
+}
+
+/// All that stands while a job runs.
+struct Stage<'run> {
+    job: &'run Job,
+    testbed: &'run Testbed,
+    socket: PathBuf,
+    volume: String,
+    daemon: Option<OwnDaemon>,
+    floor: Option<Floor>,
+    /// The files of the page cache and of O_DIRECT, if there is a comparison.
+    files: Option<TempDir>,
+    versions: BTreeMap<Contender, Versions>,
+}
+
+impl<'run> Stage<'run> {
+    fn set(
+        job: &'run Job,
+        testbed: &'run Testbed,
+        running: Option<(PathBuf, String)>,
+        compare: bool,
+        machine: &Machine,
+        findings: &mut Vec<String>,
+    ) -> anyhow::Result<Self> {
+        let daemon = match running {
+            Some(_) => None,
+            None => Some(OwnDaemon::start(job, testbed, machine.huge_pages_free)?),
+        };
+        let (socket, volume) = match (&daemon, running) {
+            (_, Some(running)) => running,
+            (Some(daemon), None) => (daemon.socket.clone(), VOLUME.into()),
+            (None, None) => unreachable!("started above"),
+        };
+        let (floor, why_not) = start_floor(job, testbed, machine)?;
+        findings.extend(why_not);
+        let files =
+            compare.then(|| tempfile::Builder::new().prefix("holdfast-perf-").tempdir_in(&testbed.directory));
+        let files = files.transpose().with_context(|| format!("files in {}", testbed.directory.display()))?;
+        let mut stage =
+            Self { job, testbed, socket, volume, daemon, floor, files, versions: BTreeMap::new() };
+        stage.fill().context("writing the span for the first time")?;
+        Ok(stage)
+    }
+
+    /// Writes every contender's set once, so that every read can be checked.
+    fn fill(&mut self) -> anyhow::Result<()> {
+        let load = Load {
+            operation: Operation::Write,
+            depth: 32,
+            seed: self.job.seed,
+            span_bytes: self.job.span,
+            duration: Duration::ZERO,
+        };
+        let mut holdfast = DaemonTarget::connect(&self.socket, &self.volume, 32, self.job.span)?;
+        warm_up(&mut holdfast, &load)?;
+        holdfast.flush()?;
+        if let Some(floor) = &mut self.floor {
+            warm_up(&mut floor.session(Phase::Ring), &load)?;
+        }
+        let mut all = vec![Contender::Holdfast, Contender::Floor];
+        for contender in [Contender::PageCache, Contender::Direct] {
+            let Some(path) = self.file(contender) else { continue };
+            allocate(&path, self.job.span)?;
+            warm_up(&mut PageCache::open(&path, 32, 4096)?, &load)?;
+            make_durable(&path)?;
+            all.push(contender);
+        }
+        if self.job.verify {
+            self.versions = all.into_iter().map(|who| (who, Versions::new(self.job.span))).collect();
+        }
+        Ok(())
+    }
+
+    fn file(&self, contender: Contender) -> Option<PathBuf> {
+        let name = if contender == Contender::PageCache { "page-cache" } else { "direct" };
+        self.files.as_ref().map(|folder| folder.path().join(name))
+    }
+
+    /// Holdfast first. The floor has one ring, for requests of 4 KiB.
+    fn contenders(&self, case: &Case) -> Vec<Contender> {
+        let floor = self.floor.is_some() && case.clients == 1 && case.block == 4096;
+        let mut contenders = vec![Contender::Holdfast];
+        contenders.extend(floor.then_some(Contender::Floor));
+        if self.files.is_some() {
+            contenders.extend([Contender::PageCache, Contender::Direct]);
+        }
+        contenders
+    }
+
+    fn round(
+        &mut self,
+        contender: Contender,
+        case: &Case,
+        repeat: u32,
+        bar: &ProgressBar,
+    ) -> anyhow::Result<RoundOutcome> {
+        let versions = self.versions.get(&contender);
+        let plan = Plan { job: self.job, case, repeat, versions, cores: &self.testbed.client_cores };
+        let look = |rate: f64| bar.set_prefix(format!("{:.1} K/s", rate / 1000.0));
+        let file = self.file(contender);
+        let file = || file.as_deref().context("a file to compare with");
+        let heard = match contender {
+            Contender::Holdfast => round(self.sessions(case)?, plan, look),
+            Contender::Floor => {
+                let floor = self.floor.as_mut().context("a floor")?;
+                round(vec![floor.session(Phase::Ring)], plan, look)
+            }
+            Contender::PageCache => {
+                make_durable(file()?)?;
+                let open = |path: &Path| PageCache::open(path, case.depth, case.block);
+                round(each(case, || Ok(open(file()?)?))?, plan, look)
+            }
+            Contender::Direct => {
+                make_durable(file()?)?;
+                let open = |path: &Path| Direct::open(path, case.depth, case.block);
+                round(each(case, || Ok(open(file()?)?))?, plan, look)
+            }
+        };
+        Ok(RoundOutcome::new(&heard?, case.block))
+    }
+
+    fn sessions(&self, case: &Case) -> anyhow::Result<Vec<DaemonTarget>> {
+        let block = u32::try_from(case.block)?;
+        let connect =
+            || DaemonTarget::connect_sized(&self.socket, &self.volume, case.depth, self.job.span, block);
+        let mut sessions = each(case, connect)?;
+        // A round does not begin with the write-back of an earlier one.
+        sessions[0].flush()?;
+        Ok(sessions)
+    }
+
+    fn ping_pongs(&mut self) -> anyhow::Result<Vec<f64>> {
+        let duration = Duration::from_secs_f64(self.job.seconds / 5.0);
+        let Some(floor) = &mut self.floor else { return Ok(Vec::new()) };
+        Ok((0..3).map(|_| ping_pong_ns(floor, duration)).collect::<Result<_, _>>()?)
+    }
+}
+
+fn each<T: Target>(case: &Case, mut open: impl FnMut() -> anyhow::Result<T>) -> anyhow::Result<Vec<T>> {
+    (0..case.clients).map(|_| open()).collect()
+}
+
+/// The floor keeps its span in memory: beyond half of what is available there is none, and the report says so.
+fn start_floor(
+    job: &Job,
+    testbed: &Testbed,
+    machine: &Machine,
+) -> anyhow::Result<(Option<Floor>, Option<String>)> {
+    if job.span > machine.memory_available / 2 {
+        let why = format!("no floor: a span of {} bytes is more than half of the available memory", job.span);
+        return Ok((None, Some(why)));
+    }
+    let floor = Floor::start(testbed.reactor_cores[0], job.span).context("starting the floor")?;
+    Ok((Some(floor), None))
+}

@@ -1,0 +1,129 @@
+//! Jobs with the real program, and the real daemon where it is built. No figure is judged.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use holdfast_perf::outcome::{Contender, Outcome};
+
+const JOB: &str = r#"# Does it run?
+span = "2MiB"
+cache = "32MiB"
+seconds = 0.05
+repeats = 2
+verify = true
+
+[[case]]
+name = "mix"
+reads_percent = 50
+depth = 8
+
+[[case]]
+name = "open, <two> clients"
+reads_percent = 30
+depth = 4
+block = 8192
+pattern = "zipf"
+clients = 2
+rate = 2000
+"#;
+
+fn perf(folder: &Path, command: &str, job: &str) -> Output {
+    let file = folder.join("small.toml");
+    std::fs::write(&file, job).unwrap();
+    Command::new(env!("CARGO_BIN_EXE_holdfast-perf"))
+        .args([command, "--force", "--json", "--report"])
+        .arg(folder)
+        .arg(&file)
+        .output()
+        .expect("the program starts")
+}
+
+/// The daemon that jobs start; without it, and unless it is demanded, the test is skipped and says so.
+fn daemon_is_built() -> bool {
+    let daemon = PathBuf::from(env!("CARGO_BIN_EXE_holdfast-perf")).with_file_name("holdfastd");
+    if daemon.is_file() {
+        return true;
+    }
+    assert!(std::env::var_os("HOLDFAST_REQUIRE_REAL").is_none(), "{} is not built", daemon.display());
+    eprintln!("skipped: build {} first (cargo build -p holdfast-daemon)", daemon.display());
+    false
+}
+
+#[test]
+fn a_comparison_starts_its_daemon_checks_every_version_and_reports_every_round() {
+    if !daemon_is_built() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let output = perf(folder.path(), "compare", JOB);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let outcome: Outcome = serde_json::from_slice(&output.stdout).expect("JSON and nothing else");
+    let text = std::fs::read(folder.path().join("small-compare.json")).unwrap();
+    let of_file: serde_json::Value = serde_json::from_slice(&text).unwrap();
+    assert_eq!(serde_json::to_value(&outcome).unwrap(), of_file, "nothing is lost on the way and back");
+    let page = std::fs::read_to_string(folder.path().join("small-compare.html")).unwrap();
+    assert_eq!(page.matches("<svg").count(), 8, "four charts for each case");
+    assert!(page.contains("open, &lt;two&gt; clients") && !page.contains("<two>"));
+    for elsewhere in ["<script", "<link", "src=", "url(", "@import"] {
+        assert!(!page.contains(elsewhere), "{elsewhere}");
+    }
+    assert_eq!((outcome.job.as_str(), outcome.question.as_str()), ("small", "Does it run?"));
+    assert!(outcome.daemon_config.as_ref().unwrap().contains("[[volume]]"));
+    // The floor has one ring, for requests of 4 KiB.
+    let all = [Contender::Holdfast, Contender::Floor, Contender::PageCache, Contender::Direct];
+    let files = [Contender::Holdfast, Contender::PageCache, Contender::Direct];
+    for (case, expected) in outcome.cases.iter().zip([&all[..], &files]) {
+        assert_eq!(case.contenders.iter().map(|one| one.contender).collect::<Vec<_>>(), expected);
+        assert_eq!(case.ratios.iter().map(|ratio| ratio.to).collect::<Vec<_>>(), expected[1..]);
+        for round in case.contenders.iter().flat_map(|one| &one.rounds) {
+            assert!(round.requests > 0 && round.rate_per_s > 0.0 && !round.timeline.is_empty(), "{round:?}");
+            assert!(round.p50_ns <= round.p99_ns && round.p99_99_ns <= round.max_ns, "{round:?}");
+        }
+        assert!(case.contenders.iter().all(|one| one.rounds.len() == 2));
+    }
+}
+
+#[test]
+fn a_run_prints_a_table_with_ratios_first() {
+    if !daemon_is_built() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("small.toml");
+    std::fs::write(&file, JOB).unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_holdfast-perf"))
+        .args(["run", "--force"])
+        .arg(&file)
+        .output()
+        .expect("the program starts");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout).unwrap();
+    let place = |part: &str| text.find(part).unwrap_or_else(|| panic!("{part:?} in:\n{text}"));
+    assert!(place("Does it run?") < place("holdfast over") && place("holdfast over") < place("p99.99"));
+    assert_eq!(text.contains("a debug build"), cfg!(debug_assertions), "{text}");
+}
+
+#[test]
+fn a_wrong_job_is_refused_with_file_line_and_key() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = perf(folder.path(), "run", &JOB.replace("repeats", "repeat"));
+    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success() && output.stdout.is_empty());
+    for part in ["small.toml", "line 5", "unknown field `repeat`"] {
+        assert!(error.contains(part), "{part:?} in {error}");
+    }
+}
+
+#[test]
+fn without_force_a_core_for_two_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let (job, testbed) = (folder.path().join("job.toml"), folder.path().join("testbed.toml"));
+    std::fs::write(&job, JOB).unwrap();
+    std::fs::write(&testbed, "# One core.\nclient_cores = [0]\nreactor_cores = [0]\n").unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_holdfast-perf"))
+        .args(["run".as_ref(), job.as_os_str(), "--testbed".as_ref(), testbed.as_os_str()])
+        .output()
+        .expect("the program starts");
+    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success() && error.contains("take turns") && error.contains("--force"), "{error}");
+}
