@@ -26,6 +26,7 @@ mod action;
 mod addresses;
 mod allowance;
 mod cache;
+mod commit;
 mod condemn;
 mod domain;
 mod engine;
