@@ -34,7 +34,10 @@ impl Engine<'_> {
                     if count == 0 && !self.may_submit(index) {
                         return;
                     }
-                    self.volumes[index].sweep_cursor = run.first + count.max(1);
+                    let volume = &mut self.volumes[index];
+                    let barred = volume.bar.filter(|&(_, from, to)| (from..to).contains(&run.first));
+                    let behind = barred.map_or(run.first + 1, |(.., to)| to);
+                    volume.sweep_cursor = if count > 0 { run.first + count } else { behind };
                 }
                 Search::Paused { from } => volume.sweep_cursor = from,
                 Search::End => {
@@ -61,6 +64,7 @@ impl Engine<'_> {
         let room = self.cache.slots() - u64::from(self.limits.reserve_slots);
         !volume.flushes.is_empty()
             || !volume.stalled.is_empty()
+            || volume.short_zeroes.is_some()
             || volume.allowance.short_elsewhere
             || !self.parked.is_empty()
             || volume.dirty_since.is_some_and(|since| now >= since.after_ms(setup.write_back_after_ms))
@@ -149,6 +153,7 @@ impl Engine<'_> {
             || fresh_zeroes * 2 >= crate::volume::ZEROED_MAX;
         let idle = volume.counts.of(State::Writing) == 0;
         let wanted = !volume.stalled.is_empty()
+            || volume.short_zeroes.is_some()
             || volume.allowance.short_elsewhere
             || !self.parked.is_empty()
             || self.waits.any_of(volume.id())

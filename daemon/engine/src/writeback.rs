@@ -79,7 +79,8 @@ impl Engine<'_> {
         let state = &self.volumes[volume];
         let slot = self.cache.newest(state.id(), line)?;
         let ready = matches!(self.cache.header(slot).state(), State::Dirty | State::Failed);
-        let fenced = state.fences > 0 && state.redo_overlaps(line, line + 1);
+        let fenced =
+            state.is_barred(line, line + 1) || (state.fences > 0 && state.redo_overlaps(line, line + 1));
         (ready && !fenced && !state.index.busy.reader().get(line)).then_some(slot)
     }
 
