@@ -85,7 +85,7 @@ impl<'a> Plane<'a> {
     /// If there is no such line.
     #[inline]
     pub fn get(&self, line: u64) -> bool {
-        self.check(line, 1);
+        self.check_line(line);
         self.word(scan::word_of(line)) & scan::bit_of(line) != 0
     }
 
@@ -133,6 +133,12 @@ impl<'a> Plane<'a> {
         self.levels[0][index].load(Acquire)
     }
 
+    /// The word at `index` of level 0 itself.
+    #[inline]
+    pub(crate) fn line_word(&self, index: usize) -> &'a AtomicU64 {
+        &self.levels[0][index]
+    }
+
     #[inline]
     pub(crate) fn levels(&self) -> &Levels<'a> {
         &self.levels[..self.depth]
@@ -141,6 +147,11 @@ impl<'a> Plane<'a> {
     /// The word that holds the number of set lines.
     pub(crate) const fn counter(&self) -> &'a AtomicU64 {
         self.count
+    }
+
+    #[inline]
+    pub(crate) fn check_line(&self, line: u64) {
+        assert!(line < self.lines, "line {line} of a plane of {}", self.lines);
     }
 
     #[inline]

@@ -41,7 +41,7 @@ impl<'a> PlaneWriter<'a> {
     /// If there is no such line.
     #[inline]
     pub fn set(&mut self, line: u64) -> bool {
-        self.plane.check(line, 1);
+        self.plane.check_line(line);
         self.add(word_of(line), bit_of(line)) != 0
     }
 
@@ -51,7 +51,7 @@ impl<'a> PlaneWriter<'a> {
     /// If there is no such line.
     #[inline]
     pub fn clear(&mut self, line: u64) -> bool {
-        self.plane.check(line, 1);
+        self.plane.check_line(line);
         self.remove(word_of(line), bit_of(line)) != 0
     }
 
@@ -89,7 +89,7 @@ impl<'a> PlaneWriter<'a> {
     /// Sets `bits` of the word at `index`; how many of them were clear.
     #[inline]
     fn add(&mut self, index: usize, bits: u64) -> u64 {
-        let word = &self.plane.levels()[0][index];
+        let word = self.plane.line_word(index);
         let old = word.load(Relaxed);
         let added = bits & !old;
         if added == 0 {
@@ -109,7 +109,7 @@ impl<'a> PlaneWriter<'a> {
     /// Clears `bits` of the word at `index`; how many of them were set.
     #[inline]
     fn remove(&mut self, index: usize, bits: u64) -> u64 {
-        let word = &self.plane.levels()[0][index];
+        let word = self.plane.line_word(index);
         let old = word.load(Relaxed);
         let removed = bits & old;
         if removed == 0 {

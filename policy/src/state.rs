@@ -39,8 +39,21 @@ impl State {
     ];
 
     /// The state with this number; `None` for a number that is no state (a header that was tampered with).
+    #[inline]
     pub const fn from_u8(number: u8) -> Option<State> {
-        if (number as usize) < Self::ALL.len() { Some(Self::ALL[number as usize]) } else { None }
+        // Spelled out, it is a comparison; as a look into `ALL` it would be a load behind two.
+        Some(match number {
+            0 => State::Free,
+            1 => State::Incoming,
+            2 => State::Filling,
+            3 => State::Dirty,
+            4 => State::Writing,
+            5 => State::Unstable,
+            6 => State::Clean,
+            7 => State::Failed,
+            8 => State::Condemned,
+            _ => return None,
+        })
     }
 
     /// The name in answers and metrics.
@@ -64,6 +77,7 @@ impl State {
     }
 
     /// Whether dropping the slot's memory now would lose a write that was, or is about to be, acknowledged.
+    #[inline]
     pub const fn holds_unstable_data(self) -> bool {
         match self {
             State::Incoming
@@ -81,6 +95,7 @@ impl State {
     ///
     /// One edge asks more of the caller than the table can see: a `Writing` slot that was superseded goes to
     /// `Free` only when its own device write has completed, since the device reads the slot until then.
+    #[inline]
     pub const fn after(self, cause: Cause) -> Option<State> {
         let next = match (self, cause) {
             (State::Free, Cause::Accepted) => State::Incoming,

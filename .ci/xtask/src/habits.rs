@@ -1,5 +1,6 @@
 //! The habits: what each one runs, and in which order.
 
+use crate::count::{count, is_installed};
 use crate::rules;
 use crate::step::{Failed, Step};
 
@@ -41,6 +42,12 @@ pub(crate) const HABITS: &[Habit] = &[
         summary: "the stopwatch with your ARGUMENTS (try --help), optimised",
         takes_arguments: true,
         run: bench,
+    },
+    Habit {
+        name: "count",
+        summary: "instructions a read, a write and a miss cost the engine (needs valgrind)",
+        takes_arguments: false,
+        run: |_| count(),
     },
     Habit {
         name: "deny",
@@ -116,5 +123,10 @@ fn ci(_: &[String]) -> Result<(), Failed> {
     deny(&[])?;
     loom(&[])?;
     sim(&[])?;
+    if is_installed() {
+        count()?;
+    } else {
+        println!("\n==> NOT DONE: cargo xtask count (instructions a request); there is no valgrind here");
+    }
     test(&[])
 }

@@ -1,6 +1,7 @@
 //! `cargo xtask HABIT`: everything that is done to this repository, named once. `cargo xtask help` lists it.
 #![forbid(unsafe_code)]
 
+mod count;
 mod habits;
 mod rules;
 mod step;

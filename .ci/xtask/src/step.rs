@@ -26,6 +26,11 @@ pub(crate) fn root() -> PathBuf {
     package.ancestors().nth(2).expect("this package lies two folders below the root").to_path_buf()
 }
 
+/// Where cargo builds.
+pub(crate) fn target_folder() -> PathBuf {
+    root().join(std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| "target".into(), PathBuf::from))
+}
+
 /// One cargo command in the repository's root.
 pub(crate) struct Step {
     command: Command,
@@ -61,8 +66,7 @@ impl Step {
 
     /// Builds in a folder of this name inside the ordinary target folder.
     pub(crate) fn target_folder(self, name: &str) -> Step {
-        let ordinary = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| "target".into(), PathBuf::from);
-        let folder = ordinary.join(name).display().to_string();
+        let folder = target_folder().join(name).display().to_string();
         self.env("CARGO_TARGET_DIR", &folder)
     }
 

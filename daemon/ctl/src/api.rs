@@ -23,12 +23,14 @@
 //! | `POST /v1/shutdown` | [`ShutdownRequest`] | 202, [`ShuttingDown`] |
 
 mod extent;
+mod map;
 mod operation;
 mod stats;
 mod status;
 mod volume;
 
 pub use extent::*;
+pub use map::*;
 pub use operation::*;
 pub use stats::*;
 pub use status::*;

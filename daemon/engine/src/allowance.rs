@@ -196,8 +196,10 @@ impl Engine<'_> {
     }
 
     /// Looks at the others' words if it slept for so long that they may be of another time.
+    #[inline]
     pub(crate) fn hear_anew(&mut self, now: Instant) {
         if now > self.hearsay_until {
+            self.facts += 1;
             (0..self.volumes.len()).for_each(|index| self.hear(now, index));
             self.hearsay_until = Instant(now.0.saturating_add(HEARSAY_NS));
         }

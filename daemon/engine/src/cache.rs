@@ -3,11 +3,14 @@
 //! Every slot is either free, on the free list; or the *newest* slot of its line, in the map; or superseded, and then
 //! only waiting: for the commit of the turn, or for its own device operation.
 
+mod overwrite;
+
 use crate::header::{at, place};
 use crate::{Header, Identity, SlotId, Status};
 use alloc::vec::Vec;
 use hashbrown::HashTable;
 use holdfast_policy::{Cause, State};
+pub(crate) use overwrite::Overwrite;
 
 const NONE: u32 = u32::MAX;
 
@@ -25,21 +28,33 @@ impl Counts {
 
     #[inline]
     fn moved(&mut self, from: State, to: State) {
-        // Free slots are nobody's: their count wraps around, and nobody asks for it.
-        let (left, entered) = (from as usize & 15, to as usize & 15);
-        self.by_state[left] = self.by_state[left].wrapping_sub(1);
-        self.by_state[entered] = self.by_state[entered].wrapping_add(1);
-        match (from.holds_unstable_data(), to.holds_unstable_data()) {
-            (false, true) => self.not_clean += 1,
-            (true, false) => self.not_clean -= 1,
-            _ => {}
-        }
+        self.left(from);
+        self.entered(to);
+        self.not_clean = self.not_clean.wrapping_add(change(from, to));
+    }
+
+    /// Free slots are nobody's: their count wraps around, and nobody asks for it. No other goes below zero.
+    #[inline]
+    fn left(&mut self, state: State) {
+        self.by_state[state as usize & 15] = self.by_state[state as usize & 15].wrapping_sub(1);
+    }
+
+    #[inline]
+    fn entered(&mut self, state: State) {
+        self.by_state[state as usize & 15] = self.by_state[state as usize & 15].wrapping_add(1);
     }
 
     /// Slots whose content is not on stable media.
     pub(crate) fn not_clean(&self) -> u64 {
         self.not_clean
     }
+}
+
+/// What a move changes in a count of the slots that are not clean: 0, 1, or -1 as two's complement. Such a count never
+/// wraps: it is the number of slots in those states, since each slot enters and leaves them through here alone.
+#[inline]
+fn change(from: State, to: State) -> u64 {
+    u64::from(to.holds_unstable_data()).wrapping_sub(u64::from(from.holds_unstable_data()))
 }
 
 /// The slots of one reactor.
@@ -49,7 +64,8 @@ pub(crate) struct Cache<'a> {
     /// One word a slot, by its state. Free: the next free slot. Filling: the operation that fills it. Not clean: the
     /// flush epoch of its oldest data that is not stable.
     link: Vec<u32>,
-    /// One bit a slot: read or written since the hand came by.
+    /// One bit a slot: used since the hand came by. It says something of clean slots only, so that a write notes its use
+    /// when its line becomes clean.
     visited: Vec<u64>,
     free_head: u32,
     free: u32,
@@ -57,7 +73,7 @@ pub(crate) struct Cache<'a> {
     not_clean: u64,
     evictions: u64,
     next_generation: u64,
-    seed: u64,
+    hasher: Hasher,
 }
 
 impl<'a> Cache<'a> {
@@ -79,7 +95,7 @@ impl<'a> Cache<'a> {
             not_clean: 0,
             evictions: 0,
             next_generation: 1,
-            seed,
+            hasher: Hasher::new(seed),
         }
     }
 
@@ -100,16 +116,22 @@ impl<'a> Cache<'a> {
         self.evictions
     }
 
+    #[inline]
     pub(crate) fn header(&self, slot: SlotId) -> &'a Header {
         &self.headers[at(slot)]
     }
 
     /// The newest slot of a line.
-    #[inline]
     pub(crate) fn newest(&self, volume: u16, line: u64) -> Option<SlotId> {
+        self.find(volume, line)
+    }
+
+    /// [`Cache::newest`], for a place that cannot afford the call.
+    #[inline(always)]
+    pub(crate) fn find(&self, volume: u16, line: u64) -> Option<SlotId> {
         let wanted = place(volume, line);
         self.map
-            .find(hash(self.seed, wanted), |&slot| self.headers[slot as usize].place() == wanted)
+            .find(self.hasher.hash(wanted), |&slot| self.headers[slot as usize].place() == wanted)
             .map(|&s| SlotId(s))
     }
 
@@ -119,6 +141,7 @@ impl<'a> Cache<'a> {
     }
 
     /// Notes that a line was used.
+    #[inline(always)]
     pub(crate) fn touch(&mut self, slot: SlotId) {
         let word = &mut self.visited[at(slot) / 64];
         let bit = 1 << (slot.0 % 64);
@@ -127,51 +150,66 @@ impl<'a> Cache<'a> {
         }
     }
 
+    #[inline]
     pub(crate) fn link(&self, slot: SlotId) -> u32 {
         self.link[at(slot)]
     }
 
+    #[inline]
     pub(crate) fn set_link(&mut self, slot: SlotId, value: u32) {
         self.link[at(slot)] = value;
     }
 
+    #[inline]
     pub(crate) fn take_generation(&mut self) -> u64 {
         self.next_generation += 1;
         self.next_generation - 1
     }
 
-    /// Takes a free slot and gives it an identity; its status still says free.
+    /// Takes a free slot; its header still says free.
     ///
     /// # Panics
     /// If none is free: the caller has asked [`Cache::free`].
     #[inline]
-    pub(crate) fn allocate(&mut self, identity: Identity) -> SlotId {
+    pub(crate) fn take(&mut self) -> SlotId {
         let slot = SlotId(self.free_head);
         assert!(slot.0 != NONE, "a slot was promised that is not there");
         self.free_head = self.link[at(slot)];
         self.free -= 1;
+        slot
+    }
+
+    /// Takes a free slot and gives it an identity; its status still says free.
+    ///
+    /// # Panics
+    /// As [`Cache::take`].
+    pub(crate) fn allocate(&mut self, identity: Identity) -> SlotId {
+        let slot = self.take();
         self.headers[at(slot)].assign(identity);
         slot
     }
 
     /// Makes `slot` the newest of its line, which has no entry yet.
     pub(crate) fn map(&mut self, slot: SlotId) {
-        let (headers, seed) = (self.headers, self.seed);
+        let (headers, hasher) = (self.headers, self.hasher);
         let place = |slot: &u32| headers[*slot as usize].place();
-        self.map.insert_unique(hash(seed, place(&slot.0)), slot.0, |other| hash(seed, place(other)));
+        self.map.insert_unique(hasher.hash(place(&slot.0)), slot.0, |other| hasher.hash(place(other)));
     }
 
-    /// Makes `slot` the newest of its line, in the place of `before`, which is.
-    pub(crate) fn replace(&mut self, before: SlotId, slot: SlotId) {
-        let wanted = hash(self.seed, self.header(slot).place());
-        *self.map.find_mut(wanted, |&other| other == before.0).expect("the newest slot has an entry") =
-            slot.0;
+    /// Puts `slot` in the place of the line's newest slot, which is returned, in one look. If the line has none, nothing
+    /// happens: [`Cache::map`] is for those. The slot's identity may still be to come; nobody looks it up before.
+    #[inline]
+    pub(crate) fn replace_newest(&mut self, volume: u16, line: u64, slot: SlotId) -> Option<SlotId> {
+        let (headers, wanted) = (self.headers, place(volume, line));
+        let same = |&slot: &u32| headers[slot as usize].place() == wanted;
+        let entry = self.map.find_mut(self.hasher.hash(wanted), same)?;
+        Some(SlotId(core::mem::replace(entry, slot.0)))
     }
 
     /// Takes `slot` out of the map, if it is the newest of its line.
     pub(crate) fn unmap(&mut self, slot: SlotId) -> bool {
         let wanted = self.header(slot).place();
-        match self.map.find_entry(hash(self.seed, wanted), |&other| other == slot.0) {
+        match self.map.find_entry(self.hasher.hash(wanted), |&other| other == slot.0) {
             Ok(entry) => {
                 entry.remove();
                 true
@@ -197,24 +235,47 @@ impl<'a> Cache<'a> {
         self.header(slot).publish(if to == State::Free { Status::FREE } else { status.with_state(to) });
     }
 
-    /// The books of a move along an edge: all but the header itself.
+    /// [`Cache::pass`] of a slot whose state the caller knows. Where `from` and `cause` are written out, the compiler
+    /// looks the edge up.
+    ///
+    /// # Panics
+    /// If the slot is in another state, or there is no such edge.
+    #[inline(always)]
+    pub(crate) fn pass_from(&mut self, counts: &mut Counts, slot: SlotId, from: State, cause: Cause) {
+        let to = from.after(cause).unwrap_or_else(|| no_edge(slot, from, cause));
+        self.enter(counts, slot, from, to);
+        self.header(slot).advance_from(from, to);
+    }
+
+    /// A free slot becomes an incoming write's; all of `status` but its state is what the header will say.
+    #[inline(always)]
+    pub(crate) fn accept(&mut self, counts: &mut Counts, slot: SlotId, status: Status) {
+        let to =
+            State::Free.after(Cause::Accepted).unwrap_or_else(|| no_edge(slot, State::Free, Cause::Accepted));
+        self.enter(counts, slot, State::Free, to);
+        self.header(slot).exchange(State::Free, status.with_state(to));
+    }
+
+    /// Where an edge leads, and its books.
     #[inline]
     fn moves(&mut self, counts: &mut Counts, slot: SlotId, cause: Cause) -> State {
         let from = self.header(slot).state();
         let to = State::from_u8(EDGES[from as usize][cause as usize])
-            .unwrap_or_else(|| panic!("slot {} is {from:?}: no edge {cause:?}", slot.0));
+            .unwrap_or_else(|| no_edge(slot, from, cause));
+        self.enter(counts, slot, from, to);
+        to
+    }
+
+    /// The books of a move: all but the header itself.
+    #[inline(always)]
+    fn enter(&mut self, counts: &mut Counts, slot: SlotId, from: State, to: State) {
         counts.moved(from, to);
-        match (from.holds_unstable_data(), to.holds_unstable_data()) {
-            (false, true) => self.not_clean += 1,
-            (true, false) => self.not_clean -= 1,
-            _ => {}
-        }
+        self.not_clean = self.not_clean.wrapping_add(change(from, to));
         if to == State::Free {
             self.link[at(slot)] = self.free_head;
             self.free_head = slot.0;
             self.free += 1;
         }
-        to
     }
 
     /// Adds sectors to what a slot holds, without a change of state.
@@ -254,6 +315,11 @@ impl<'a> Cache<'a> {
     }
 }
 
+#[cold]
+fn no_edge(slot: SlotId, from: State, cause: Cause) -> State {
+    panic!("slot {} is {from:?}: no edge {cause:?}", slot.0)
+}
+
 /// [`State::after`] as a table, 255 where there is no edge: a hit takes three edges, and a load is cheaper than a tree of
 /// comparisons.
 static EDGES: [[u8; Cause::ALL.len()]; State::ALL.len()] = {
@@ -274,8 +340,26 @@ static EDGES: [[u8; Cause::ALL.len()]; State::ALL.len()] = {
 
 /// Spreads places over buckets: one multiplication to 128 bits, folded (the idea of wyhash, by Wang Yi), keyed by the
 /// seed because clients choose their addresses.
-#[allow(clippy::cast_possible_truncation, reason = "both halves of the product are folded into one word")]
+#[derive(Clone, Copy, Debug)]
+struct Hasher {
+    seed: u64,
+    factor: u64,
+}
+
+impl Hasher {
+    fn new(seed: u64) -> Hasher {
+        Hasher { seed, factor: 0x9e37_79b9_7f4a_7c15 ^ seed.rotate_left(32) | 1 }
+    }
+
+    #[inline]
+    #[allow(clippy::cast_possible_truncation, reason = "both halves of the product are folded into one word")]
+    fn hash(self, place: u64) -> u64 {
+        let product = u128::from(place ^ self.seed) * u128::from(self.factor);
+        (product >> 64) as u64 ^ product as u64
+    }
+}
+
+/// The same without a place to keep the factor.
 pub(crate) fn hash(seed: u64, place: u64) -> u64 {
-    let product = u128::from(place ^ seed) * u128::from(0x9e37_79b9_7f4a_7c15u64 ^ seed.rotate_left(32) | 1);
-    (product >> 64) as u64 ^ product as u64
+    Hasher::new(seed).hash(place)
 }

@@ -118,6 +118,7 @@ impl Engine<'_> {
         self.cache.unmap(slot);
         self.cache.pass(&mut volume.counts, slot, Cause::LossRecorded);
         self.fail_line(self.volumes[index].id(), line, holdfast_policy::errno::EIO, out);
+        self.fail_zeroers_over(index, line);
     }
 
     /// Makes room by giving up the failures that are oldest, about as many lines as are needed. Data that the device has

@@ -24,14 +24,30 @@ const LEDGER_ENTRIES_LEAST: usize = 192;
 /// A change of headers that waits for the turn's copies.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Staged {
-    /// The slot's data is complete.
+    /// The slot's data is complete. What it supersedes, if anything, is in flight and goes by itself.
     Publish(SlotId),
+    /// The slot's data is complete: the second half of [`Cache::overwrite`].
+    Overwrite { before: SlotId, slot: SlotId },
+    /// The slot's data is complete, and `before`, to which nothing but this leads any more, is free.
+    Replace { before: SlotId, slot: SlotId },
     /// The slot took over more sectors, if it still is what it was.
     Widen { slot: SlotId, generation: u64, mask: u32 },
     /// A slot that is zeroed instead of filled, with the sectors that it then holds.
     Filled { slot: SlotId, generation: u64, mask: u32 },
     /// The slot is superseded, if it still is what it was.
     Free { slot: SlotId, generation: u64 },
+}
+
+impl Staged {
+    /// The slot whose copies it waits for, if a write's.
+    pub(crate) fn incoming(self) -> Option<SlotId> {
+        match self {
+            Staged::Publish(slot) | Staged::Replace { slot, .. } | Staged::Overwrite { slot, .. } => {
+                Some(slot)
+            }
+            Staged::Widen { .. } | Staged::Filled { .. } | Staged::Free { .. } => None,
+        }
+    }
 }
 
 /// An error that its client hears once the ledger holds the reason.
@@ -67,6 +83,16 @@ pub struct Engine<'a> {
     pub(crate) next_token: u64,
     /// Where the tick begins, so that no volume is always first.
     pub(crate) turn: usize,
+    /// Slots that may hold data which is not clean: all but the reserve.
+    pub(crate) room: u64,
+    /// Advances with everything that may change what a write has to heed: all but hits.
+    pub(crate) facts: u64,
+    /// So that a test can compare what hits do with what the long way does.
+    #[cfg(test)]
+    pub(crate) always_the_long_way: bool,
+    /// Requests that did not take it.
+    #[cfg(test)]
+    pub(crate) hits: u64,
     /// Until when what other reactors said is good enough for requests; never asked if there are none.
     pub(crate) hearsay_until: Instant,
 }
@@ -110,6 +136,12 @@ impl<'a> Engine<'a> {
             condemned: 0,
             next_token: 1,
             turn: 0,
+            room: (headers.len() - reserve) as u64,
+            facts: 1,
+            #[cfg(test)]
+            always_the_long_way: false,
+            #[cfg(test)]
+            hits: 0,
             hearsay_until: if limits.reactors > 1 { now } else { Instant::NEVER },
         }
     }
@@ -131,7 +163,7 @@ impl<'a> Engine<'a> {
         self.waits.add_volume();
         self.volumes.push(Volume::new(setup, self.limits.requests_max));
         let given: u64 = self.volumes.iter().map(|volume| volume.allowance.room()).sum();
-        let room = self.cache.slots() - u64::from(self.limits.reserve_slots);
+        let room = self.room;
         assert!(given <= room, "the volumes may take {given} slots; the reserve leaves {room}");
     }
 
@@ -139,6 +171,21 @@ impl<'a> Engine<'a> {
     pub fn apply(&mut self, now: Instant, event: Event, out: &mut Actions) {
         self.now = now;
         self.hear_anew(now);
+        if let Event::Request(request) = &event
+            && self.hit(request, out)
+        {
+            #[cfg(test)]
+            {
+                self.hits += 1;
+            }
+            return;
+        }
+        self.facts += 1;
+        self.take_in_event(now, event, out);
+    }
+
+    #[inline(never)]
+    fn take_in_event(&mut self, now: Instant, event: Event, out: &mut Actions) {
         match event {
             Event::Request(request) => self.request(now, request, out),
             Event::Completed { op, result } => self.completed(now, op, result, out),
@@ -158,6 +205,7 @@ impl<'a> Engine<'a> {
     /// turn, after the events; a bounded amount of work each time.
     pub fn tick(&mut self, now: Instant, out: &mut Actions) {
         self.now = now;
+        self.facts += 1;
         self.evict(out);
         out.begin_tick();
         // What failed again may have been on record already: no word of the ledger follows then.
@@ -196,24 +244,47 @@ impl<'a> Engine<'a> {
         let mut staged = core::mem::take(&mut self.staged);
         for change in staged.drain(..) {
             match change {
-                Staged::Publish(slot) => self.publish(slot),
-                Staged::Widen { slot, generation, mask } => {
-                    let header = self.cache.header(slot);
-                    if header.generation() == generation && header.state() != State::Free {
-                        self.cache.widen(slot, mask);
-                    }
-                }
-                Staged::Filled { slot, generation, mask } => self.publish_filled(slot, generation, mask),
-                Staged::Free { slot, generation } => {
-                    let header = self.cache.header(slot);
-                    if header.generation() == generation && header.state() != State::Free {
-                        let volume = usize::from(header.volume());
-                        self.cache.pass(&mut self.volumes[volume].counts, slot, Cause::Superseded);
-                    }
-                }
+                Staged::Overwrite { before, slot } => self.end_overwrite(before, slot),
+                other => self.carry_out(other),
             }
         }
         self.staged = staged;
+    }
+
+    #[inline(always)]
+    fn end_overwrite(&mut self, before: SlotId, slot: SlotId) {
+        let header = self.cache.header(slot);
+        let volume = &mut self.volumes[usize::from(header.volume())];
+        self.cache.end_overwrite(&mut volume.counts, before, slot);
+        debug_assert!(volume.index.dirty.get(header.line()) && volume.dirty_since.is_some());
+    }
+
+    #[inline(never)]
+    fn carry_out(&mut self, change: Staged) {
+        match change {
+            Staged::Overwrite { before, slot } => self.end_overwrite(before, slot),
+            Staged::Publish(slot) => {
+                self.publish(slot);
+            }
+            Staged::Replace { before, slot } => {
+                let index = self.publish(slot);
+                self.cache.pass(&mut self.volumes[index].counts, before, Cause::Superseded);
+            }
+            Staged::Widen { slot, generation, mask } => {
+                let header = self.cache.header(slot);
+                if header.generation() == generation && header.state() != State::Free {
+                    self.cache.widen(slot, mask);
+                }
+            }
+            Staged::Filled { slot, generation, mask } => self.publish_filled(slot, generation, mask),
+            Staged::Free { slot, generation } => {
+                let header = self.cache.header(slot);
+                if header.generation() == generation && header.state() != State::Free {
+                    let volume = usize::from(header.volume());
+                    self.cache.pass(&mut self.volumes[volume].counts, slot, Cause::Superseded);
+                }
+            }
+        }
     }
 
     fn publish_filled(&mut self, slot: SlotId, generation: u64, mask: u32) {
@@ -230,18 +301,22 @@ impl<'a> Engine<'a> {
         }
     }
 
-    fn publish(&mut self, slot: SlotId) {
+    /// Makes a write the line's content; returns its volume's place.
+    #[inline]
+    fn publish(&mut self, slot: SlotId) -> usize {
         let header = self.cache.header(slot);
-        let (line, volume) = (header.line(), &mut self.volumes[usize::from(header.volume())]);
-        self.cache.pass(&mut volume.counts, slot, Cause::Published);
+        let index = usize::from(header.volume());
+        let (line, volume) = (header.line(), &mut self.volumes[index]);
+        self.cache.pass_from(&mut volume.counts, slot, State::Incoming, Cause::Published);
         volume.index.dirty.set(line);
         volume.dirty_since.get_or_insert(self.now);
-        if header.status().attempts > 0 {
+        if header.attempts() > 0 {
             self.cache.pass(&mut volume.counts, slot, Cause::Inherited);
             volume.index.failed.set(line);
         } else if volume.index.failed.count() > 0 {
             volume.index.failed.clear(line);
         }
+        index
     }
 
     /// When [`Engine::tick`] must run again at the latest, though nothing happens meanwhile.
@@ -289,18 +364,12 @@ impl<'a> Engine<'a> {
     }
 
     fn request(&mut self, now: Instant, request: Request, out: &mut Actions) {
-        let mut lines = (0, 0);
-        let errno = self.check(&request, &mut lines);
-        if errno != 0 {
-            return answer(&request, errno, 0, out);
-        }
-        // What can be answered at once never becomes a pending request.
-        let answered = match request.operation {
-            Operation::Read => self.read_hit(&request, lines, out),
-            Operation::Write { .. } => self.write_at_once(&request, lines, out),
-            _ => false,
+        let lines = match self.check(&request) {
+            Ok(lines) => lines,
+            Err(errno) => return answer(&request, errno, 0, out),
         };
-        if answered {
+        // What can be answered at once never becomes a pending request. Reads that can have been.
+        if matches!(request.operation, Operation::Write { .. }) && self.write_at_once(&request, lines, out) {
             return;
         }
         if self.requests.is_full() {
@@ -322,35 +391,27 @@ impl<'a> Engine<'a> {
         };
         let id = self.requests.insert(pending);
         match request.operation {
-            Operation::Read => self.read(now, id, out),
-            Operation::Write { .. } => self.write(id, out),
+            Operation::Read => self.read(now, id, lines, out),
+            Operation::Write { .. } => self.write(id, lines, out),
             Operation::Flush => self.flush(id),
             Operation::Discard | Operation::WriteZeroes { .. } => self.zero(id),
         }
     }
 
-    /// What a client may not ask for, as an errno; 0 for what it may, and then `lines` are those of a read or write.
-    #[inline]
-    fn check(&self, request: &Request, lines: &mut (u64, u64)) -> u16 {
-        let Some(volume) = self.volumes.get(usize::from(request.volume.0)) else { return errno::ENXIO };
-        let (offset, length) = (request.offset, request.length);
-        if request.operation == Operation::Flush {
-            return 0;
+    /// What a client may not ask for, as an errno; else the lines of a read or write.
+    fn check(&self, request: &Request) -> Result<(u64, u64), u16> {
+        let volume = self.volumes.get(usize::from(request.volume.0)).ok_or(errno::ENXIO)?;
+        match request.operation {
+            Operation::Flush => Ok((0, 0)),
+            Operation::Discard | Operation::WriteZeroes { .. } => {
+                if volume.holds(request.offset, request.length) { Ok((0, 0)) } else { Err(errno::EINVAL) }
+            }
+            Operation::Read | Operation::Write { .. } => {
+                let lines = volume.lines_of(request.offset, request.length).ok_or(errno::EINVAL)?;
+                let short = lines.1 - lines.0 <= self.limits.request_lines_max as u64;
+                if short { Ok(lines) } else { Err(errno::EINVAL) }
+            }
         }
-        let geometry = volume.geometry();
-        let block = u64::from(geometry.block_bytes) - 1;
-        // Neither sum nor difference below can overflow once the length is known to be within the volume.
-        let outside = length > geometry.volume_bytes || offset > geometry.volume_bytes - length;
-        if outside || length == 0 || (offset | length) & block != 0 {
-            return errno::EINVAL;
-        }
-        if matches!(request.operation, Operation::Discard | Operation::WriteZeroes { .. }) {
-            return 0;
-        }
-        *lines = volume.lines_of(offset, length);
-        let too_long = lines.1 - lines.0 > self.limits.request_lines_max as u64;
-        let foreign = !volume.owns(offset) || !volume.same_stripe(offset, offset + length - 1);
-        if too_long || foreign { errno::EINVAL } else { 0 }
     }
 
     /// Answers a request and forgets it.

@@ -104,7 +104,11 @@ impl Geometry {
     }
 }
 
-/// The mask of `count` sectors beginning with sector `first`.
+/// The mask of `count` sectors beginning with sector `first`. Both are at most 32; what lies behind sector 31 is cut off.
+#[inline]
+#[allow(clippy::cast_possible_truncation, reason = "what lies behind sector 31 is cut off")]
 pub const fn sector_mask(first: u32, count: u32) -> u32 {
-    if count >= 32 { u32::MAX << first } else { ((1 << count) - 1) << first }
+    debug_assert!(first <= 32 && count <= 32);
+    // In 64 bits no shift by 32 or less loses or wraps anything.
+    1u64.wrapping_shl(count).wrapping_sub(1).wrapping_shl(first) as u32
 }

@@ -83,6 +83,12 @@ const GENERATION: usize = 1;
 const DIRTY: usize = 2;
 const STATUS: usize = 3;
 const LINE_BITS: u32 = 48;
+/// Of the status: the state.
+const STATE: u64 = 15;
+/// Of the status: the check.
+const CHECK: u64 = 0xff << 24;
+/// Of the status: state, class, attempts and errno.
+const FACTS: u64 = 0xff_ffff;
 
 impl Header {
     /// A header over words as an arena holds them, for whoever inspects a copy of one.
@@ -96,9 +102,12 @@ impl Header {
     }
 
     /// Writes the identity. The status must say free; nobody looks at the identity until [`Header::publish`].
+    #[inline(always)]
     pub fn assign(&self, identity: Identity) {
-        assert!(identity.line >> LINE_BITS == 0, "line {} does not fit a header", identity.line);
-        let place = identity.line | u64::from(identity.volume) << LINE_BITS;
+        if identity.line >> LINE_BITS != 0 {
+            does_not_fit(identity.line);
+        }
+        let place = place(identity.volume, identity.line);
         let sum = checksum(place, identity.generation, identity.dirty);
         self.0[0].store(place, Ordering::Relaxed);
         self.0[GENERATION].store(identity.generation, Ordering::Relaxed);
@@ -109,6 +118,7 @@ impl Header {
     ///
     /// SYNC POINT header-published: Release, pairs with the Acquire in [`Header::recover`] of whoever maps the arena
     /// later, and keeps the identity words before it.
+    #[inline]
     pub fn publish(&self, status: Status) {
         self.0[STATUS].store(pack(status), Ordering::Release);
     }
@@ -118,9 +128,46 @@ impl Header {
     pub(crate) fn advance(&self, to: State) {
         let word = match to {
             State::Free => FREE,
-            _ => sealed(self.0[STATUS].load(Ordering::Relaxed) & !(0xff << 24 | 15) | to as u64),
+            _ => sealed(self.0[STATUS].load(Ordering::Relaxed) & !(CHECK | STATE) | to as u64),
         };
         self.0[STATUS].store(word, Ordering::Release);
+    }
+
+    /// [`Header::advance`] from a state that the caller knows.
+    ///
+    /// # Panics
+    /// If the header says another.
+    #[inline(always)]
+    pub(crate) fn advance_from(&self, from: State, to: State) {
+        let word = self.0[STATUS].load(Ordering::Relaxed);
+        if word & STATE != from as u64 {
+            says_otherwise(word, from);
+        }
+        let next = match to {
+            State::Free => FREE,
+            _ => sealed(word & !(CHECK | STATE) | to as u64),
+        };
+        self.0[STATUS].store(next, Ordering::Release);
+    }
+
+    /// [`Header::publish`], from a state that the caller knows.
+    ///
+    /// # Panics
+    /// If the header says another.
+    #[inline(always)]
+    pub(crate) fn exchange(&self, from: State, status: Status) {
+        let word = self.0[STATUS].load(Ordering::Relaxed);
+        if word & STATE != from as u64 {
+            says_otherwise(word, from);
+        }
+        self.publish(status);
+    }
+
+    /// The valid mask of a slot that is dirty and was never refused; `None` for every other.
+    #[inline]
+    pub(crate) fn plain_dirty(&self) -> Option<u32> {
+        let word = self.0[STATUS].load(Ordering::Relaxed);
+        (word & FACTS == State::Dirty as u64).then_some((word >> 32) as u32)
     }
 
     /// The status, as its writer knows it.
@@ -130,36 +177,50 @@ impl Header {
     }
 
     /// The state, without the rest.
+    #[inline]
     pub fn state(&self) -> State {
         State::from_u8((self.0[STATUS].load(Ordering::Relaxed) & 15) as u8).unwrap_or(State::Free)
     }
 
+    /// How often the device refused it, without the rest.
+    #[inline]
+    #[allow(clippy::cast_possible_truncation, reason = "the field is cut out of the word at its width")]
+    pub(crate) fn attempts(&self) -> u8 {
+        (self.0[STATUS].load(Ordering::Relaxed) >> 8) as u8
+    }
+
     /// The valid mask, without the rest.
+    #[inline]
     pub fn valid(&self) -> u32 {
         (self.0[STATUS].load(Ordering::Relaxed) >> 32) as u32
     }
 
     /// The local line.
+    #[inline]
     pub fn line(&self) -> u64 {
         self.0[0].load(Ordering::Relaxed) & ((1 << LINE_BITS) - 1)
     }
 
     /// The volume's number.
+    #[inline]
     pub fn volume(&self) -> u16 {
         (self.0[0].load(Ordering::Relaxed) >> LINE_BITS) as u16
     }
 
     /// Volume and line in one word, as the map compares them.
+    #[inline]
     pub fn place(&self) -> u64 {
         self.0[0].load(Ordering::Relaxed)
     }
 
     /// The generation.
+    #[inline]
     pub fn generation(&self) -> u64 {
         self.0[GENERATION].load(Ordering::Relaxed)
     }
 
     /// The dirty mask.
+    #[inline]
     #[allow(clippy::cast_possible_truncation, reason = "the mask is the low half of the word")]
     pub fn dirty(&self) -> u32 {
         self.0[DIRTY].load(Ordering::Relaxed) as u32
@@ -186,6 +247,18 @@ impl Header {
         }
         Ok((identity, status))
     }
+}
+
+// Assertions that write what they saw: by value and out of the way, so that on the hot path nothing goes to the stack.
+
+#[cold]
+fn does_not_fit(line: u64) -> ! {
+    panic!("line {line} does not fit a header")
+}
+
+#[cold]
+fn says_otherwise(word: u64, from: State) -> ! {
+    panic!("a header says {word:#x}, not {from:?}")
 }
 
 /// Volume and line as [`Header::place`] has them.

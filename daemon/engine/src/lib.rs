@@ -23,6 +23,7 @@
 extern crate alloc;
 
 mod action;
+mod addresses;
 mod allowance;
 mod cache;
 mod condemn;
@@ -31,10 +32,13 @@ mod engine;
 mod epochs;
 mod event;
 mod failures;
+#[cfg(test)]
+mod fixture;
 mod flush;
 mod gate;
 mod geometry;
 mod header;
+mod hit;
 mod judge;
 mod limits;
 mod list;
@@ -42,6 +46,7 @@ mod losses;
 mod operator;
 mod ops;
 mod outbox;
+mod part;
 mod read;
 mod rebase;
 mod record;

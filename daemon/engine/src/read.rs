@@ -1,44 +1,13 @@
 //! Reads: hits from the slots, misses through fills.
 
-use crate::engine::{Engine, Staged, answer};
+use crate::engine::{Engine, Staged};
 use crate::ops::{Op, Purpose, Waiter};
+use crate::part::Part;
 use crate::requests::RequestId;
 use crate::{
     Actions, Copy, Identity, Instant, IoKind, OpId, RUN_LINES_MAX, Request, SlotId, Status, sector_mask,
 };
 use holdfast_policy::{Cause, State, errno};
-
-/// The part of a request that lies in one line.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Part {
-    /// First byte in the line.
-    pub(crate) at: u32,
-    /// Bytes.
-    pub(crate) length: u32,
-    /// Where they are in the client's payload.
-    pub(crate) buffer: u64,
-    /// Their sectors.
-    pub(crate) mask: u32,
-}
-
-impl Part {
-    /// The part of `request`, which begins in line `first`, that lies in `line`.
-    #[inline]
-    #[allow(clippy::cast_possible_truncation, reason = "positions in a line are below 16 KiB")]
-    pub(crate) fn of(request: &Request, line_bytes: u64, first: u64, line: u64) -> Part {
-        let base = (line - first) * line_bytes;
-        let skew = request.offset & (line_bytes - 1);
-        let begin = base.max(skew);
-        let end = (base + line_bytes).min(skew + request.length);
-        let (at, length) = ((begin - base) as u32, (end - begin) as u32);
-        Part {
-            at,
-            length,
-            buffer: request.buffer + (begin - skew),
-            mask: sector_mask(at / 512, length / 512),
-        }
-    }
-}
 
 /// What looking up a line for a read says.
 enum Look {
@@ -53,37 +22,10 @@ enum Look {
 }
 
 impl Engine<'_> {
-    /// Answers a read whose lines are all there. `false`, and nothing has happened, if one is not.
-    pub(crate) fn read_hit(
-        &mut self,
-        request: &Request,
-        (first, end): (u64, u64),
-        out: &mut Actions,
-    ) -> bool {
-        let volume = &self.volumes[usize::from(request.volume.0)];
-        let (id, line_bytes) = (volume.id(), volume.line_bytes());
-        let copies = out.copies.len();
-        for line in first..end {
-            let part = Part::of(request, line_bytes, first, line);
-            let slot = self.cache.newest(id, line);
-            let Some(slot) = slot.filter(|&slot| self.cache.header(slot).valid() & part.mask == part.mask)
-            else {
-                out.copies.truncate(copies);
-                return false;
-            };
-            self.cache.touch(slot);
-            copy_out(request, slot, part, out);
-        }
-        self.volumes[usize::from(id)].stats.read_hits += 1;
-        answer(request, 0, 0, out);
-        true
-    }
-
     /// A read that needs the device, or that cannot be.
-    pub(crate) fn read(&mut self, now: Instant, id: RequestId, out: &mut Actions) {
+    pub(crate) fn read(&mut self, now: Instant, id: RequestId, lines: (u64, u64), out: &mut Actions) {
         let pending = self.requests.get_mut(id);
-        let volume = &self.volumes[usize::from(pending.request.volume.0)];
-        (pending.cursor, pending.end) = volume.lines_of(pending.request.offset, pending.request.length);
+        (pending.cursor, pending.end) = lines;
         if !self.advance_read(now, id, out) {
             self.parked.push_back(id);
         }
@@ -483,7 +425,8 @@ impl Engine<'_> {
     }
 }
 
-fn copy_out(request: &Request, slot: SlotId, part: Part, out: &mut Actions) {
+#[inline]
+pub(crate) fn copy_out(request: &Request, slot: SlotId, part: Part, out: &mut Actions) {
     out.copies.push(Copy::Out {
         session: request.session,
         buffer: part.buffer,

@@ -35,58 +35,19 @@ mod tests {
     use crate::epochs::{Epochs, Stage};
     use crate::*;
     use alloc::vec::Vec;
-    use core::sync::atomic::AtomicU64;
-    use holdfast_policy::{ClassSet, DirtyIndex, HoldForever, Policy, Retry, Rule, Rules};
 
     fn request(operation: Operation, offset: u64, length: u64) -> Event {
-        let (session, volume) = (SessionId(1), VolumeId(0));
-        Event::Request(Request {
-            session,
-            tag: 1,
-            sequence: 1,
-            volume,
-            operation,
-            offset,
-            length,
-            buffer: 0,
-            timeout_ms: 0,
-        })
+        Event::Request(fixture::request(0, operation, offset, length))
     }
 
     /// Flushes go on, and wait for what they must, when a volume has used up half of its epochs.
     #[test]
     fn flushes_outlive_their_epochs() {
         let limits = Limits::small(0, 1);
-        let headers: Vec<Header> = (0..128).map(|_| Header::default()).collect();
-        let index: Vec<AtomicU64> = (0..DirtyIndex::words_needed(1024)).map(|_| AtomicU64::new(0)).collect();
-        let share = Share::new(1);
-        let policy = Policy::HoldForever(HoldForever::default());
-        let rule = Rule { classes: ClassSet::ANY, policy, retry: Retry::default() };
+        let (headers, geometry) = (fixture::headers(128), fixture::geometry(1024));
+        let (index, share) = (fixture::index(geometry), Share::new(1));
         let mut engine = Engine::new(limits, &headers, Instant(0));
-        engine.add_volume(VolumeSetup {
-            id: VolumeId(0),
-            geometry: Geometry {
-                volume_bytes: 4 << 20,
-                block_bytes: 512,
-                line_bytes: 4096,
-                stripe_bytes: 1 << 20,
-                reactors: 1,
-                reactor: 0,
-            },
-            domain: DomainId(0),
-            domain_owner: 0,
-            mode: Mode::WriteBack,
-            budget_slots: 64,
-            room_slots: 64,
-            share: &share,
-            rules: Rules::new(&[rule]).unwrap(),
-            flush_on_failure: FlushOnFailure::Report,
-            parked_flushes_max: 1,
-            io_timeout_ms: 1_000,
-            write_back_from: 1000,
-            write_back_after_ms: 1_000,
-            index: &index,
-        });
+        engine.add_volume(fixture::setup(0, geometry, &index, &share));
         engine.volumes[0].epochs = Epochs::starting_at(super::REBASE_AT - 20, limits.requests_max + 2);
         let mut out = Actions::with_capacity(&limits);
         let mut in_flight: Vec<Event> = Vec::new();

@@ -22,11 +22,14 @@ impl Engine<'_> {
     pub(crate) fn settle_written(&mut self, index: usize, out: &mut Actions) {
         let mut healed = Neighbours::default();
         for _ in 0..self.limits.steps_a_turn {
-            if !self.ledger.has_room(2) || !out.has_room(&self.limits) {
+            let volume = &mut self.volumes[index];
+            if volume.written.head() >= volume.stable_before
+                || !self.ledger.has_room(2)
+                || !out.has_room(&self.limits)
+            {
                 break;
             }
-            let stable_before = self.volumes[index].stable_before;
-            let Some(entry) = self.volumes[index].written.pop_before(stable_before) else { break };
+            let Some(entry) = volume.written.pop_before(volume.stable_before) else { break };
             out.count(1);
             self.entry_stable(index, entry, &mut healed, out);
         }
@@ -46,6 +49,8 @@ impl Engine<'_> {
         let newest = self.cache.newest(volume.id(), entry.line) == Some(entry.slot());
         if newest && header.generation() == entry.generation && header.state() == State::Unstable {
             self.cache.pass(&mut volume.counts, entry.slot(), Cause::Stable);
+            // It was used when it was written; only now does that matter.
+            self.cache.touch(entry.slot());
             if volume.index.reported.clear(entry.line) {
                 self.add_healed(index, entry.line, healed, out);
             }

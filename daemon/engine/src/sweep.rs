@@ -61,7 +61,6 @@ impl Engine<'_> {
         }
         let setup = &volume.setup;
         let not_clean = volume.allowance.total(volume.counts.not_clean());
-        let room = self.cache.slots() - u64::from(self.limits.reserve_slots);
         !volume.flushes.is_empty()
             || !volume.stalled.is_empty()
             || volume.short_zeroes.is_some()
@@ -69,7 +68,7 @@ impl Engine<'_> {
             || !self.parked.is_empty()
             || volume.dirty_since.is_some_and(|since| now >= since.after_ms(setup.write_back_after_ms))
             || not_clean * 1000 >= setup.budget_slots * u64::from(setup.write_back_from)
-            || self.cache.not_clean() * 4 >= room * 3
+            || self.cache.not_clean() * 4 >= self.room * 3
             || volume.tasks.iter().any(|task| matches!(task, Task::Drain { .. } | Task::Confirm { .. }))
             || self.waits.any_of(volume.id())
     }

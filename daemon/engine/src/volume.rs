@@ -4,6 +4,7 @@ use crate::allowance::Allowance;
 use crate::cache::Counts;
 use crate::epochs::{Epochs, Stage};
 use crate::failures::FailedList;
+use crate::hit::Calm;
 use crate::losses::Losses;
 use crate::requests::RequestId;
 use crate::torn::Torn;
@@ -237,8 +238,10 @@ pub(crate) struct Volume<'a> {
     pub(crate) next_overdue_check: Instant,
     pub(crate) ops: u32,
     pub(crate) stats: VolumeStats,
-    line_shift: u32,
-    stripe_shift: u32,
+    pub(crate) calm: Calm,
+    pub(crate) block_mask: u64,
+    pub(crate) line_shift: u32,
+    pub(crate) stripe_shift: u32,
 }
 
 impl<'a> Volume<'a> {
@@ -289,103 +292,21 @@ impl<'a> Volume<'a> {
             next_overdue_check: Instant(0),
             ops: 0,
             stats: VolumeStats::default(),
+            calm: Calm::default(),
+            block_mask: u64::from(geometry.block_bytes) - 1,
             line_shift: geometry.line_bytes.trailing_zeros(),
             stripe_shift: geometry.stripe_bytes.trailing_zeros(),
             setup,
         }
     }
 
+    #[inline]
     pub(crate) fn id(&self) -> u16 {
         self.setup.id.0
     }
 
     pub(crate) fn geometry(&self) -> &Geometry {
         &self.setup.geometry
-    }
-
-    /// The local line of a byte that this reactor owns: [`Geometry::local_line`] without its divisions.
-    #[inline]
-    pub(crate) fn line_of(&self, offset: u64) -> u64 {
-        if self.setup.geometry.reactors == 1 {
-            return offset >> self.line_shift;
-        }
-        let stripe = offset >> self.stripe_shift;
-        let within = offset & (self.setup.geometry.stripe_bytes - 1);
-        let local_stripe = stripe / u64::from(self.setup.geometry.reactors);
-        (local_stripe << (self.stripe_shift - self.line_shift)) + (within >> self.line_shift)
-    }
-
-    /// The local lines of a range within one stripe of this reactor, as `first..end`. For a range that crosses into
-    /// another stripe, `end - first` is still the number of lines that it touches.
-    #[inline]
-    pub(crate) fn lines_of(&self, offset: u64, length: u64) -> (u64, u64) {
-        let first = self.line_of(offset);
-        let count = ((offset + length - 1) >> self.line_shift) - (offset >> self.line_shift) + 1;
-        (first, first + count)
-    }
-
-    /// Whether this reactor owns the stripe of a byte.
-    #[inline]
-    pub(crate) fn owns(&self, offset: u64) -> bool {
-        let geometry = &self.setup.geometry;
-        geometry.reactors == 1
-            || (offset >> self.stripe_shift) % u64::from(geometry.reactors) == u64::from(geometry.reactor)
-    }
-
-    /// Whether two bytes lie in the same stripe.
-    #[inline]
-    pub(crate) fn same_stripe(&self, one: u64, other: u64) -> bool {
-        one >> self.stripe_shift == other >> self.stripe_shift || self.setup.geometry.reactors == 1
-    }
-
-    /// The local lines that lie wholly or partly in a range, as `first..end`.
-    pub(crate) fn lines_in(&self, range: ByteRange) -> (u64, u64) {
-        let geometry = self.geometry();
-        let line_bytes = u64::from(geometry.line_bytes);
-        let from = range.offset.min(geometry.volume_bytes);
-        let to = range.end().min(geometry.volume_bytes);
-        if from >= to {
-            return (0, 0);
-        }
-        let end = to.div_ceil(line_bytes) * line_bytes;
-        let end = if end >= geometry.volume_bytes {
-            geometry.local_lines()
-        } else {
-            geometry.first_line_at_or_after(end)
-        };
-        (geometry.first_line_at_or_after(from / line_bytes * line_bytes), end)
-    }
-
-    /// The sectors of a line that lie wholly or partly in a range.
-    pub(crate) fn mask_within(&self, line: u64, range: ByteRange) -> u32 {
-        let base = self.geometry().offset_of(line);
-        let from = range.offset.max(base) - base;
-        let to = range.end().min(base + self.line_bytes()).saturating_sub(base);
-        let sector = |byte: u64| u32::try_from(byte).expect("a line is short");
-        match from < to {
-            true => crate::sector_mask(sector(from / 512), sector(to.div_ceil(512) - from / 512)),
-            false => 0,
-        }
-    }
-
-    /// The bytes of some sectors of a line.
-    pub(crate) fn sectors(&self, line: u64, first: u32, count: u32) -> ByteRange {
-        ByteRange {
-            offset: self.geometry().offset_of(line) + u64::from(first) * 512,
-            length: u64::from(count) * 512,
-        }
-    }
-
-    /// The bytes of `count` lines that lie next to each other.
-    pub(crate) fn lines(&self, first: u64, count: u64) -> ByteRange {
-        let geometry = self.geometry();
-        let offset = geometry.offset_of(first);
-        let length = count * u64::from(geometry.line_bytes);
-        ByteRange { offset, length: length.min(geometry.volume_bytes - offset) }
-    }
-
-    pub(crate) fn line_bytes(&self) -> u64 {
-        u64::from(self.setup.geometry.line_bytes)
     }
 
     /// Whether writes are answered only once the device has them.

@@ -70,6 +70,10 @@ impl Waits {
         self.len + count <= self.entries.len()
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
     pub(crate) fn any_of(&self, volume: u16) -> bool {
         self.counts[usize::from(volume)] > 0
     }

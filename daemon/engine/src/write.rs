@@ -1,15 +1,15 @@
 //! Writes: every one goes to a fresh slot that takes over what its predecessor holds (M3).
 
-use crate::cache::Cache;
 use crate::engine::{Engine, Staged, answer};
 use crate::epochs::Stage;
-use crate::read::Part;
+use crate::failures::Failures;
+use crate::part::Part;
 use crate::requests::RequestId;
 use crate::volume::Volume;
 use crate::waits::Until;
 use crate::writeback::Manner;
 use crate::{Actions, Copy, Identity, Operation, Request, SlotId, Status};
-use holdfast_policy::{Cause, State};
+use holdfast_policy::State;
 
 /// Whether a write can go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,10 +45,8 @@ impl Engine<'_> {
         true
     }
 
-    pub(crate) fn write(&mut self, id: RequestId, out: &mut Actions) {
-        let request = self.requests.get(id).request;
-        let index = usize::from(request.volume.0);
-        let (first, end) = self.volumes[index].lines_of(request.offset, request.length);
+    pub(crate) fn write(&mut self, id: RequestId, (first, end): (u64, u64), out: &mut Actions) {
+        let index = usize::from(self.requests.get(id).request.volume.0);
         let pending = self.requests.get_mut(id);
         (pending.cursor, pending.end) = (first, end);
         match self.admission(index, first, end, self.waits_in_line(index)) {
@@ -124,8 +122,11 @@ impl Engine<'_> {
     ) {
         let index = usize::from(request.volume.0);
         let line_bytes = self.volumes[index].line_bytes();
+        let mut part = Part::first(request, line_bytes);
         for line in first..end {
-            let part = Part::of(request, line_bytes, first, line);
+            if line > first {
+                part = part.following(request, line_bytes);
+            }
             self.write_before_overwrite(index, line, end - line, out);
             let slot = self.accept_line(index, line, part.mask, out);
             let (session, buffer, at, length) = (request.session, part.buffer, part.at, part.length);
@@ -159,41 +160,50 @@ impl Engine<'_> {
     }
 
     /// Gives a line a fresh slot for new content of `mask`; the caller copies the content in.
+    #[inline(never)]
     pub(crate) fn accept_line(&mut self, index: usize, line: u64, mask: u32, out: &mut Actions) -> SlotId {
-        let before = self.cache.newest(self.volumes[index].id(), line);
         let volume = &mut self.volumes[index];
-        let generation = self.cache.take_generation();
-        let (kept, unstable, mut status) = match before {
-            None => (0, 0, Status::new(State::Incoming, mask)),
-            Some(before) => inherit(&self.cache, before, mask),
-        };
-        let identity = Identity { volume: volume.id(), line, generation, dirty: mask | unstable };
-        let slot = self.cache.allocate(identity);
-        status.valid |= mask;
-        let current = volume.epochs.current();
-        let (epoch, stage) = match before {
-            None => (current, Stage::Waiting),
-            Some(before) => self.supersede(index, before, slot, &mut status),
-        };
-        let volume = &mut self.volumes[index];
-        volume.epochs.add(epoch, stage);
-        self.cache.publish(&mut volume.counts, slot, Cause::Accepted, status);
-        self.cache.set_link(slot, epoch);
-        match before {
-            Some(before) => self.cache.replace(before, slot),
-            None => self.cache.map(slot),
-        }
-        self.cache.touch(slot);
-        self.staged.push(Staged::Publish(slot));
+        let (id, generation, slot) = (volume.id(), self.cache.take_generation(), self.cache.take());
+        let before = self.cache.replace_newest(id, line, slot);
+        let mut status = Status::new(State::Incoming, mask);
+        let mut dirty = mask;
+        // Until shown otherwise, nothing of the line waits for the device: an obligation begins.
+        let mut epoch = volume.epochs.current();
         if let Some(before) = before {
+            let (header, old) = (self.cache.header(before), self.cache.header(before).status());
+            status.valid |= old.valid;
+            let kept = old.valid & !mask;
             if kept != 0 {
                 out.copies.push(Copy::Merge { from: before, to: slot, mask: kept });
             }
-            let header = self.cache.header(before);
-            // The device still reads from, or writes to, a slot in flight; its completion frees it.
-            if !matches!(header.state(), State::Writing | State::Filling) {
-                self.staged.push(Staged::Free { slot: before, generation: header.generation() });
+            if old.state.holds_unstable_data() {
+                dirty |= header.dirty();
             }
+            if hands_down(old.state) {
+                epoch = self.cache.link(before);
+                if old.attempts > 0 || old.state == State::Condemned {
+                    status = inherit(volume, &mut self.failures, before, slot, epoch, old, status);
+                }
+            } else {
+                volume.epochs.add(epoch, Stage::Waiting);
+            }
+            // The device still reads from, or writes to, a slot in flight; its completion frees it.
+            let in_flight = matches!(old.state, State::Writing | State::Filling);
+            self.staged.push(if in_flight {
+                Staged::Publish(slot)
+            } else {
+                Staged::Replace { before, slot }
+            });
+        } else {
+            volume.epochs.add(epoch, Stage::Waiting);
+            self.staged.push(Staged::Publish(slot));
+        }
+        let header = self.cache.header(slot);
+        header.assign(Identity { volume: id, line, generation, dirty });
+        self.cache.accept(&mut volume.counts, slot, status);
+        self.cache.set_link(slot, epoch);
+        if before.is_none() {
+            self.cache.map(slot);
         }
         slot
     }
@@ -215,29 +225,6 @@ impl Engine<'_> {
             self.start_write(self.now, index, line, 1, Manner::default(), out);
         }
     }
-
-    /// `slot` takes the place of `before`: which epoch and stage its obligation has, and what failure it inherits.
-    fn supersede(&mut self, index: usize, before: SlotId, slot: SlotId, status: &mut Status) -> (u32, Stage) {
-        let volume = &mut self.volumes[index];
-        let old = self.cache.header(before).status();
-        let epoch = self.cache.link(before);
-        match old.state {
-            State::Incoming | State::Dirty | State::Failed | State::Condemned => {
-                let stage = stage_of(old);
-                volume.epochs.remove(epoch, stage);
-                if old.attempts > 0 {
-                    if let Some(gate) = &mut volume.gate {
-                        gate.overwritten = true;
-                    }
-                    self.failures.replace(&mut volume.failed, before, slot);
-                    (status.class, status.attempts, status.errno) = (old.class, old.attempts, old.errno);
-                }
-                (epoch, stage)
-            }
-            // What is on its way keeps its own obligation: a flush that saw it does not wait for the newer write.
-            _ => (volume.epochs.current(), Stage::Waiting),
-        }
-    }
 }
 
 /// The stage of a slot that is not in flight.
@@ -251,11 +238,32 @@ pub(crate) fn stage_of(status: Status) -> Stage {
     }
 }
 
-/// What a new slot takes over: sectors to copy, sectors that are not stable, and a status to begin with.
-fn inherit(cache: &Cache<'_>, before: SlotId, mask: u32) -> (u32, u32, Status) {
-    let header = cache.header(before);
-    let status = header.status();
-    let unstable = if status.state.holds_unstable_data() { header.dirty() } else { 0 };
-    let kept = status.valid & !mask;
-    (kept, unstable, Status::new(State::Incoming, status.valid))
+/// Whether a slot that is superseded hands its obligation to its heir, which then has the same epoch and stage. What is
+/// on its way, or written, keeps its own: a flush that saw it does not wait for the newer write.
+#[inline]
+fn hands_down(state: State) -> bool {
+    matches!(state, State::Incoming | State::Dirty | State::Failed | State::Condemned)
+}
+
+/// `slot` takes the place of `before`, which was refused or is being given up: it inherits the failure, and `status`
+/// says so. Data that an operator gave up untried has no failure: its heir waits for its first try.
+#[cold]
+fn inherit(
+    volume: &mut Volume<'_>,
+    failures: &mut Failures,
+    before: SlotId,
+    slot: SlotId,
+    epoch: u32,
+    old: Status,
+    status: Status,
+) -> Status {
+    if old.attempts == 0 {
+        volume.epochs.moved(epoch, stage_of(old), Stage::Waiting);
+        return status;
+    }
+    if let Some(gate) = &mut volume.gate {
+        gate.overwritten = true;
+    }
+    failures.replace(&mut volume.failed, before, slot);
+    Status { class: old.class, attempts: old.attempts, errno: old.errno, ..status }
 }

@@ -150,7 +150,7 @@ impl Engine<'_> {
     fn any_incoming(&self, index: usize, first: u64, end: u64) -> bool {
         let volume = &self.volumes[index];
         let within = |staged: &Staged| {
-            let Staged::Publish(slot) = *staged else { return false };
+            let Some(slot) = staged.incoming() else { return false };
             let header = self.cache.header(slot);
             header.volume() == volume.id() && (first..end).contains(&header.line())
         };
@@ -358,6 +358,18 @@ impl Engine<'_> {
             if let Some(until) = self.waits_until(index, pending.request.operation) {
                 let slot = self.cache.newest(self.volumes[index].id(), pending.cursor);
                 self.wait_for_line(id, index, pending.cursor, slot.expect("it was just accepted"), until);
+            }
+        }
+    }
+
+    /// A line was given up. Zeroes that are still being written, and have passed it, did not take place: their answer is
+    /// not to say so, even if an operator acknowledges the loss before it comes.
+    pub(crate) fn fail_zeroers_over(&mut self, index: usize, line: u64) {
+        for &id in &self.volumes[index].zeroers {
+            let pending = self.requests.get_mut(id);
+            let passed = pending.first_zeroed <= line && line < pending.cursor;
+            if pending.fallback && passed && pending.errno == 0 {
+                pending.errno = errno::EIO;
             }
         }
     }

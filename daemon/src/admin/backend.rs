@@ -1,7 +1,10 @@
 //! What the admin server needs from the rest of the daemon.
 
+use crate::events::EventCounts;
+use crate::latency::{Counts, Kind};
 use holdfast_ctl::api::{FaultOperation, VolumeMode, VolumeState};
 use holdfast_engine::{Answer, ByteRange, CacheStats, Command, Extent, Instant, VolumeId, VolumeStats};
+use holdfast_policy::ErrorClass;
 use tokio::sync::mpsc;
 
 /// The answers to one command: each reactor's number with its answer, in any order, one from each.
@@ -31,6 +34,9 @@ pub trait Backend: Send + Sync {
     /// All volumes as they are now, in the order of the configuration.
     fn volumes(&self) -> Vec<VolumeView>;
 
+    /// What was measured and counted since the daemon started, beside what the other views have.
+    fn measures(&self) -> Measures;
+
     /// Milliseconds since 1970 at a point of the engine's clock.
     fn unix_ms(&self, at: Instant) -> u64;
 
@@ -39,6 +45,10 @@ pub trait Backend: Send + Sync {
     /// # Errors
     /// [`BackendError`] if the volume is not served or a mailbox is full; then no reactor does anything.
     fn command(&self, volume: VolumeId, command: Command, by: Peer) -> Result<Answers, BackendError>;
+
+    /// A volume cut into cells of `cell_bytes`, whole lines, with the worst state of what the cache has of each: a letter
+    /// of [`ExtentMap`](holdfast_ctl::api::ExtentMap), of which `l` is not known here.
+    fn map(&self, volume: VolumeId, cell_bytes: u64) -> Vec<u8>;
 
     /// A page of the ledger's losses of a volume that no reactor serves, from byte `from` on, at most `limit`.
     fn recorded_losses(&self, volume: VolumeId, from: u64, limit: usize) -> LossPage;
@@ -196,6 +206,28 @@ pub struct VolumeView {
     pub stats: VolumeStats,
     /// Its thin limit, if it has one.
     pub thin: Option<ThinView>,
+}
+
+/// What was measured and counted since the daemon started.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Measures {
+    /// One for each volume, in the order of the configuration.
+    pub volumes: Vec<VolumeMeasures>,
+    /// How long the busy turns were, one for each reactor.
+    pub turns: Vec<Counts>,
+    /// Of what somebody was to be told.
+    pub events: EventCounts,
+}
+
+/// What was measured of a volume, summed over reactors.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct VolumeMeasures {
+    /// How long clients waited for an answer, by [`Kind`].
+    pub requests: [Counts; Kind::ALL.len()],
+    /// How long its device took, by [`Kind`].
+    pub device: [Counts; Kind::ALL.len()],
+    /// Operations that its device refused, by error class in the order of their numbers.
+    pub refused: [u64; ErrorClass::ALL.len()],
 }
 
 /// Space that a file volume may allocate.

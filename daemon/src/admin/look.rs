@@ -20,8 +20,8 @@ pub(super) const EXTENTS_MAX: usize = 4096;
 /// The most events in one answer.
 pub(super) const EVENTS_MAX: usize = 1000;
 
-type Answer<T> = Result<Json<Versioned<T>>, Refusal>;
-type SharedState = State<Arc<Shared>>;
+pub(super) type Answer<T> = Result<Json<Versioned<T>>, Refusal>;
+pub(super) type SharedState = State<Arc<Shared>>;
 
 /// The routes of this file.
 pub(super) fn routes() -> Router<Arc<Shared>> {

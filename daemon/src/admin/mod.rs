@@ -12,21 +12,31 @@ mod ask;
 mod backend;
 mod bind;
 mod change;
+mod cross_site;
 mod health;
 mod listing;
 mod look;
+pub mod metrics;
 mod operation;
+mod page;
+mod page_data;
 mod peer;
+mod port;
 mod refusal;
 mod server;
+mod token;
 mod view;
 
 pub use backend::{
     Answers, ArenaView, Backend, BackendError, DaemonView, EventView, EventsPage, ExplanationPage, FaultView,
-    LedgerView, LossPage, Peer, ReactorView, StuckView, ThinView, VolumeView,
+    LedgerView, LossPage, Measures, Peer, ReactorView, StuckView, ThinView, VolumeMeasures, VolumeView,
 };
 pub use bind::{BindError, bind};
 pub(crate) use listing::list_ranges;
+pub use port::{Port, PortError};
 pub use server::{Options, Server, serve};
+
+pub use token::{Token, TokenError};
+pub(crate) use view::state_bytes;
 
 use server::{BODY_BYTES_MAX, Shared};

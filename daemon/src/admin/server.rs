@@ -1,7 +1,9 @@
 //! The server: one thread, one socket, a bounded number of connections, each with an end.
 
 use super::refusal::Refusal;
-use super::{Backend, Peer, change, look, operation::Operations, peer};
+use super::{
+    Backend, Peer, Port, change, cross_site, look, metrics, operation::Operations, page, page_data, peer,
+};
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::StatusCode;
 use axum::middleware::{self, Next};
@@ -15,6 +17,7 @@ use std::os::unix::net::UnixListener as StdListener;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
@@ -90,22 +93,38 @@ impl Drop for Server {
     }
 }
 
-/// Serves `listener` from a thread of its own until the [`Server`] is stopped.
+/// Serves `listener`, and `port` if there is one, from a thread of its own until the [`Server`] is stopped.
 ///
 /// # Errors
 /// What the kernel says when a thread, an epoll instance or a non-blocking socket cannot be had.
-pub fn serve(listener: StdListener, backend: Arc<dyn Backend>, options: Options) -> io::Result<Server> {
+pub fn serve(
+    listener: StdListener,
+    port: Option<Port>,
+    backend: Arc<dyn Backend>,
+    options: Options,
+) -> io::Result<Server> {
     listener.set_nonblocking(true)?;
     let mut builder = tokio::runtime::Builder::new_current_thread();
     let runtime = builder.enable_io().enable_time().max_blocking_threads(LEDGER_READERS_MAX).build()?;
-    let listener = {
+    let operations = Arc::new(Operations::default());
+    let shared = Arc::new(Shared { backend, operations, owner_uid: options.owner_uid });
+    let (listener, port) = {
         let _entered = runtime.enter();
-        UnixListener::from_std(listener)?
+        let port = port.map(|port| port.open(Arc::clone(&shared), options)).transpose()?;
+        (UnixListener::from_std(listener)?, port)
     };
     let (stop, stopped) = watch::channel(false);
-    let door = Door::new(backend, options);
+    let door = Door::new(shared, options);
+    let served = async move {
+        let at_port = async {
+            if let Some(port) = port {
+                port.accept(stopped.clone()).await;
+            }
+        };
+        tokio::join!(door.accept(listener, stopped.clone()), at_port);
+    };
     let thread = std::thread::Builder::new().name("holdfast-admin".to_owned()).spawn(move || {
-        runtime.block_on(door.accept(listener, stopped));
+        runtime.block_on(served);
         // Nobody waits for an answer any more that a ledger does not give.
         runtime.shutdown_background();
     })?;
@@ -121,9 +140,7 @@ struct Door {
 }
 
 impl Door {
-    fn new(backend: Arc<dyn Backend>, options: Options) -> Door {
-        let operations = Arc::new(Operations::default());
-        let shared = Arc::new(Shared { backend, operations, owner_uid: options.owner_uid });
+    fn new(shared: Arc<Shared>, options: Options) -> Door {
         Door {
             router: router(shared, options),
             options,
@@ -140,11 +157,7 @@ impl Door {
             };
             match accepted {
                 Ok((stream, _)) => self.admit(stream),
-                Err(error) => {
-                    // Out of descriptors or memory: the pause keeps this from becoming a hot loop.
-                    tracing::warn!(%error, "the admin socket could not accept a connection");
-                    tokio::time::sleep(Duration::from_millis(100)).await;
-                }
+                Err(error) => pause_after(&error).await,
             }
         }
     }
@@ -157,48 +170,63 @@ impl Door {
         let owner = peer.may_change(self.options.owner_uid);
         let places = if owner { &self.owners } else { &self.readers };
         match Arc::clone(places).try_acquire_owned() {
-            Ok(place) => drop(tokio::spawn(self.connection(stream, peer, place))),
+            Ok(place) => {
+                let router = self.router.clone().layer(Extension(peer));
+                drop(tokio::spawn(hold(stream, router, self.options, place)));
+            }
             Err(_) => {
                 tracing::warn!(uid = peer.uid, "too many connections to the admin socket: one was closed")
             }
         }
     }
+}
 
-    fn connection(
-        &self,
-        stream: UnixStream,
-        peer: Peer,
-        place: OwnedSemaphorePermit,
-    ) -> impl Future<Output = ()> + use<> {
-        let service = TowerToHyperService::new(self.router.clone().layer(Extension(peer)));
-        let connection = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(self.options.head_timeout)
-            .max_buf_size(HEAD_BYTES_MAX)
-            .keep_alive(false)
-            .serve_connection(TokioIo::new(stream), service);
-        let timeout = self.options.connection_timeout;
-        async move {
-            match tokio::time::timeout(timeout, connection).await {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => tracing::debug!(%error, uid = peer.uid, "a connection broke off"),
-                Err(_) => tracing::warn!(uid = peer.uid, "a connection was cut after {timeout:?}"),
-            }
-            drop(place);
-        }
+/// Out of descriptors or memory: the pause keeps this from becoming a hot loop.
+pub(super) async fn pause_after(error: &io::Error) {
+    tracing::warn!(%error, "a connection could not be accepted");
+    tokio::time::sleep(Duration::from_millis(100)).await;
+}
+
+/// Serves one connection, which has its `place` until it ends.
+pub(super) async fn hold(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    router: Router,
+    options: Options,
+    place: OwnedSemaphorePermit,
+) {
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(options.head_timeout)
+        .max_buf_size(HEAD_BYTES_MAX)
+        .keep_alive(false)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    let timeout = options.connection_timeout;
+    match tokio::time::timeout(timeout, connection).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::debug!(%error, "a connection broke off"),
+        Err(_) => tracing::warn!("a connection was cut after {timeout:?}"),
     }
+    drop(place);
 }
 
 fn router(shared: Arc<Shared>, options: Options) -> Router {
     let owners_only = middleware::from_fn_with_state(Arc::clone(&shared), peer::owners_only);
-    Router::new()
+    let routes = Router::new()
         .merge(look::routes())
-        .merge(change::routes().route_layer(owners_only))
+        .merge(metrics::routes())
+        .merge(page::routes())
+        .merge(page_data::routes())
+        .merge(change::routes().route_layer(owners_only));
+    bounded(routes, options).layer(middleware::from_fn(cross_site::at_socket)).with_state(shared)
+}
+
+/// What every request has: a limit of its size and time, and an answer where there is nothing.
+pub(super) fn bounded(routes: Router<Arc<Shared>>, options: Options) -> Router<Arc<Shared>> {
+    routes
         .fallback(unknown_path)
         .method_not_allowed_fallback(unknown_method)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(middleware::from_fn_with_state(options, in_time))
-        .with_state(shared)
 }
 
 /// Gives up on a request shortly before its connection ends, so that the peer is told.
@@ -217,7 +245,7 @@ async fn unknown_path(request: Request) -> Refusal {
     let message = format!("There is no '{}' here.", request.uri().path());
     Refusal::not_found(
         message,
-        "The paths begin with /v1/status, /v1/volumes, /v1/explain, /v1/stats, /v1/events.",
+        "The paths begin with /v1/status, /v1/volumes, /v1/explain, /v1/stats, /v1/events; and there is /metrics.",
     )
 }
 

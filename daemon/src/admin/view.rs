@@ -101,7 +101,7 @@ pub(super) fn volume(view: &VolumeView, line_bytes: u32, health: api::Health) ->
 }
 
 /// Lines as bytes.
-pub(super) fn state_bytes(stats: &VolumeStats, line_bytes: u32) -> api::StateBytes {
+pub(crate) fn state_bytes(stats: &VolumeStats, line_bytes: u32) -> api::StateBytes {
     let bytes = |lines: u64| lines.saturating_mul(u64::from(line_bytes));
     api::StateBytes {
         dirty_bytes: bytes(stats.dirty),

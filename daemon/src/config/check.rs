@@ -51,6 +51,7 @@ fn write_report(out: &mut String, settings: &Settings) -> fmt::Result {
     writeln!(out, "clients    {} (mode {:04o})", daemon.socket.display(), daemon.socket_mode)?;
     writeln!(out, "operators  {} (mode {:04o})", daemon.admin_socket.display(), daemon.admin_socket_mode)?;
     writeln!(out, "ledger     {}", daemon.state_dir.display())?;
+    write_outside(out, settings)?;
     for volume in &settings.volumes {
         write_volume(out, settings, volume)?;
     }
@@ -61,6 +62,25 @@ fn write_report(out: &mut String, settings: &Settings) -> fmt::Result {
         writeln!(out, "\nwarning: {warning}")?;
     }
     Ok(())
+}
+
+fn write_outside(out: &mut String, settings: &Settings) -> fmt::Result {
+    let (http, events) = (&settings.http, &settings.events);
+    if let Some(address) = http.listen {
+        let what = match &http.token_file {
+            Some(file) => format!("metrics; the page to who has the token in {}", file.display()),
+            None => "metrics only: the page needs http.token_file".to_owned(),
+        };
+        writeln!(out, "http       {address}: {what}")?;
+    }
+    let wait = time(events.timeout_ms);
+    match (&events.webhook, events.exec.first()) {
+        (Some(webhook), _) => {
+            writeln!(out, "events     posted to {webhook}, up to {} times {wait}", events.attempts)
+        }
+        (None, Some(program)) => writeln!(out, "events     run {program}, for at most {wait}"),
+        (None, None) => Ok(()),
+    }
 }
 
 fn write_volume(out: &mut String, settings: &Settings, volume: &VolumeSettings) -> fmt::Result {
@@ -208,6 +228,11 @@ pub fn warnings(settings: &Settings) -> Vec<String> {
         let mode = daemon.admin_socket_mode;
         warnings
             .push(format!("daemon.admin_socket_mode = {mode:04o}: every user of this host can give data up"));
+    }
+    if let Some(address) = settings.http.listen.filter(|address| !address.ip().is_loopback()) {
+        warnings.push(format!(
+            "http.listen = {address}: other hosts reach it, and token and numbers travel in plain text"
+        ));
     }
     if settings.debug.fault_injection {
         warnings.push("debug.fault_injection = true: operators can make healthy disks fail".to_owned());

@@ -6,13 +6,18 @@ use super::read_daemon::{ARENA_BYTES_MAX, HUGE_PAGE_BYTES};
 use super::read_frontend::FrontendDraft;
 use super::read_volume::{Budget, Draft};
 use super::section::Reader;
-use super::settings::{ArenaSettings, DaemonSettings, DebugSettings, LimitSettings, Listen, Settings};
+use super::settings::{
+    ArenaSettings, DaemonSettings, DebugSettings, EventSettings, HttpSettings, LimitSettings, Listen,
+    Settings,
+};
 
 /// What was read, section by section.
 pub(super) struct Parts {
     pub(super) daemon: DaemonSettings,
     pub(super) arena: ArenaSettings,
     pub(super) limits: LimitSettings,
+    pub(super) http: HttpSettings,
+    pub(super) events: EventSettings,
     pub(super) debug: DebugSettings,
     pub(super) volumes: Vec<Draft>,
     pub(super) frontends: Vec<FrontendDraft>,
@@ -20,11 +25,11 @@ pub(super) struct Parts {
 
 /// Puts the parts together; `None` if they do not fit, with a problem for each reason.
 pub(super) fn settings(reader: &Reader<'_>, parts: Parts) -> Option<Settings> {
-    let Parts { daemon, arena, limits, debug, volumes, frontends: drafts } = parts;
+    let Parts { daemon, arena, limits, http, events, debug, volumes, frontends: drafts } = parts;
     let (volumes, budgets): (Vec<_>, Vec<_>) =
         volumes.into_iter().map(|draft| (draft.volume, draft.budget)).unzip();
     let frontends = drafts.iter().map(|draft| draft.settings.clone()).collect();
-    let mut settings = Settings { daemon, arena, limits, volumes, frontends, debug };
+    let mut settings = Settings { daemon, arena, limits, http, events, volumes, frontends, debug };
     sockets(reader, &settings);
     frontends_fit(reader, &settings, &drafts);
     session(reader, &settings);

@@ -1,7 +1,9 @@
 //! Settings as the file that says all of them: what `holdfastd check` can print, and what reads back as the same settings.
 
 use super::quantity::{exact, share, time};
-use super::settings::{Backing, FrontendSettings, Idle, Listen, Settings, VolumeSettings};
+use super::settings::{
+    Backing, EventSettings, FrontendSettings, HttpSettings, Idle, Listen, Settings, VolumeSettings,
+};
 use holdfast_engine::{FlushOnFailure, Mode};
 use holdfast_policy::{ClassSet, Policy, Retry, Rule};
 use std::fmt::{self, Write};
@@ -18,7 +20,7 @@ impl Settings {
     }
 
     fn write_toml(&self, out: &mut String) -> fmt::Result {
-        let Settings { daemon, arena, limits, volumes, frontends, debug } = self;
+        let Settings { daemon, arena, limits, http, events, volumes, frontends, debug } = self;
         writeln!(out, "[daemon]\ncores = {:?}\nreactors = {}", daemon.cores, daemon.reactors)?;
         let idle = if daemon.idle == Idle::Spin { "spin" } else { "adaptive" };
         writeln!(out, "idle = {idle:?}\nstate_dir = {}", path(&daemon.state_dir))?;
@@ -59,12 +61,34 @@ impl Settings {
             share(limits.reserve),
             time(limits.flush_after_ms)
         )?;
+        write_http(out, http)?;
+        write_events(out, events)?;
         for volume in volumes {
             write_volume(out, volume)?;
         }
         frontends.iter().try_for_each(|frontend| write_frontend(out, frontend))?;
         writeln!(out, "\n[debug]\nfault_injection = {}", debug.fault_injection)
     }
+}
+
+fn write_http(out: &mut String, http: &HttpSettings) -> fmt::Result {
+    writeln!(out, "\n[http]\nallow_remote = {}", http.allow_remote)?;
+    if let Some(address) = http.listen {
+        writeln!(out, "listen = \"{address}\"")?;
+    }
+    match &http.token_file {
+        Some(file) => writeln!(out, "token_file = {}", path(file)),
+        None => Ok(()),
+    }
+}
+
+fn write_events(out: &mut String, events: &EventSettings) -> fmt::Result {
+    let words: Vec<Value> = events.exec.iter().cloned().map(Value::String).collect();
+    writeln!(out, "\n[events]\nexec = {}", Value::Array(words))?;
+    if let Some(webhook) = &events.webhook {
+        writeln!(out, "webhook = {}", Value::String(webhook.to_string()))?;
+    }
+    writeln!(out, "timeout = {:?}\nattempts = {}", time(events.timeout_ms), events.attempts)
 }
 
 /// Paths come from UTF-8 text; one that was made otherwise is shown as well as it can be.

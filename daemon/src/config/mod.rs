@@ -22,6 +22,7 @@ mod problem;
 mod quantity;
 mod read_daemon;
 mod read_frontend;
+mod read_outside;
 mod read_rules;
 mod read_volume;
 mod reference;
@@ -94,6 +95,7 @@ fn read(reader: &Reader<'_>, tree: &toml::de::DeTable<'_>) -> Option<Settings> {
     let arena = read_daemon::arena(&mut root);
     let limits = read_daemon::limits(&mut root);
     let debug = read_daemon::debug(&mut root);
+    let (http, events) = (read_outside::http(&mut root), read_outside::events(&mut root));
     let volumes = read_volume::volumes(&mut root);
     let frontends = read_frontend::frontends(&mut root);
     root.finish();
@@ -102,6 +104,7 @@ fn read(reader: &Reader<'_>, tree: &toml::de::DeTable<'_>) -> Option<Settings> {
         return None;
     }
     let frontends: Option<Vec<_>> = frontends.into_iter().collect();
-    let parts = cross::Parts { daemon, arena, limits, debug, volumes: volumes?, frontends: frontends? };
+    let (volumes, frontends) = (volumes?, frontends?);
+    let parts = cross::Parts { daemon, arena, limits, http, events, debug, volumes, frontends };
     cross::settings(reader, parts)
 }

@@ -86,6 +86,22 @@ keys! {
         "Lines that data which is not on stable media can never take, so that reads, fills and overwrites of held data always proceed. Never less than the largest request twice.";
     "limits.flush_after" "time" "-" "\"1s\"" "10ms to 1m"
         "When data that was written and not flushed is flushed without being asked. Shorter costs device flushes, longer costs memory that cannot be reused.";
+    "http" "table" "-" "{}" "-" "Metrics and the page over TCP, beside the operators' socket, which serves both, too.";
+    "http.allow_remote" "boolean" "-" "false" "-"
+        "Whether `listen` may be an address that other hosts reach. It is plain text, the token too: put a proxy with TLS before it.";
+    "http.listen" "address" "-" "none" "`ADDRESS:PORT` in numbers; loopback, unless `allow_remote`"
+        "Where `/metrics` is served over TCP, to whoever asks, and the page to who has the token. Left out: nowhere.";
+    "http.token_file" "path" "-" "none" "absolute; mode 0600 or stricter, of the daemon's user or root; 16 to 512 letters"
+        "The token that opens the page and its numbers on `listen`, and its retry button. Left out: only `/metrics` is served there.";
+    "events" "table" "-" "{}" "-" "Who is told when something happens: a first failure, a loss, a heal, a budget at 80%, a volume drained.";
+    "events.exec" "list of strings" "-" "[]" "at most 64; the first one absolute"
+        "A program and its arguments, run without a shell for each event, which it finds as JSON on its standard input.";
+    "events.webhook" "string" "-" "none" "`http://HOST[:PORT][/PATH]`; not with `exec`"
+        "Where each event is posted to, as JSON.";
+    "events.timeout" "time" "-" "\"10s\"" "100ms to 5m"
+        "How long the program may run, or one attempt to post may take. Then it is killed, or given up. No cache work waits for it.";
+    "events.attempts" "integer" "attempts" "3" "1 to 10"
+        "How often an event is posted until the webhook answers with a 2xx. A program is run once.";
     "volume" "list of tables" "-" "required" "1 to 256"
         "One `[[volume]]` for each backing.";
     "volume.name" "string" "-" "required" "1 to 64 of `a-z 0-9 . _ -`, unique"

@@ -2,6 +2,7 @@
 
 use holdfast_engine::{FlushOnFailure, Mode};
 use holdfast_policy::Rules;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 /// Everything an operator can decide. Built by [`parse`](super::parse) and [`load`](super::load) only.
@@ -14,6 +15,10 @@ pub struct Settings {
     pub arena: ArenaSettings,
     /// What bounds clients and reactors.
     pub limits: LimitSettings,
+    /// Metrics and the page over TCP.
+    pub http: HttpSettings,
+    /// Who is told when something happens.
+    pub events: EventSettings,
     /// The volumes, 1 to 256, in the order of the file; names and backings are unique.
     pub volumes: Vec<VolumeSettings>,
     /// Other doors than the rings, at most 16, in the order of the file.
@@ -63,6 +68,81 @@ pub struct ArenaSettings {
     pub line_bytes: u32,
     /// Bytes of a stripe: a power of two, 1 MiB to 1 GiB (default 1 MiB).
     pub stripe_bytes: u64,
+}
+
+/// `[http]`: metrics and the page over TCP, beside the operators' socket.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HttpSettings {
+    /// Where; on no port if none (default none). Loopback, unless `allow_remote`.
+    pub listen: Option<SocketAddr>,
+    /// Whether another address than loopback is meant (default false).
+    pub allow_remote: bool,
+    /// The file with the token that opens the page and what it shows; without one, only metrics are served (default
+    /// none).
+    pub token_file: Option<PathBuf>,
+}
+
+/// `[events]`: who is told when something happens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EventSettings {
+    /// A program, by its absolute path, and its arguments; none if empty (default empty).
+    pub exec: Vec<String>,
+    /// Where each event is posted to (default none; never together with `exec`).
+    pub webhook: Option<Webhook>,
+    /// How long one attempt may take, in milliseconds (default 10,000).
+    pub timeout_ms: u64,
+    /// How often an event is posted until the webhook takes it, 1 to 10 (default 3).
+    pub attempts: u32,
+}
+
+impl Default for EventSettings {
+    fn default() -> EventSettings {
+        EventSettings { exec: Vec::new(), webhook: None, timeout_ms: 10_000, attempts: 3 }
+    }
+}
+
+/// The address of a webhook: `http://HOST[:PORT][/PATH]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Webhook {
+    uri: hyper::Uri,
+}
+
+impl Webhook {
+    /// Reads one; `None` if it is not plain HTTP, or names no host, or has user names in it.
+    pub fn parse(text: &str) -> Option<Webhook> {
+        let uri: hyper::Uri = text.parse().ok()?;
+        let plain = uri.scheme_str() == Some("http");
+        let host = uri.host().is_some_and(|host| !host.is_empty());
+        let user = uri.authority().is_some_and(|authority| authority.as_str().contains('@'));
+        let port = uri.authority().is_some_and(|authority| authority.port_u16() != Some(0));
+        (plain && host && !user && port).then_some(Webhook { uri })
+    }
+
+    /// The host's name or address, an IPv6 one without its brackets.
+    pub fn host(&self) -> &str {
+        self.uri.host().expect("checked by parse").trim_matches(['[', ']'])
+    }
+
+    /// The port, 80 if none is named.
+    pub fn port(&self) -> u16 {
+        self.uri.port_u16().unwrap_or(80)
+    }
+
+    /// What the `Host` header says.
+    pub fn authority(&self) -> &str {
+        self.uri.authority().expect("checked by parse").as_str()
+    }
+
+    /// The path and the query.
+    pub fn path(&self) -> &str {
+        self.uri.path_and_query().map_or("/", |path| path.as_str())
+    }
+}
+
+impl std::fmt::Display for Webhook {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.uri.fmt(f)
+    }
 }
 
 /// `[limits]`: what bounds clients and reactors.

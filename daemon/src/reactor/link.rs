@@ -1,6 +1,6 @@
 //! What goes between a reactor and the other threads.
 
-use super::Post;
+use super::{Begun, Measured, Post};
 use crossbeam::queue::ArrayQueue;
 use holdfast_engine::{
     Answer, CacheStats, Event, LedgerEntry, LedgerSeq, SessionId, Token, VolumeId, VolumeStats,
@@ -35,6 +35,26 @@ pub struct Seat {
     pub read_only: bool,
     /// The ring.
     pub ring: DaemonRing,
+    /// When the request with each tag was taken: tags are below the ring's entries.
+    begun: Box<[Begun]>,
+}
+
+impl Seat {
+    /// A place for a session that has just been let in.
+    pub fn new(session: SessionId, volume: VolumeId, read_only: bool, ring: DaemonRing) -> Seat {
+        let begun = vec![Begun::default(); ring.limits().entries as usize].into_boxed_slice();
+        Seat { session, volume, read_only, ring, begun }
+    }
+
+    /// A request was taken from the ring.
+    pub(super) fn begin(&mut self, tag: u32, begun: Begun) {
+        self.begun[tag as usize] = begun;
+    }
+
+    /// When a request was taken that is in flight.
+    pub(super) fn begun(&self, tag: u32) -> Begun {
+        self.begun[tag as usize]
+    }
 }
 
 /// How many seats a reactor has at most: the bits of a [`SessionId`] that say which.
@@ -129,11 +149,14 @@ impl<T: Copy + Default> Newest<T> {
 pub struct Board {
     volumes: Vec<Newest<VolumeStats>>,
     reactor: Newest<ReactorStats>,
+    /// What it has measured. The reactor itself is the only one that adds to it.
+    pub measured: Measured,
 }
 
 impl Board {
     fn new(volumes: usize) -> Board {
-        Board { volumes: (0..volumes).map(|_| Newest::new()).collect(), reactor: Newest::new() }
+        let measured = Measured::new(volumes);
+        Board { volumes: (0..volumes).map(|_| Newest::new()).collect(), reactor: Newest::new(), measured }
     }
 
     /// For the reactor: shows a volume.

@@ -6,10 +6,12 @@ mod idle;
 mod link;
 mod post;
 mod sessions;
+mod stopwatch;
 mod turn;
 mod wire;
 
 pub use clock::Clock;
 pub use link::{Board, Entry, Link, Mail, ReactorStats, SEATS_MAX, Seat, Word, place_of};
 pub use post::Post;
+pub use stopwatch::{Begun, Measured};
 pub use turn::{Outlets, Reactor};

@@ -5,6 +5,7 @@ use super::idle::{Idler, Rest};
 use super::link::{Entry, Link, Mail, ReactorStats, Seat, Word};
 use super::post::Post;
 use super::sessions::Sessions;
+use super::stopwatch::Stopwatch;
 use super::{copy, wire};
 use crate::arena::Slots;
 use crate::config::Idle;
@@ -49,6 +50,7 @@ pub struct Reactor<'a> {
     now: Instant,
     idler: Idler,
     stats: ReactorStats,
+    stopwatch: Stopwatch,
     volumes: usize,
     /// Completions and wake-ups that did not fit their turn.
     reaped: VecDeque<(OpId, i32)>,
@@ -94,6 +96,7 @@ impl<'a> Reactor<'a> {
             clock,
             idler: Idler::new(idle),
             stats: ReactorStats { core, ..ReactorStats::default() },
+            stopwatch: Stopwatch::new(limits.requests_max * 3, limits.ops_max),
             volumes,
             reaped: VecDeque::with_capacity(2 * limits.ops_max),
             woken: VecDeque::with_capacity(1024),
@@ -119,6 +122,8 @@ impl<'a> Reactor<'a> {
             let began = self.now;
             if self.turn()? {
                 self.now = self.clock.now();
+                let link = &self.outlets.links[self.number as usize];
+                self.stopwatch.lap(began, self.now, &link.board.measured);
                 self.stats.longest_turn_ns = self.stats.longest_turn_ns.max(self.now.since_ns(began));
                 self.stats.busy_turns += 1;
                 self.idler.busy();
@@ -153,8 +158,10 @@ impl<'a> Reactor<'a> {
             Reaped::Wake { key } => woken.push_back(key),
         });
         let busy = !self.reaped.is_empty();
+        let measured = &self.outlets.links[self.number as usize].board.measured;
         while self.actions.has_room(&self.limits) {
             let Some((op, result)) = self.reaped.pop_front() else { break };
+            self.stopwatch.complete(op, result, self.now, measured);
             self.engine.apply(self.now, Event::Completed { op, result }, &mut self.actions);
         }
         while let Some(key) = self.woken.pop_front() {
@@ -222,7 +229,7 @@ impl<'a> Reactor<'a> {
                 if !self.actions.has_room(&self.limits) || self.engine.is_full() {
                     return busy;
                 }
-                match wire::take(&mut taken.seat) {
+                match wire::take(&mut taken.seat, now) {
                     Ok(None) => break,
                     Ok(Some(found)) => {
                         (busy, taken.touched) = (true, true);
@@ -248,6 +255,7 @@ impl<'a> Reactor<'a> {
         let busy = busy | self.send();
         for io in &self.actions.ios {
             let first = io.first_segment as usize;
+            self.stopwatch.submit(io, self.now);
             self.disk.submit(io, &self.actions.segments[first..first + io.segments as usize]);
         }
         let busy = busy | !self.actions.ios.is_empty() | !self.actions.completions.is_empty();
@@ -257,8 +265,9 @@ impl<'a> Reactor<'a> {
             let answered =
                 wire::answer(&mut taken.seat, tag, sequence, completion.errno, completion.failure_id);
             taken.touched = true;
-            if let Err(fault) = answered {
-                self.ending.push((completion.session, Some(fault)));
+            match answered {
+                Ok(()) => self.stopwatch.answer(taken.seat.volume, taken.seat.begun(tag)),
+                Err(fault) => self.ending.push((completion.session, Some(fault))),
             }
         }
         for index in 0..self.sessions.len() {

@@ -1,7 +1,9 @@
 //! The one place where a request of the wire becomes an event of the engine, and an answer one of the wire.
 
+use super::Begun;
 use super::link::Seat;
-use holdfast_engine::{Event, Operation, Request};
+use crate::latency::Kind;
+use holdfast_engine::{Event, Instant, Operation, Request};
 use holdfast_policy::errno;
 use holdfast_ringbuf::request::Opcode;
 use holdfast_ringbuf::{FailureId, PeerFault};
@@ -15,20 +17,21 @@ pub(super) enum Taken {
 }
 
 /// Takes the next request of a seat's ring.
-pub(super) fn take(seat: &mut Seat) -> Result<Option<Taken>, PeerFault> {
+pub(super) fn take(seat: &mut Seat, now: Instant) -> Result<Option<Taken>, PeerFault> {
     let Some(wire) = seat.ring.pop()? else { return Ok(None) };
-    let operation = match wire.opcode {
-        Opcode::Read => Operation::Read,
-        Opcode::Write => Operation::Write { fua: wire.fua },
-        Opcode::Flush => Operation::Flush,
-        Opcode::Discard => Operation::Discard,
-        Opcode::WriteZeroes => Operation::WriteZeroes { fua: wire.fua },
+    let (operation, kind) = match wire.opcode {
+        Opcode::Read => (Operation::Read, Kind::Read),
+        Opcode::Write => (Operation::Write { fua: wire.fua }, Kind::Write),
+        Opcode::Flush => (Operation::Flush, Kind::Flush),
+        Opcode::Discard => (Operation::Discard, Kind::Discard),
+        Opcode::WriteZeroes => (Operation::WriteZeroes { fua: wire.fua }, Kind::WriteZeroes),
     };
     let changes = !matches!(operation, Operation::Read | Operation::Flush);
     if seat.read_only && changes {
         answer(seat, wire.tag, wire.sequence, errno::EROFS, 0)?;
         return Ok(Some(Taken::Answered));
     }
+    seat.begin(wire.tag, Begun::new(now, kind));
     Ok(Some(Taken::Event(Event::Request(Request {
         session: seat.session,
         tag: wire.tag,

@@ -107,6 +107,9 @@ pub enum StartError {
     /// The operators' socket.
     #[error(transparent)]
     Admin(#[from] crate::admin::BindError),
+    /// The TCP port.
+    #[error(transparent)]
+    Port(#[from] crate::admin::PortError),
     /// The kernel has no threads, descriptors or memory left.
     #[error("{what}: {source}")]
     Resource {

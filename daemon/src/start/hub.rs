@@ -1,17 +1,20 @@
 //! What the control threads share: the way to the reactors, and what operators see.
 
+use super::map;
+use super::reactors::Sheets;
 use super::scribe::Book;
 use super::views;
 use super::volumes::Volume;
 use crate::admin::{
-    Answers, Backend, BackendError, DaemonView, EventsPage, ExplanationPage, FaultView, LossPage, Peer,
-    ThinView, VolumeView,
+    Answers, Backend, BackendError, DaemonView, EventsPage, ExplanationPage, FaultView, LossPage, Measures,
+    Peer, ThinView, VolumeView,
 };
 use crate::config::{Settings, VolumeSettings};
 use crate::device::{Faults, Sequence, Thin};
+use crate::events::{Events, Kind, Notice};
 use crate::reactor::{Clock, Link, Mail, Post, Word};
 use holdfast_ctl::api::FaultOperation;
-use holdfast_engine::{Answer, ByteRange, Command, Event, Instant, Token, VolumeId};
+use holdfast_engine::{Answer, ByteRange, Command, Event, Instant, Token, VolumeId, VolumeStats};
 use holdfast_policy::ClassSet;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
@@ -54,6 +57,9 @@ pub(super) struct ArenaFacts {
 
 /// A command that waits for its reactors' answers.
 struct Asked {
+    volume: VolumeId,
+    /// Lines that a drain has left so far; none if it is no drain.
+    undrained: Option<u64>,
     sender: mpsc::Sender<(u32, Answer)>,
     left: usize,
 }
@@ -81,6 +87,8 @@ pub(super) struct Hub {
     pub(super) incarnation: u64,
     pub(super) arena: ArenaFacts,
     pub(super) warnings: Vec<String>,
+    pub(super) events: Events,
+    pub(super) sheets: Sheets,
     pub(super) desk: Desk,
 }
 
@@ -111,10 +119,18 @@ impl Hub {
         let mut asked = self.asked();
         let Some(waiting) = asked.get_mut(&token.0) else { return };
         waiting.left -= 1;
+        if let (Some(undrained), Answer::Drained { left }) = (&mut waiting.undrained, &answer) {
+            *undrained += left;
+        }
         // One place for each reactor: it only fails if nobody waits any more.
         let _ = waiting.sender.try_send((reactor, answer));
-        if waiting.left == 0 {
-            asked.remove(&token.0);
+        if waiting.left > 0 {
+            return;
+        }
+        let (volume, undrained) = (usize::from(waiting.volume.0), waiting.undrained);
+        asked.remove(&token.0);
+        if undrained == Some(0) {
+            self.tell(Kind::Drained, volume, &self.stats(volume));
         }
     }
 
@@ -122,7 +138,7 @@ impl Hub {
     /// goes before it, whose answer nobody waits for.
     pub(super) fn ask(&self, volume: VolumeId, command: &Command) -> Result<Answers, BackendError> {
         if matches!(command, Command::Drain) {
-            self.tell(
+            self.spread(
                 self.token(),
                 volume,
                 &Command::Retry { range: ByteRange::ALL, classes: ClassSet::ANY },
@@ -131,8 +147,9 @@ impl Hub {
         let reactors = self.links.len();
         let (sender, receiver) = mpsc::channel(reactors);
         let token = self.token();
-        self.asked().insert(token.0, Asked { sender, left: reactors });
-        self.tell(token, volume, command);
+        let undrained = matches!(command, Command::Drain).then_some(0);
+        self.asked().insert(token.0, Asked { volume, undrained, sender, left: reactors });
+        self.spread(token, volume, command);
         Ok(receiver)
     }
 
@@ -140,7 +157,19 @@ impl Hub {
         Token(self.desk.tokens.fetch_add(1, Ordering::Relaxed) + 1)
     }
 
-    fn tell(&self, token: Token, volume: VolumeId, command: &Command) {
+    /// The counters of a volume, summed over reactors, as they were published last.
+    pub(super) fn stats(&self, volume: usize) -> VolumeStats {
+        views::stats(self, volume)
+    }
+
+    /// Tells whoever is to be told of such things.
+    pub(super) fn tell(&self, kind: Kind, volume: usize, stats: &VolumeStats) {
+        let name = &self.volumes[volume].settings.name;
+        let unix_ms = self.clock.unix_ms(self.clock.now());
+        self.events.tell(Notice::new(kind, name, unix_ms, stats, self.settings.arena.line_bytes));
+    }
+
+    fn spread(&self, token: Token, volume: VolumeId, command: &Command) {
         for link in self.links.iter() {
             let event = Event::Operator { token, volume, command: command.clone() };
             self.post(link, Mail::Event(event));
@@ -197,6 +226,10 @@ impl Backend for Hub {
         (0..self.volumes.len()).map(|index| views::volume(self, index)).collect()
     }
 
+    fn measures(&self) -> Measures {
+        views::measures(self)
+    }
+
     fn unix_ms(&self, at: Instant) -> u64 {
         self.clock.unix_ms(at)
     }
@@ -206,6 +239,10 @@ impl Backend for Hub {
             self.audit(by, &format!("{command:?} on volume '{}'", self.served(volume).settings.name));
         }
         self.ask(volume, &command)
+    }
+
+    fn map(&self, volume: VolumeId, cell_bytes: u64) -> Vec<u8> {
+        map::cells(&self.sheets[usize::from(volume.0)], cell_bytes)
     }
 
     fn recorded_losses(&self, volume: VolumeId, from: u64, limit: usize) -> LossPage {

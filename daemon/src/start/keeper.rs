@@ -203,8 +203,7 @@ impl Keeper {
         let left = u32::try_from(session.rings.len()).expect("few rings");
         self.live.insert(id, Live { socket: session.socket, left, leaving: false });
         for (link, ring) in self.hub.links.iter().zip(session.rings) {
-            let seat = Seat { session: id, volume, read_only, ring };
-            self.hub.post(link, Mail::Seat(Box::new(seat)));
+            self.hub.post(link, Mail::Seat(Box::new(Seat::new(id, volume, read_only, ring))));
         }
     }
 }

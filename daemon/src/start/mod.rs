@@ -8,6 +8,8 @@ mod end;
 mod error;
 mod hub;
 mod keeper;
+mod lookout;
+mod map;
 mod reactors;
 mod scribe;
 mod views;
@@ -18,6 +20,7 @@ pub use error::StartError;
 use crate::admin;
 use crate::arena::{Arena, ArenaLayout};
 use crate::config::{Backing, Settings};
+use crate::events::Events;
 use crate::kernel::{self, Weight};
 use crate::ledger::{CommitOutcome, Ledger, LostRecord, Now};
 use crate::nbd;
@@ -27,6 +30,10 @@ use hub::{ArenaFacts, Desk, Hub, Served};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+/// How long the end of the daemon waits for whom it tells of it.
+const LAST_WORDS: Duration = Duration::from_secs(5);
 
 /// What the command line adds to the settings.
 #[derive(Clone, Copy, Debug, Default)]
@@ -59,6 +66,7 @@ pub fn serve(settings: Settings, options: Options) -> Result<ExitCode, StartErro
     let door = Door::bind(&settings.daemon.socket, settings.daemon.socket_mode)
         .map_err(|source| StartError::Door { path: settings.daemon.socket.clone(), source })?;
     let listener = admin::bind(&settings.daemon.admin_socket, settings.daemon.admin_socket_mode, None)?;
+    let port = admin::Port::bind(&settings.http)?;
     let seed = random_word();
     let shards = arena.take_shards();
     let plan = reactors::Plan {
@@ -69,7 +77,7 @@ pub fn serve(settings: Settings, options: Options) -> Result<ExitCode, StartErro
         clock,
         seed,
     };
-    let (threads, fallbacks) = reactors::start(&plan, shards)?;
+    let (threads, sheets, fallbacks) = reactors::start(&plan, shards)?;
     warnings.extend(fallbacks);
     // What the settings only suspect of the arena is known by now.
     let suspected = crate::config::warnings(&settings);
@@ -79,11 +87,14 @@ pub fn serve(settings: Settings, options: Options) -> Result<ExitCode, StartErro
     }
     let book = scribe::Book::new(ledger, entries, clock);
     let scribe = book.start(Arc::clone(&links)).map_err(resource("no thread for the ledger"))?;
+    let (events, hook) = Events::start(&settings.events).map_err(resource("no thread for events"))?;
     let hub = Arc::new(Hub {
         volumes: volumes.iter().map(Served::new).collect(),
         links,
         words,
         book: book.clone(),
+        events,
+        sheets,
         clock,
         incarnation: random_word() | 1,
         arena: ArenaFacts { bytes: arena.bytes(), huge: arena.is_huge() },
@@ -95,8 +106,10 @@ pub fn serve(settings: Settings, options: Options) -> Result<ExitCode, StartErro
     let stop = Arc::new(AtomicBool::new(false));
     let keeper = keeper::Keeper::start(Arc::clone(&hub), door, Arc::clone(&stop));
     let keeper = keeper.map_err(resource("no thread for the door"))?;
+    let lookout = lookout::start(Arc::clone(&hub), Arc::clone(&stop));
+    let lookout = lookout.map_err(resource("no thread for events"))?;
     let backend: Arc<dyn admin::Backend> = Arc::clone(&hub) as _;
-    let server = admin::serve(listener, backend, admin::Options::default());
+    let server = admin::serve(listener, port, backend, admin::Options::default());
     let server = server.map_err(resource("no thread for operators"))?;
     tracing::info!(socket = %hub.settings.daemon.socket.display(), "serving");
     let left = end::wait(&hub, &signals, options.abandon);
@@ -104,6 +117,12 @@ pub fn serve(settings: Settings, options: Options) -> Result<ExitCode, StartErro
     server.stop();
     let closed =
         end::Stop { hub: &hub, stop: &stop, keeper, reactors: threads, book: &book, scribe }.run(left);
+    // It only looks at what was published last; had it panicked, its words are in the log.
+    let _ = lookout.join();
+    hub.events.close();
+    if let Some(hook) = hook {
+        hook.finish(LAST_WORDS);
+    }
     if left == 0 && closed {
         arena.remove()?;
         return Ok(ExitCode::SUCCESS);

@@ -1,6 +1,7 @@
 //! Starts the reactors' threads.
 
 use super::error::StartError;
+use super::map::Sheet;
 use super::volumes::Volume;
 use crate::arena::{self, Shard};
 use crate::config::Settings;
@@ -25,10 +26,18 @@ pub(super) struct Plan<'a> {
 /// A reactor's thread.
 pub(super) type Running = JoinHandle<()>;
 
-/// Starts all reactors and waits until each is ready. Returns their threads and what works less well than it might.
-pub(super) fn start(plan: &Plan<'_>, shards: Vec<Shard>) -> Result<(Vec<Running>, Vec<String>), StartError> {
+/// The maps of the volumes: of each its reactors' sheets, in the order of the reactors.
+pub(super) type Sheets = Vec<Vec<Sheet>>;
+
+/// Starts all reactors and waits until each is ready. Returns their threads, the volumes' maps, and what works
+/// less well than it might.
+pub(super) fn start(
+    plan: &Plan<'_>,
+    shards: Vec<Shard>,
+) -> Result<(Vec<Running>, Sheets, Vec<String>), StartError> {
     let mut threads = Vec::new();
     let mut fallbacks = Vec::new();
+    let mut sheets = vec![Vec::new(); plan.volumes.len()];
     // The reactors' threads use them until the process ends.
     let shares: Vec<&'static Share> = plan
         .volumes
@@ -39,6 +48,8 @@ pub(super) fn start(plan: &Plan<'_>, shards: Vec<Shard>) -> Result<(Vec<Running>
         let reactor = shard.reactor;
         let (ready, is_ready) = mpsc::channel();
         let part = Part::new(plan, shard, &shares)?;
+        let own = part.setups.iter().map(|setup| Sheet::new(setup.geometry, setup.index));
+        sheets.iter_mut().zip(own).for_each(|(volume, sheet)| volume.push(sheet));
         let thread = std::thread::Builder::new()
             .name(format!("holdfast-{reactor}"))
             .spawn(move || part.run(&ready))
@@ -51,7 +62,7 @@ pub(super) fn start(plan: &Plan<'_>, shards: Vec<Shard>) -> Result<(Vec<Running>
         }
         threads.push(thread);
     }
-    Ok((threads, fallbacks))
+    Ok((threads, sheets, fallbacks))
 }
 
 /// What goes to a reactor's thread.

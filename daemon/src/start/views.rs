@@ -2,10 +2,11 @@
 
 use super::hub::Hub;
 use crate::admin::{
-    ArenaView, DaemonView, EventView, EventsPage, ExplanationPage, FaultView, LedgerView, LossPage,
-    ReactorView, StuckView, ThinView, VolumeView,
+    ArenaView, DaemonView, EventView, EventsPage, ExplanationPage, FaultView, LedgerView, LossPage, Measures,
+    ReactorView, StuckView, ThinView, VolumeMeasures, VolumeView,
 };
 use crate::device::FaultSpec;
+use crate::latency::{self, Counts};
 use crate::ledger::{Ending, ExplainedRange, Failure, Kind, Transition};
 use holdfast_ctl::api::{FaultOperation, VolumeMode, VolumeState};
 use holdfast_engine::{ByteRange, Extent, ListState, Mode, VolumeId, VolumeStats};
@@ -49,9 +50,35 @@ fn reactor(link: &crate::reactor::Link, now_ns: u64) -> ReactorView {
     }
 }
 
+pub(super) fn stats(hub: &Hub, index: usize) -> VolumeStats {
+    hub.links.iter().map(|link| link.board.volume(index)).reduce(add).unwrap_or_default()
+}
+
+pub(super) fn measures(hub: &Hub) -> Measures {
+    Measures {
+        volumes: (0..hub.volumes.len()).map(|volume| volume_measures(hub, volume)).collect(),
+        turns: hub.links.iter().map(|link| link.board.measured.turns()).collect(),
+        events: hub.events.counts(),
+    }
+}
+
+fn volume_measures(hub: &Hub, volume: usize) -> VolumeMeasures {
+    let measured = || hub.links.iter().map(|link| &link.board.measured);
+    let sum = |all: &mut dyn Iterator<Item = Counts>| {
+        let mut sum = Counts::default();
+        all.for_each(|counts| sum.add(&counts));
+        sum
+    };
+    VolumeMeasures {
+        requests: latency::Kind::ALL.map(|kind| sum(&mut measured().map(|one| one.requests(volume, kind)))),
+        device: latency::Kind::ALL.map(|kind| sum(&mut measured().map(|one| one.device(volume, kind)))),
+        refused: ErrorClass::ALL.map(|class| measured().map(|one| one.refused(volume, class)).sum()),
+    }
+}
+
 pub(super) fn volume(hub: &Hub, index: usize) -> VolumeView {
     let served = &hub.volumes[index];
-    let stats = hub.links.iter().map(|link| link.board.volume(index)).reduce(add).unwrap_or_default();
+    let stats = stats(hub, index);
     VolumeView {
         name: served.settings.name.clone(),
         id: served.id,

@@ -3,7 +3,7 @@
 use holdfast_ctl::api::{VolumeMode, VolumeState};
 use holdfast_daemon::admin::{
     Answers, ArenaView, Backend, BackendError, DaemonView, EventView, EventsPage, ExplanationPage, FaultView,
-    LedgerView, LossPage, Peer, ReactorView, ThinView, VolumeView,
+    LedgerView, LossPage, Measures, Peer, ReactorView, ThinView, VolumeView,
 };
 use holdfast_engine::{
     Answer, ByteRange, Command, Extent, Instant, LIST_PAGE, ListState, VolumeId, VolumeStats,
@@ -49,6 +49,9 @@ pub(crate) struct State {
     pub(crate) mood: Mood,
     pub(crate) commands: Vec<(VolumeId, Command, Peer)>,
     pub(crate) shutdown: Option<bool>,
+    pub(crate) measures: Measures,
+    /// What the cells of every map repeat.
+    pub(crate) map: Vec<u8>,
     hanging: Vec<mpsc::Sender<(u32, Answer)>>,
 }
 
@@ -99,6 +102,8 @@ impl Fake {
             mood: Mood::default(),
             commands: Vec::new(),
             shutdown: None,
+            measures: Measures::default(),
+            map: b".".to_vec(),
             hanging: Vec::new(),
         };
         Fake { state: Mutex::new(state) }
@@ -162,6 +167,10 @@ impl Backend for Fake {
         self.state().volumes.clone()
     }
 
+    fn measures(&self) -> Measures {
+        self.state().measures.clone()
+    }
+
     fn unix_ms(&self, at: Instant) -> u64 {
         EPOCH_MS + at.0 / 1_000_000
     }
@@ -185,6 +194,10 @@ impl Backend for Fake {
             }
         }
         Ok(answers)
+    }
+
+    fn map(&self, _: VolumeId, cell_bytes: u64) -> Vec<u8> {
+        self.state().map.iter().copied().cycle().take((10 << 30) / cell_bytes as usize).collect()
     }
 
     fn recorded_losses(&self, _: VolumeId, from: u64, limit: usize) -> LossPage {

@@ -90,7 +90,11 @@ fn a_daemon_that_is_not_there() {
 
 /// Each request as method, path and body, and the status and code of its refusal.
 const REQUESTS: &[(&str, &str, &str, u16, &str)] = &[
-    ("GET", "/", "", 404, "not_found"),
+    ("POST", "/", "", 405, "method_not_allowed"),
+    ("GET", "/page.html", "", 404, "not_found"),
+    ("GET", "/page.js/../../etc/passwd", "", 404, "not_found"),
+    ("POST", "/metrics", "", 405, "method_not_allowed"),
+    ("GET", "/v1/volumes/vm1/map?cells=x", "", 400, "bad_request"),
     ("GET", "/v1/nothing", "", 404, "not_found"),
     ("POST", "/v1/status", "", 405, "method_not_allowed"),
     ("GET", "/v1/volumes/vm1/retry", "", 405, "method_not_allowed"),

@@ -3,6 +3,7 @@
 //! `HOLDFAST_REQUIRE_REAL=1` says that they must be there.
 #![allow(missing_docs, clippy::cast_possible_truncation)]
 
+mod events;
 mod exit_codes;
 mod faults;
 mod four_clients;
@@ -28,5 +29,6 @@ mod running;
 mod stopping;
 #[cfg(target_arch = "x86_64")]
 mod syscalls;
+mod watched;
 mod world;
 mod write_through;

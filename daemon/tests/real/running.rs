@@ -7,6 +7,8 @@ use serde_json::Value;
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs::File;
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -148,6 +150,15 @@ impl<'a> Daemon<'a> {
         number(&named(&self.must(&["volumes"]), "name", volume), field)
     }
 
+    /// A scrape of its metrics, as of when this was called or later.
+    pub(crate) fn metrics(&self) -> String {
+        std::thread::sleep(PUBLISHED);
+        let stream = UnixStream::connect(self.place.admin()).expect("the daemon listens");
+        let answer = get(stream, "/metrics", "");
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        answer
+    }
+
     /// The ranges of a volume that are in a state, in order.
     pub(crate) fn extents(&self, volume: &str, state: &str) -> Vec<(u64, u64)> {
         ranges(&self.must(&["extents", volume, "--state", state, "--limit", "100000"]))
@@ -203,6 +214,15 @@ impl Drop for Daemon<'_> {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// What the daemon answers to a GET with these headers, each with its line's end.
+pub(crate) fn get(mut stream: impl Read + Write, path: &str, headers: &str) -> String {
+    let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n{headers}\r\n");
+    stream.write_all(request.as_bytes()).expect("it reads");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("text");
+    answer
 }
 
 /// The entry of an answer's only list whose `key` is `name`.

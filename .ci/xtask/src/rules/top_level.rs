@@ -11,6 +11,7 @@ const PERMITTED: &[&str] = &[
     "README.md",
     "configs",
     "daemon",
+    "docs",
     "perf",
     "policy",
     "ringbuf",

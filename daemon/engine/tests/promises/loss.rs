@@ -320,3 +320,20 @@ fn a_restored_loss_counts_like_any_other() {
     shell.put(4 * LINE, 2 * LINE, 1);
     assert_eq!(shell.flushed(), 0);
 }
+
+/// M6, M8: a line that was never tried is abandoned and overwritten before the ledger has heard of it: the new data is
+/// written back as what it is, data that nobody refused.
+#[test]
+fn an_overwrite_of_an_abandoned_line_waits_for_its_first_try() {
+    let mut shell = Shell::new(Plan::default());
+    shell.put(0, LINE, 1);
+    shell.ledger.held = true;
+    let token = shell.operator(Command::Abandon);
+    shell.turn();
+    shell.put(0, LINE, 2);
+    shell.ledger.held = false;
+    shell.settle();
+    assert!(shell.answers.contains_key(&token));
+    assert_eq!(shell.flushed(), 0);
+    assert_eq!((shell.stable(0), shell.stats().lost), (2, 0));
+}

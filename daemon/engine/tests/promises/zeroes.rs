@@ -102,6 +102,27 @@ fn zeroes_that_the_device_cannot_do_go_through_the_cache() {
     assert!(disk.stable[512..300 * 4096 + 512].iter().all(|&byte| byte == 0));
 }
 
+/// C5: zeroes of which a part was given up before they were all written are not answered with success, also if an operator
+/// has acknowledged that loss meanwhile: the client would read old data and hear of nothing (simulator seed 270).
+#[test]
+fn zeroes_that_were_given_up_on_the_way_are_an_error() {
+    let hold = rules(hold_until_pressure(900, 20), Retry::default());
+    let mut shell = Shell::new(Plan { budget: 64, rules: hold, ..Plan::default() });
+    shell.disk().refuse(IoKind::Zero, EOPNOTSUPP);
+    shell.disk().refuse(IoKind::Write, ENOSPC);
+    let tag = zeroes(&mut shell, 0, 300 * LINE, false);
+    shell.run_ms(100);
+    let stalled = shell.write(400 * LINE, LINE, 1);
+    while shell.stats().lost == 0 {
+        shell.run_ms(1);
+    }
+    shell.operator(Command::AckLoss { range: ByteRange::ALL });
+    shell.disk().heal();
+    shell.run_ms(5_000);
+    assert_eq!((shell.errno(tag), shell.errno(stalled)), (Some(EIO), Some(0)));
+    assert_eq!(shell.flushed(), 0, "the rest is where it belongs");
+}
+
 /// M10: the partial lines at both ends are zeroed sector by sector, their neighbours keep what they have.
 #[test]
 fn zeroes_end_at_the_sector() {

@@ -81,6 +81,14 @@ stripe = "4MiB"
 [limits]
 request_bytes_max = "192KiB"
 reserve = 0.125
+[http]
+listen = "[::]:9464"
+allow_remote = true
+token_file = "/etc/holdfast/token"
+[events]
+webhook = "http://[::1]:8080/holdfast?to=oncall"
+timeout = "1500ms"
+attempts = 10
 [[volume]]
 name = "a"
 backing = { kind = "file", path = "/srv/a.img", size = "10GiB", create = true, thin_limit = "1GiB", buffered = true }
@@ -221,4 +229,14 @@ fn an_arena_on_small_pages_has_at_least_the_slots_of_one_on_huge_pages() {
             assert!(header_bytes >= slots * 32);
         }
     }
+}
+
+#[test]
+fn a_webhook_is_taken_apart() {
+    let text = format!("[events]\nwebhook = \"http://[::1]:8080/hold?a=b\"\n{MINIMAL}");
+    let webhook = accept(&text).events.webhook.expect("one");
+    assert_eq!((webhook.host(), webhook.port(), webhook.path()), ("::1", 8080, "/hold?a=b"));
+    assert_eq!(webhook.authority(), "[::1]:8080");
+    let webhook = crate::config::Webhook::parse("http://pager").expect("one");
+    assert_eq!((webhook.host(), webhook.port(), webhook.path()), ("pager", 80, "/"));
 }
