@@ -35,7 +35,9 @@ impl Shell<'_> {
             let space = completion.errno == 5 || harm.space > 0;
             demand(Clause::C3, space, || format!("flush {id} says ENOSPC and there was space"));
             let own = |sector: u64| shape.owner(sector * 512) == number as u64;
-            self.model.flush_failed(id, completion.errno, &own, &content, harm.total() > 0);
+            // What an operator gives up untried fails flushes though the disk is well.
+            let excused = harm.total() > 0 || self.abandoned[usize::from(volume)];
+            self.model.flush_failed(id, completion.errno, &own, &content, excused);
         }
         let Some(data) = data else { return };
         if !asked.malformed {
