@@ -52,7 +52,9 @@ impl Shell<'_> {
                 Operation::Flush if errno == 0 => self.model.flushed(id, &content),
                 Operation::Flush => self.model.forget(id),
                 _ => {
-                    let refused = errno == 0 || errno == 95 || errno == ETIMEDOUT || harm.total() > 0;
+                    let abandoned = self.abandoned[usize::from(volume)];
+                    let excused = abandoned || harm.total() > 0;
+                    let refused = errno == 0 || errno == 95 || errno == ETIMEDOUT || excused;
                     demand(Clause::C6, refused, || {
                         format!("{:?} got {errno}, and its disk never refused", asked.request)
                     });
