@@ -382,25 +382,3 @@ fn a_retry_waits_for_the_probe_it_causes() {
     assert_eq!(shell.answers[&token], Answer::Retried { tried: 0, failed: 0 });
     assert_eq!(shell.stats().not_clean, 0);
 }
-
-/// C8, M12: what an operator's walk was refused is a refusal like any other: the next probe comes a floor after it, not after
-/// the last probe (simulator seed 619).
-#[test]
-fn a_probe_keeps_its_distance_from_an_operators_attempt() {
-    let retry = Retry { first_ms: 100, max_ms: 100, ..Retry::default() };
-    let hold = rules(Policy::HoldForever(HoldForever::default()), retry);
-    let mut shell = Shell::new(Plan { rules: hold, ..Plan::default() });
-    shell.put(0, LINE, 1);
-    shell.disk().refuse(IoKind::Write, ENOSPC);
-    shell.flush();
-    shell.run_ms(50);
-    shell.disk().hold(IoKind::Write);
-    shell.operator(Command::Retry { range: ByteRange::ALL, classes: ClassSet::ANY });
-    shell.run_ms(80);
-    let walked = shell.disk().attempts(IoKind::Write) + 1;
-    shell.disk().release();
-    shell.run_ms(80);
-    assert_eq!(shell.disk().attempts(IoKind::Write), walked, "no probe within the floor");
-    shell.run_ms(60);
-    assert!(shell.disk().attempts(IoKind::Write) > walked);
-}
