@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use clap::{Parser, Subcommand};
-use holdfast_daemon::{config, quickstart, start};
+use holdfast_daemon::{config, doctor, log, quickstart, salvage, start};
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -36,6 +36,10 @@ enum Verb {
         /// The configuration.
         file: PathBuf,
     },
+    /// Look at this host and a configuration: what is wrong, and the command that mends it. Changes nothing.
+    Doctor(doctor::Options),
+    /// List and export what an arena holds when no daemon will start on it. Only reads; refuses while a daemon has it.
+    Salvage(salvage::Options),
     /// The operator's commands: the same as `holdfastctl`.
     #[command(disable_help_flag = true)]
     Ctl {
@@ -48,18 +52,18 @@ enum Verb {
 fn main() -> ExitCode {
     match Cli::parse().verb {
         Verb::Serve { config, discard_arena, abandon } => {
-            serve(&config, start::Options { discard_arena, abandon })
+            serve(&config, start::Options { config: Some(config.clone()), discard_arena, abandon })
         }
         Verb::Quickstart(options) => quickstart::run(&options),
         Verb::Check { file } => check(&file),
+        Verb::Doctor(options) => doctor::run(&options),
+        Verb::Salvage(options) => salvage::run(&options),
         Verb::Ctl { args } => holdfast_ctl::run("holdfastd ctl", args),
     }
 }
 
 fn serve(config: &std::path::Path, options: start::Options) -> ExitCode {
-    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    log::start();
     let settings = match config::load(config) {
         Ok(settings) => settings,
         Err(error) => return refuse(&error),

@@ -31,7 +31,7 @@ pub(crate) fn target_folder() -> PathBuf {
     root().join(std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| "target".into(), PathBuf::from))
 }
 
-/// One cargo command in the repository's root.
+/// One command in the repository's root.
 pub(crate) struct Step {
     command: Command,
     /// As a person would type it.
@@ -46,6 +46,13 @@ impl Step {
         let mut command = Command::new(cargo);
         command.current_dir(root()).stdin(Stdio::null()).args(words.split(' '));
         Step { command, shown: format!("cargo {words}"), advice: "" }
+    }
+
+    /// A script of the repository, in its root.
+    pub(crate) fn script(path: &str) -> Step {
+        let mut command = Command::new(root().join(path));
+        command.current_dir(root()).stdin(Stdio::null());
+        Step { command, shown: path.to_owned(), advice: "" }
     }
 
     /// Passes on what a person typed.

@@ -13,7 +13,13 @@
 //! | `GET /v1/explain/{id}?from=&limit=` | | [`Explanation`] |
 //! | `GET /v1/stats` | | [`Stats`] |
 //! | `GET /v1/events?since=&limit=` | | [`Events`] |
+//! | `GET /v1/audit?since=&limit=` | | [`Audit`] |
 //! | `GET /v1/operations/{id}` | | [`Started`] |
+//! | `GET /v1/sessions` | | [`Sessions`] |
+//! | `DELETE /v1/sessions/{id}` | | 202, [`SessionEnded`] |
+//! | `GET`, `POST /v1/volumes/{v}/policy` | [`PolicyChange`] to post | [`VolumePolicy`] |
+//! | `POST /v1/volumes/{v}/resize` | [`ResizeRequest`] | [`Resized`] |
+//! | `POST /v1/reload` | [`ReloadRequest`] | [`Reloaded`] |
 //! | `POST /v1/volumes/{v}/retry` | [`RetryRequest`] | 202, [`Started`] |
 //! | `POST /v1/volumes/{v}/drop` | [`DropRequest`] | 202, [`Started`] |
 //! | `POST /v1/volumes/{v}/ack-loss` | [`AckLossRequest`] | 202, [`Started`] |
@@ -22,16 +28,26 @@
 //! | `POST /v1/volumes/{v}/grow-thin` | [`GrowThinRequest`] | [`ThinGrown`] |
 //! | `POST /v1/shutdown` | [`ShutdownRequest`] | 202, [`ShuttingDown`] |
 
+mod code;
 mod extent;
+mod health;
 mod map;
 mod operation;
+mod policy;
+mod salvage;
+mod session;
 mod stats;
 mod status;
 mod volume;
 
+pub use code::*;
 pub use extent::*;
+pub use health::*;
 pub use map::*;
 pub use operation::*;
+pub use policy::*;
+pub use salvage::*;
+pub use session::*;
 pub use stats::*;
 pub use status::*;
 pub use volume::*;

@@ -1,8 +1,18 @@
 //! The command line.
 
-use crate::api::{DEFAULT_SOCKET, ExtentState, FailureId, FaultOperation, Range};
-use crate::{exit, size};
-use clap::{ArgGroup, Args, Parser, Subcommand};
+mod change;
+mod look;
+mod policy;
+mod salvage;
+
+pub(crate) use change::*;
+pub(crate) use look::*;
+pub(crate) use policy::*;
+pub(crate) use salvage::*;
+
+use crate::api::DEFAULT_SOCKET;
+use crate::exit;
+use clap::{Parser, Subcommand};
 use clap_complete::Shell;
 use std::path::PathBuf;
 
@@ -26,6 +36,14 @@ pub(crate) struct Cli {
 pub(crate) enum Verb {
     /// How everything is, and what to type if it is not well.
     Status,
+    /// The codes of what is wrong; 'detail' says what is safe, what to type, and what it costs.
+    Health {
+        /// How much of it.
+        #[command(subcommand)]
+        verb: Option<HealthVerb>,
+    },
+    /// What to do about each health code, as the runbook says it.
+    Runbook(RunbookArgs),
     /// The volumes, with backing, budget and policy.
     Volumes,
     /// The extents of a volume that are in a state.
@@ -45,7 +63,22 @@ pub(crate) enum Verb {
     },
     /// Inject faults into a volume's device operations, if the configuration allows it.
     Fault(FaultArgs),
-    /// Change volumes.
+    /// Save held data of a volume into a sparse file, with a manifest beside it, while the daemon runs.
+    Export(ExportArgs),
+    /// Write exported data into a volume.
+    Import(ImportArgs),
+    /// What happens to data that the device refuses.
+    #[command(subcommand)]
+    Policy(PolicyVerb),
+    /// Load the configuration again: all that can change without a restart, or nothing.
+    Reload(ReloadArgs),
+    /// Who is connected.
+    Sessions {
+        /// What to do with them; without it, list them.
+        #[command(subcommand)]
+        verb: Option<SessionsVerb>,
+    },
+    /// One volume: show it, change its size.
     #[command(subcommand)]
     Volume(VolumeVerb),
     /// Add space to a file volume with a thin limit (the same as 'volume grow-thin').
@@ -56,9 +89,13 @@ pub(crate) enum Verb {
         id: u64,
     },
     /// Counters of volumes and reactors.
-    Stats,
+    Stats(StatsArgs),
+    /// Rates, states and reactors on a screen that renews itself.
+    Top(TopArgs),
     /// What happened lately.
     Events(EventsArgs),
+    /// Who changed what, and when.
+    Audit(AuditArgs),
     /// End the daemon: it writes back what it can and exits, with an error if it still holds anything.
     Shutdown(ShutdownArgs),
     /// Print a completion script for a shell.
@@ -66,144 +103,6 @@ pub(crate) enum Verb {
         /// The shell.
         shell: Shell,
     },
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct ExtentsArgs {
-    /// The volume.
-    pub(crate) volume: String,
-    /// Which extents.
-    #[arg(long)]
-    pub(crate) state: ExtentState,
-    #[command(flatten)]
-    pub(crate) page: PageArgs,
-}
-
-/// Which part of a list of extents.
-#[derive(Debug, Args)]
-pub(crate) struct PageArgs {
-    /// Begin at this byte of the volume.
-    #[arg(long, value_name = "OFF", default_value = "0", value_parser = size::parse)]
-    pub(crate) from: u64,
-    /// Print so many extents at most.
-    #[arg(long, value_name = "N", default_value = "100", value_parser = clap::value_parser!(u64).range(1..))]
-    pub(crate) limit: u64,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct ExplainArgs {
-    /// The id, 16 hexadecimal digits.
-    pub(crate) id: FailureId,
-    #[command(flatten)]
-    pub(crate) page: PageArgs,
-}
-
-#[derive(Debug, Args)]
-#[command(group(ArgGroup::new("where").required(true).args(["volume", "all"])))]
-pub(crate) struct RetryArgs {
-    /// The volume.
-    pub(crate) volume: Option<String>,
-    /// Every volume that has failed extents or whose device refuses.
-    #[arg(long)]
-    pub(crate) all: bool,
-    /// Only in this part of the volume.
-    #[arg(long, value_name = "OFF:LEN", value_parser = size::parse_range, conflicts_with = "all")]
-    pub(crate) range: Option<Range>,
-    /// Only extents of this error class (transient, space, medium, gone); can be given several times.
-    #[arg(long = "class", value_name = "C")]
-    pub(crate) classes: Vec<String>,
-    /// Wait until every extent was tried, however long that takes. Without it, wait 2 s at most.
-    #[arg(long)]
-    pub(crate) wait: bool,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct DropArgs {
-    /// The volume.
-    pub(crate) volume: String,
-    /// Only in this part of the volume.
-    #[arg(long, value_name = "OFF:LEN", value_parser = size::parse_range)]
-    pub(crate) range: Option<Range>,
-    /// Yes, lose it.
-    #[arg(long)]
-    pub(crate) yes_lose_data: bool,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct AckLossArgs {
-    /// The volume.
-    pub(crate) volume: String,
-    /// Only in this part of the volume.
-    #[arg(long, value_name = "OFF:LEN", value_parser = size::parse_range)]
-    pub(crate) range: Option<Range>,
-    /// Yes, accept it.
-    #[arg(long)]
-    pub(crate) yes: bool,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct FaultArgs {
-    /// The volume.
-    pub(crate) volume: String,
-    /// What to do with its faults.
-    #[command(subcommand)]
-    pub(crate) verb: FaultVerb,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum FaultVerb {
-    /// Add one.
-    Add {
-        /// Which device operations it meets.
-        operation: FaultOperation,
-        /// What they fail with: a name (ENOSPC) or a number (28).
-        errno: String,
-        /// Only in this part of the volume.
-        #[arg(long, value_name = "OFF:LEN", value_parser = size::parse_range)]
-        range: Option<Range>,
-        /// What happens to matching operations, in order: x fail one, w pass one, h hang one; as the last letter X
-        /// fail all, or W pass all, from then on.
-        #[arg(long, default_value = "X")]
-        sequence: String,
-    },
-    /// Take all away.
-    Clear,
-    /// Show those in force.
-    List,
-}
-
-/// Changes to volumes.
-#[derive(Debug, Subcommand)]
-pub(crate) enum VolumeVerb {
-    /// Add space to a file volume with a thin limit.
-    GrowThin(GrowThinArgs),
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct GrowThinArgs {
-    /// The volume.
-    pub(crate) volume: String,
-    /// How much to add.
-    #[arg(value_parser = size::parse)]
-    pub(crate) size: u64,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct EventsArgs {
-    /// Only those after the event with this number.
-    #[arg(long, value_name = "N", default_value = "0")]
-    pub(crate) since: u64,
-    /// Print so many at most.
-    #[arg(long, value_name = "N", default_value = "100", value_parser = clap::value_parser!(u64).range(1..=1000))]
-    pub(crate) limit: u64,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct ShutdownArgs {
-    /// Give up what cannot be written, put the loss on record, and exit.
-    #[arg(long)]
-    pub(crate) abandon: bool,
-    /// Yes, lose it.
-    #[arg(long)]
-    pub(crate) yes_lose_data: bool,
+    /// Print the manual page, or write one for each verb.
+    Man(ManArgs),
 }

@@ -31,6 +31,14 @@ pub(crate) enum Error {
         /// Its words.
         error: ApiError,
     },
+    /// Something of this machine is in the way.
+    #[error("{message}")]
+    Failed {
+        /// What and why.
+        message: String,
+        /// The way out.
+        remedy: String,
+    },
     /// What was typed makes no sense, or needs a confirmation.
     #[error("{message}")]
     Usage {
@@ -46,11 +54,16 @@ impl Error {
         Error::Usage { message: message.into(), remedy: remedy.into() }
     }
 
+    pub(crate) fn failed(message: impl Into<String>, remedy: impl Into<String>) -> Error {
+        Error::Failed { message: message.into(), remedy: remedy.into() }
+    }
+
     /// The exit code.
     pub(crate) const fn exit(&self) -> Exit {
         match self {
             Error::Unreachable { .. } | Error::Strange { .. } => Exit::Unreachable,
             Error::Usage { .. } => Exit::Usage,
+            Error::Failed { .. } => Exit::Incomplete,
             Error::Refused { status, .. } => match status {
                 400 | 404 | 405 | 413 => Exit::Usage,
                 403 => Exit::NotPermitted,
@@ -67,6 +80,7 @@ impl Error {
             Error::Unreachable { .. } => ("unreachable", unreachable_remedy()),
             Error::Strange { .. } => ("strange_answer", strange_remedy()),
             Error::Usage { remedy, .. } => ("usage", remedy.clone()),
+            Error::Failed { remedy, .. } => ("failed", remedy.clone()),
         };
         ApiError { code: code.to_owned(), message: self.to_string(), remedy }
     }

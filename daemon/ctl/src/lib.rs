@@ -9,8 +9,12 @@ mod cli;
 mod client;
 mod error;
 mod exit;
+pub mod manifest;
+mod rates;
+mod salvage;
 pub mod size;
 pub mod text;
+mod top;
 mod verb;
 
 pub use exit::Exit;
@@ -29,14 +33,17 @@ pub struct Streams<'a> {
     pub err: &'a mut dyn Write,
     /// Whether a progress bar may be drawn on the terminal (standard error).
     pub progress: bool,
+    /// Whether `out` is a terminal and somebody types: `top` draws on it.
+    pub terminal: bool,
 }
 
 /// Runs one command line on this process's streams. `program` is what was typed to get here (`holdfastctl`,
 /// `holdfastd ctl`), `args` what follows it.
 pub fn run(program: &str, args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let progress = std::io::stderr().is_terminal();
+    let terminal = std::io::stdout().is_terminal() && std::io::stdin().is_terminal();
     let (mut out, mut err) = (std::io::stdout(), std::io::stderr());
-    run_on(program, args, &mut Streams { out: &mut out, err: &mut err, progress }).into()
+    run_on(program, args, &mut Streams { out: &mut out, err: &mut err, progress, terminal }).into()
 }
 
 /// Like [`run`], on the given streams.
@@ -59,4 +66,10 @@ pub fn run_on(program: &str, args: impl IntoIterator<Item = OsString>, streams: 
             Exit::Usage
         }
     }
+}
+
+/// The time of the wall clock.
+pub(crate) fn now() -> api::Time {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    api::Time::from_unix_ms(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }

@@ -2,6 +2,7 @@
 
 use crate::api::Range;
 use bytesize::ByteSize;
+use std::time::Duration;
 
 /// A size in binary units, rounded: `0 B`, `512 B`, `64.0 KiB`, `1.5 TiB`. Exact bytes are for programs (`--json`).
 pub fn binary(bytes: u64) -> String {
@@ -50,6 +51,52 @@ pub fn parse_range(text: &str) -> Result<Range, String> {
     }
 }
 
+/// A time as people type it: `100ms`, `30s`, `5m`, `1h 30m`.
+///
+/// # Errors
+/// A sentence with what would do.
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text)
+        .map_err(|_| format!("'{text}' is no time: write a number with its unit, as 100ms, 30s, 5m"))
+}
+
+/// Like [`parse_duration`], in whole milliseconds.
+///
+/// # Errors
+/// A sentence with what would do.
+pub fn parse_milliseconds(text: &str) -> Result<u64, String> {
+    let milliseconds = parse_duration(text)?.as_millis();
+    u64::try_from(milliseconds).map_err(|_| format!("'{text}' is too long a time"))
+}
+
+/// The pause of something that looks again and again: 100 ms to an hour.
+///
+/// # Errors
+/// A sentence with what would do.
+pub fn parse_pause(text: &str) -> Result<Duration, String> {
+    let pause = parse_duration(text)?;
+    if (Duration::from_millis(100)..=Duration::from_secs(3600)).contains(&pause) {
+        return Ok(pause);
+    }
+    Err(format!("'{text}' is no pause between two looks: write 100ms to 1h"))
+}
+
+/// A share as people type it, `90%` or `0.9`, in parts of 1000.
+///
+/// # Errors
+/// A sentence with what would do.
+pub fn parse_permille(text: &str) -> Result<u16, String> {
+    let bad = || format!("'{text}' is no share: write 0.1% to 100%, with one decimal at most, or 0.001 to 1");
+    let (number, factor) = match text.strip_suffix('%') {
+        Some(number) => (number, 10.0),
+        None => (text, 1000.0),
+    };
+    let parts = number.trim().parse::<f64>().map_err(|_| bad())? * factor;
+    let whole = (parts - parts.round()).abs() < 1e-6 && (1.0..=1000.0).contains(&parts.round());
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "1 to 1000, as was just seen")]
+    if whole { Ok(parts.round() as u16) } else { Err(bad()) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -73,6 +120,20 @@ mod tests {
         assert_eq!(parse_range("1MiB:64KiB"), Ok(Range { offset: 1 << 20, length: 65_536 }));
         for bad in ["", "5", "5:", ":5", "5:0", "1:18446744073709551615", "a:b"] {
             assert!(parse_range(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn times_and_shares_are_typed_with_their_unit() {
+        assert_eq!(parse_milliseconds("1h 30m"), Ok(5_400_000));
+        assert_eq!(parse_pause("100ms"), Ok(Duration::from_millis(100)));
+        for bad in ["", "5", "1ms", "2h", "-1s"] {
+            assert!(parse_pause(bad).is_err(), "{bad}");
+        }
+        assert_eq!((parse_permille("90%"), parse_permille("0.9")), (Ok(900), Ok(900)));
+        assert_eq!((parse_permille("12.5%"), parse_permille("100%")), (Ok(125), Ok(1000)));
+        for bad in ["", "0", "101%", "1.1", "0.05%", "NaN", "inf%", "-5%", "a lot"] {
+            assert!(parse_permille(bad).is_err(), "{bad}");
         }
     }
 

@@ -1,14 +1,28 @@
 //! The daemon's answers in words and tables: pure functions from the interface's types to text that ends with a newline.
 
+mod audit;
 mod extent;
+mod health;
 mod operation;
+mod policy;
+mod rates;
+mod salvage;
+mod session;
 mod stats;
 mod status;
+mod volume;
 
+pub use audit::audit;
 pub use extent::{explanation, extents, faults};
+pub use health::{codes, health, health_detail};
 pub use operation::operation;
-pub use stats::{events, stats};
+pub use policy::{policy, reloaded};
+pub(crate) use rates::{rates, reactor_cells, volume_cells};
+pub use salvage::{exported, imported};
+pub use session::sessions;
+pub use stats::{event_lines, events, stats};
 pub use status::{status, volumes};
+pub use volume::{resized, volume};
 
 use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, ContentArrangement, Table};
@@ -91,7 +105,7 @@ fn table(columns: &[Column], rows: impl IntoIterator<Item = Vec<String>>) -> Str
 }
 
 /// `text` without control characters: names and paths are other people's, and go to a terminal.
-fn plain(text: &str) -> String {
+pub(crate) fn plain(text: &str) -> String {
     text.chars().map(|letter| if letter.is_control() { '?' } else { letter }).collect()
 }
 

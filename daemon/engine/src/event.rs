@@ -1,8 +1,8 @@
 //! What can happen: everything the engine is told arrives as one of these.
 
-use crate::{Instant, LedgerSeq};
+use crate::{Instant, LedgerSeq, Tuning};
 use alloc::boxed::Box;
-use holdfast_policy::{ClassSet, Rules};
+use holdfast_policy::ClassSet;
 
 /// Names a volume on every reactor alike.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -204,10 +204,18 @@ pub enum Command {
     },
     /// Write back and flush all there is. Answered by [`crate::Answer::Drained`] when nothing more can be done.
     Drain,
-    /// Replace the rules. What has failed is judged by the new rules at once.
+    /// Replace what can change while the volume is in use. What has failed is judged by the new rules at once. Answered by
+    /// [`crate::Answer::Done`], and never put off.
     SetPolicy {
-        /// The new rules.
-        rules: Box<Rules>,
+        /// What holds from now on.
+        tuning: Box<Tuning>,
+    },
+    /// Let the volume be larger: its device is, already. Answered by [`crate::Answer::Done`], and never put off; refused
+    /// with `EINVAL` if it is smaller, not in whole blocks, or beyond [`crate::VolumeSetup::index_lines`], or if the
+    /// volume ends inside a line.
+    Grow {
+        /// Its new size.
+        bytes: u64,
     },
     /// Put a loss on record again that the ledger has from an earlier run, before the first request.
     RestoreLoss {

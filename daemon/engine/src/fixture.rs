@@ -51,6 +51,7 @@ pub(crate) fn setup<'a>(
         io_timeout_ms: 1_000,
         write_back_from: 1000,
         write_back_after_ms: 1_000,
+        index_lines: geometry.local_lines(),
         index,
     }
 }

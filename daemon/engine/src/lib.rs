@@ -58,6 +58,7 @@ mod submit;
 mod sweep;
 mod time;
 mod torn;
+mod tune;
 mod volume;
 mod waits;
 mod write;

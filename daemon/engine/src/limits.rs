@@ -134,8 +134,27 @@ pub struct VolumeSetup<'a> {
     pub write_back_from: u16,
     /// Milliseconds that dirty data may wait before it is written back unasked.
     pub write_back_after_ms: u64,
-    /// Storage of the dirty index, zeroed: [`holdfast_policy::DirtyIndex::words_needed`] of the local lines.
+    /// Lines that the dirty index is made for: the local lines, or more, so that the volume can grow.
+    pub index_lines: u64,
+    /// Storage of the dirty index, zeroed: [`holdfast_policy::DirtyIndex::words_needed`] of `index_lines`.
     pub index: &'a [AtomicU64],
+}
+
+/// What of a [`VolumeSetup`] can change while the volume is in use.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Tuning {
+    /// What happens to failed data.
+    pub rules: Rules,
+    /// What happens to flushes meanwhile.
+    pub flush_on_failure: FlushOnFailure,
+    /// Flushes of one session that may be parked.
+    pub parked_flushes_max: u32,
+    /// Milliseconds after which a device operation counts as failing.
+    pub io_timeout_ms: u64,
+    /// Share of the budget in parts of 1000 above which write-back begins by itself.
+    pub write_back_from: u16,
+    /// Milliseconds that dirty data may wait before it is written back unasked.
+    pub write_back_after_ms: u64,
 }
 
 /// What is going on in a volume, on one reactor. Counts are lines unless they say bytes.

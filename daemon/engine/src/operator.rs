@@ -32,6 +32,7 @@ impl Engine<'_> {
         let index = usize::from(volume.0);
         let refused = match self.volumes.get(index) {
             None => Some(errno::ENXIO),
+            Some(_) if matches!(command, Command::SetPolicy { .. } | Command::Grow { .. }) => None,
             Some(volume) if volume.tasks.len() >= COMMANDS_MAX => Some(errno::EAGAIN),
             Some(_) if self.lists.len() >= LISTS_MAX => Some(errno::EAGAIN),
             Some(_) => None,
@@ -64,10 +65,13 @@ impl Engine<'_> {
                 self.lists.push_back(ListWanted { token, volume: index, state, from });
             }
             Command::Drain => self.add_task(index, Task::Drain { token }),
-            Command::SetPolicy { rules } => {
-                self.volumes[index].setup.rules = *rules;
-                self.judge_again(index);
-                out.answers.push((token, Answer::Done));
+            Command::SetPolicy { tuning } => {
+                let answer = self.set_policy(index, *tuning);
+                out.answers.push((token, answer));
+            }
+            Command::Grow { bytes } => {
+                let answer = self.grow(index, bytes);
+                out.answers.push((token, answer));
             }
             Command::RestoreLoss { range, class, errno, first } => {
                 self.restore_loss(index, range, class, errno, first);

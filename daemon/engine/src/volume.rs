@@ -252,7 +252,7 @@ impl<'a> Volume<'a> {
         let allowance = Allowance::new(setup.share, geometry.reactor, budget, room);
         let written = usize::try_from(allowance.room()).unwrap_or(WRITTEN_MAX).clamp(64, WRITTEN_MAX);
         Volume {
-            index: DirtyIndex::new(geometry.local_lines(), setup.index),
+            index: DirtyIndex::new(setup.index_lines, setup.index),
             counts: Counts::default(),
             allowance,
             epochs: Epochs::new(requests_max + 2),

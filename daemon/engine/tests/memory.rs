@@ -49,6 +49,7 @@ fn setup<'a>(index: &'a [AtomicU64], share: &'a Share) -> VolumeSetup<'a> {
         io_timeout_ms: 30_000,
         write_back_from: 100,
         write_back_after_ms: 0,
+        index_lines: VOLUME_BYTES / 4096,
         index,
     }
 }

@@ -334,6 +334,7 @@ fn start<'a>(plan: &Plan, memory: &'a Memory, number: u32) -> Reactor<'a> {
             io_timeout_ms: setup.io_timeout_ms,
             write_back_from: setup.write_back_from,
             write_back_after_ms: setup.write_back_after_ms,
+            index_lines: setup.geometry_of(number).local_lines(),
             index: &memory.indexes[at][volume],
         });
     }

@@ -1,7 +1,7 @@
 //! Reading requests: everything that comes over the socket is checked here before anybody acts on it.
 
 use super::refusal::Refusal;
-use super::{Shared, VolumeView, view};
+use super::{Backend, Shared, VolumeView, view};
 use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::request::Parts;
@@ -10,6 +10,10 @@ use holdfast_engine::{ByteRange, SECTOR_BYTES};
 use holdfast_policy::{ClassSet, ErrorClass};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
+use std::sync::Arc;
+
+/// Requests that wait for a disk on threads of their own, at a time.
+pub(super) const APART_MAX: usize = 8;
 
 /// A JSON body; an empty one is `{}`.
 pub(super) struct Body<T>(pub(super) T);
@@ -55,6 +59,28 @@ impl<S: Send + Sync> FromRequestParts<S> for Named {
             Refusal::bad_request(message, "Names are UTF-8 text, percent-encoded where a path needs it.")
         })
     }
+}
+
+/// Has a thread of its own do what waits for a disk. A disk that hangs keeps that thread, not the server.
+///
+/// # Errors
+/// A [`Refusal`] if as many are waiting already as may.
+pub(super) async fn apart<T: Send + 'static>(
+    shared: &Shared,
+    work: impl FnOnce(&dyn Backend) -> T + Send + 'static,
+) -> Result<T, Refusal> {
+    let busy = || {
+        let message = format!("{APART_MAX} requests wait for a disk, which is the most.");
+        Refusal::busy(message, "See 'holdfastctl status' for a ledger that is stuck or a device that hangs.")
+    };
+    let place = Arc::clone(&shared.apart).try_acquire_owned().map_err(|_| busy())?;
+    let backend = Arc::clone(&shared.backend);
+    let done = tokio::task::spawn_blocking(move || {
+        let result = work(&*backend);
+        drop(place);
+        result
+    });
+    done.await.map_err(|error| Refusal::internal(format!("A thread of the server ended early: {error}.")))
 }
 
 /// The volume with this name.

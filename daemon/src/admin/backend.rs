@@ -1,10 +1,10 @@
 //! What the admin server needs from the rest of the daemon.
 
-use crate::events::EventCounts;
-use crate::latency::{Counts, Kind};
-use holdfast_ctl::api::{FaultOperation, VolumeMode, VolumeState};
-use holdfast_engine::{Answer, ByteRange, CacheStats, Command, Extent, Instant, VolumeId, VolumeStats};
-use holdfast_policy::ErrorClass;
+use super::snapshot::{
+    AuditPage, DaemonView, EventsPage, ExplanationPage, FaultView, LossPage, Measures, PolicyView,
+    ReloadView, SessionView, ThinView, VolumeView,
+};
+use holdfast_engine::{Answer, Command, Instant, VolumeId};
 use tokio::sync::mpsc;
 
 /// The answers to one command: each reactor's number with its answer, in any order, one from each.
@@ -25,8 +25,8 @@ pub struct Peer {
 
 /// The rest of the daemon, as the admin server sees it.
 ///
-/// Every method is called on the control thread and returns at once: it reads what was published, or posts a
-/// message. None waits for a disk, a reactor or the ledger.
+/// A method returns at once: it reads what was published, or posts a message, and waits for no disk and no reactor. Those
+/// that say otherwise are called on threads of their own, so that a disk that hangs keeps nobody else waiting.
 pub trait Backend: Send + Sync {
     /// The daemon as it is now.
     fn daemon(&self) -> DaemonView;
@@ -50,14 +50,16 @@ pub trait Backend: Send + Sync {
     /// of [`ExtentMap`](holdfast_ctl::api::ExtentMap), of which `l` is not known here.
     fn map(&self, volume: VolumeId, cell_bytes: u64) -> Vec<u8>;
 
-    /// A page of the ledger's losses of a volume that no reactor serves, from byte `from` on, at most `limit`.
+    /// A page of the ledger's losses of a volume that no reactor serves, from byte `from` on, at most `limit`. Waits for the
+    /// ledger's disk if a commit is under way.
     fn recorded_losses(&self, volume: VolumeId, from: u64, limit: usize) -> LossPage;
 
     /// What the failed flush with this id reported: a page of its extents from byte `from` on, at most `limit`.
-    /// `None` if there is no such report.
+    /// `None` if there is no such report. Waits for the ledger's disk if a commit is under way.
     fn explain(&self, id: u64, from: u64, limit: usize) -> Option<ExplanationPage>;
 
-    /// Events with a number above `since`, the oldest first, at most `limit`.
+    /// Events with a number above `since`, the oldest first, at most `limit`. Waits for the ledger's disk if a commit is
+    /// under way.
     fn events(&self, since: u64, limit: usize) -> EventsPage;
 
     /// The faults that are in force on a volume.
@@ -84,6 +86,45 @@ pub trait Backend: Send + Sync {
     /// [`BackendError`] if it has no thin limit, or the limit would exceed what a number holds.
     fn grow_thin(&self, volume: VolumeId, add_bytes: u64, by: Peer) -> Result<ThinView, BackendError>;
 
+    /// What happens to refused data of a volume, as it is in force.
+    fn policy(&self, volume: VolumeId) -> PolicyView;
+
+    /// Puts another policy in force, on behalf of `by`. Each reactor answers that it holds.
+    ///
+    /// # Errors
+    /// [`BackendError`] if the daemon is stopping; then nothing was changed.
+    fn set_policy(&self, volume: VolumeId, policy: PolicyView, by: Peer) -> Result<Answers, BackendError>;
+
+    /// Reads the configuration again and puts in force what differs; with `dry_run` only says what differs. All or
+    /// nothing. Waits for the disk of the configuration.
+    ///
+    /// # Errors
+    /// [`BackendError`] if the file makes no sense, or something differs that needs a restart; nothing was changed then.
+    fn reload(&self, dry_run: bool, by: Peer) -> Result<ReloadView, BackendError>;
+
+    /// Makes a volume's backing larger, and has each reactor answer that the volume is; with `dry_run` only says whether
+    /// that would work, and nobody answers. Returns the size before. Waits for the volume's disk and the ledger's.
+    ///
+    /// # Errors
+    /// [`BackendError`] if the device or the volume cannot grow to this size; nothing was changed then.
+    fn resize(
+        &self,
+        volume: VolumeId,
+        bytes: u64,
+        dry_run: bool,
+        by: Peer,
+    ) -> Result<(u64, Option<Answers>), BackendError>;
+
+    /// Who is connected, in the order of their numbers.
+    fn sessions(&self) -> Vec<SessionView>;
+
+    /// Cuts a client off. `None` if there is no such session.
+    fn end_session(&self, id: u64, by: Peer) -> Option<SessionView>;
+
+    /// What operators did, from the row after `since` on, the oldest first, at most `limit`. Waits for the ledger's disk
+    /// if a commit is under way.
+    fn audit(&self, since: u64, limit: usize) -> AuditPage;
+
     /// Begins the daemon's end: drain, and exit. With `abandon` what cannot be written is recorded as lost.
     fn shutdown(&self, abandon: bool, by: Peer);
 }
@@ -107,198 +148,4 @@ pub enum BackendError {
         /// The way out, one sentence.
         remedy: String,
     },
-}
-
-/// The daemon as a whole.
-#[derive(Clone, Debug, PartialEq)]
-pub struct DaemonView {
-    /// When it started, milliseconds since 1970.
-    pub started_unix_ms: u64,
-    /// For how long it runs, in milliseconds.
-    pub uptime_ms: u64,
-    /// Names the contents of the arena.
-    pub incarnation: u64,
-    /// Bytes of a cache line.
-    pub line_bytes: u32,
-    /// One for each reactor, in the order of their numbers.
-    pub reactors: Vec<ReactorView>,
-    /// The cache's memory.
-    pub arena: ArenaView,
-    /// The record of failures.
-    pub ledger: LedgerView,
-    /// What works but could work better, each with its remedy: fall-backs found at start.
-    pub warnings: Vec<String>,
-}
-
-/// One reactor.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ReactorView {
-    /// The CPU it is pinned to; none if it could not be pinned.
-    pub core: Option<u32>,
-    /// Its engine's cache.
-    pub cache: CacheStats,
-    /// Turns that found something to do.
-    pub busy_turns: u64,
-    /// Turns that found nothing.
-    pub idle_turns: u64,
-    /// The longest turn in nanoseconds.
-    pub longest_turn_ns: u64,
-    /// Milliseconds since it last turned, or 0 while it sleeps because there is nothing to do.
-    pub silent_ms: u64,
-}
-
-/// The cache's memory.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ArenaView {
-    /// Where its files are.
-    pub path: String,
-    /// Its size.
-    pub bytes: u64,
-    /// Whether it is made of huge pages.
-    pub huge_pages: bool,
-}
-
-/// The record of failures.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LedgerView {
-    /// Its file.
-    pub path: String,
-    /// Why it cannot be written; none while it can.
-    pub stuck: Option<StuckView>,
-}
-
-/// Why the ledger cannot be written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct StuckView {
-    /// What its file system said.
-    pub errno: u16,
-    /// Since when, milliseconds since 1970.
-    pub since_unix_ms: u64,
-    /// Transitions that wait to be recorded.
-    pub waiting_entries: u64,
-}
-
-/// One volume.
-#[derive(Clone, Debug, PartialEq)]
-pub struct VolumeView {
-    /// Its name in the configuration.
-    pub name: String,
-    /// Its number.
-    pub id: VolumeId,
-    /// Its size; what the configuration or the ledger says if it is not open, 0 if neither does.
-    pub size_bytes: u64,
-    /// When writes are acknowledged.
-    pub mode: VolumeMode,
-    /// Whether clients can use it.
-    pub state: VolumeState,
-    /// Why it is not serving, one sentence; none if it is.
-    pub why: Option<String>,
-    /// The path of the file or block device.
-    pub path: String,
-    /// Whether I/O bypasses the page cache.
-    pub direct: bool,
-    /// What it is known by.
-    pub identity: String,
-    /// Its failure policy in one line.
-    pub policy: String,
-    /// Its counters, summed over reactors; of `gate_*` and `next_probe_ms` those of a reactor whose gate is closed,
-    /// the soonest probe first.
-    pub stats: VolumeStats,
-    /// Its thin limit, if it has one.
-    pub thin: Option<ThinView>,
-}
-
-/// What was measured and counted since the daemon started.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Measures {
-    /// One for each volume, in the order of the configuration.
-    pub volumes: Vec<VolumeMeasures>,
-    /// How long the busy turns were, one for each reactor.
-    pub turns: Vec<Counts>,
-    /// Of what somebody was to be told.
-    pub events: EventCounts,
-}
-
-/// What was measured of a volume, summed over reactors.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct VolumeMeasures {
-    /// How long clients waited for an answer, by [`Kind`].
-    pub requests: [Counts; Kind::ALL.len()],
-    /// How long its device took, by [`Kind`].
-    pub device: [Counts; Kind::ALL.len()],
-    /// Operations that its device refused, by error class in the order of their numbers.
-    pub refused: [u64; ErrorClass::ALL.len()],
-}
-
-/// Space that a file volume may allocate.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ThinView {
-    /// What may be allocated.
-    pub limit_bytes: u64,
-    /// What is allocated.
-    pub allocated_bytes: u64,
-}
-
-/// A page of losses.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct LossPage {
-    /// In the order of their offsets.
-    pub extents: Vec<Extent>,
-    /// Where the next page begins, if there is one; above every extent of this page.
-    pub next: Option<u64>,
-}
-
-/// What a failed flush reported.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ExplanationPage {
-    /// The volume's name; it may not be configured any more.
-    pub volume: String,
-    /// What the client got.
-    pub errno: u16,
-    /// When the set was reported first, milliseconds since 1970.
-    pub reported_unix_ms: u64,
-    /// Whether any of it is still not stable.
-    pub unresolved: bool,
-    /// In the order of their offsets.
-    pub extents: Vec<Extent>,
-    /// Where the next page begins, if there is one.
-    pub next: Option<u64>,
-}
-
-/// Something that happened.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct EventView {
-    /// Counts from 1, without gaps.
-    pub number: u64,
-    /// When, milliseconds since 1970.
-    pub unix_ms: u64,
-    /// A stable word, `first_failure`.
-    pub kind: &'static str,
-    /// The volume it is about, if it is about one.
-    pub volume: Option<String>,
-    /// What happened, one sentence.
-    pub message: String,
-}
-
-/// A page of events.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct EventsPage {
-    /// The oldest first.
-    pub events: Vec<EventView>,
-    /// Events after `since` that were forgotten before this page.
-    pub missed: u64,
-}
-
-/// An injected fault. The server has checked it: the errno is 1 to 4095, the range lies in the volume (and is
-/// [`ByteRange::ALL`] for a flush), the sequence is 1 to 64 letters of `x w X W h`, `X` and `W` only at its end.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FaultView {
-    /// Which device operations it meets.
-    pub operation: FaultOperation,
-    /// What they fail with.
-    pub errno: u16,
-    /// Where.
-    pub range: ByteRange,
-    /// What happens to matching operations, in order.
-    pub sequence: String,
 }

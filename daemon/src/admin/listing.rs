@@ -105,6 +105,30 @@ async fn collect(mut answers: Answers, reactors: usize) -> Result<Vec<ReactorPag
     Ok(pages)
 }
 
+/// Waits until every reactor has said that it is done.
+///
+/// # Errors
+/// A [`Refusal`] if one refuses, does not answer, or the daemon stops meanwhile.
+pub(super) async fn all_done(mut answers: Answers, reactors: usize) -> Result<(), Refusal> {
+    for done in 0..reactors {
+        let Ok(answer) = tokio::time::timeout(ROUND_TIMEOUT, answers.recv()).await else {
+            let message =
+                format!("Only {done} of {reactors} reactors have answered; the others will when they turn.");
+            return Err(Refusal::busy(message, "See 'holdfastctl status' for a reactor that does not turn."));
+        };
+        match answer {
+            Some((_, Answer::Done)) => {}
+            Some((reactor, answer)) => {
+                return Err(Refusal::internal(format!(
+                    "Reactor {reactor} answered a change with {answer:?}."
+                )));
+            }
+            None => return Err(Refusal::busy("The daemon is stopping.", "Try again when it has started.")),
+        }
+    }
+    Ok(())
+}
+
 /// One round's extents in order, as far as every reactor has told, and where the next round begins.
 ///
 /// A reactor whose page ended at its `next` may have more from there on, so nothing beyond the smallest `next` can be

@@ -3,13 +3,13 @@
 use super::Peer;
 use super::ask::{self, Asked, Named};
 use super::refusal::Refusal;
-use super::{Backend, Shared, VolumeView, health, listing, view};
+use super::{Shared, VolumeView, health, listing, policy, view};
 use axum::extract::State;
 use axum::routing::get;
 use axum::{Extension, Json, Router};
 use holdfast_ctl::api::{
-    Events, Explanation, ExtentState, Extents, FailureId, Fault, Faults, Range, Reason, Started, Stats,
-    Status, Time, Versioned, Volume, VolumeCount, VolumeState, Volumes,
+    Audit, Events, Explanation, ExtentState, Extents, FailureId, Fault, Faults, Range, Reason, Sessions,
+    Started, Stats, Status, Time, Versioned, Volume, VolumeCount, VolumePolicy, VolumeState, Volumes,
 };
 use holdfast_engine::ByteRange;
 use serde::Deserialize;
@@ -33,6 +33,9 @@ pub(super) fn routes() -> Router<Arc<Shared>> {
         .route("/v1/explain/{id}", get(explain))
         .route("/v1/stats", get(stats))
         .route("/v1/events", get(events))
+        .route("/v1/audit", get(audit))
+        .route("/v1/sessions", get(sessions))
+        .route("/v1/volumes/{volume}/policy", get(policy))
         .route("/v1/operations/{id}", get(operation))
 }
 
@@ -42,10 +45,10 @@ pub(super) fn answer<T>(body: T) -> Answer<T> {
 
 async fn status(State(shared): SharedState) -> Answer<Status> {
     let (daemon, views) = (shared.backend.daemon(), shared.backend.volumes());
-    let reasons = health::reasons(&daemon, &views);
+    let (reasons, notes) = (health::reasons(&daemon, &views), health::notes(&daemon, &views));
     let volumes = judged(&views, &reasons, daemon.line_bytes);
     let health = health::worst(&reasons, None);
-    answer(Status { health, reasons, daemon: view::daemon(&daemon), volumes })
+    answer(Status { health, reasons, notes, daemon: view::daemon(&daemon), volumes })
 }
 
 async fn volumes(State(shared): SharedState) -> Answer<Volumes> {
@@ -85,7 +88,7 @@ async fn extents(
     let unserved = matches!(volume.state, VolumeState::Waiting | VolumeState::Refused);
     let page = if unserved && state == ExtentState::Lost {
         let losses =
-            aside(&shared, move |backend| backend.recorded_losses(volume.id, query.from, limit)).await?;
+            ask::apart(&shared, move |backend| backend.recorded_losses(volume.id, query.from, limit)).await?;
         listing::Page { extents: losses.extents, next: losses.next }
     } else {
         listing::list(backend, volume.id, view::list_state(state), query.from, limit, peer).await?
@@ -112,18 +115,6 @@ pub(super) fn faults_of(shared: &Shared, volume: &VolumeView) -> Result<Faults, 
     Ok(Faults { volume: volume.name.clone(), faults })
 }
 
-/// Asks what may wait for the ledger's disk, beside the one thread of all connections: who asks for the status of a daemon
-/// whose ledger hangs is answered.
-async fn aside<T: Send + 'static>(
-    shared: &Arc<Shared>,
-    ask: impl FnOnce(&dyn Backend) -> T + Send + 'static,
-) -> Result<T, Refusal> {
-    let backend = Arc::clone(&shared.backend);
-    tokio::task::spawn_blocking(move || ask(&*backend)).await.map_err(|error| {
-        Refusal::busy(format!("The ledger was not asked: {error}."), "See 'holdfastctl status'.")
-    })
-}
-
 /// Which page of extents is asked for.
 #[derive(Deserialize)]
 struct PageQuery {
@@ -142,7 +133,7 @@ async fn explain(
         Refusal::bad_request(format!("{error}."), "Copy the id from the error that the client got.")
     })?;
     let backend = &*shared.backend;
-    let page = aside(&shared, move |backend| backend.explain(id.0, query.from, limit)).await?;
+    let page = ask::apart(&shared, move |backend| backend.explain(id.0, query.from, limit)).await?;
     let Some(page) = page else {
         let remedy = "Ids of failures that were healed long ago are forgotten; see 'holdfastctl events'.";
         return Err(Refusal::not_found(format!("No failure with the id {id} is on record."), remedy));
@@ -179,9 +170,35 @@ struct EventsQuery {
 
 async fn events(State(shared): SharedState, Asked(query): Asked<EventsQuery>) -> Answer<Events> {
     let limit = ask::limit(query.limit, EVENTS_MAX)?;
-    let page = aside(&shared, move |backend| backend.events(query.since, limit)).await?;
+    let page = ask::apart(&shared, move |backend| backend.events(query.since, limit)).await?;
     let next = page.events.last().map_or(query.since, |event| event.number);
     answer(Events { events: page.events.into_iter().map(view::event).collect(), next, missed: page.missed })
+}
+
+/// Which rows are asked for.
+#[derive(Deserialize)]
+struct AuditQuery {
+    #[serde(default)]
+    since: u64,
+    limit: Option<usize>,
+}
+
+async fn audit(State(shared): SharedState, Asked(query): Asked<AuditQuery>) -> Answer<Audit> {
+    let limit = ask::limit(query.limit, EVENTS_MAX)?;
+    let page = ask::apart(&shared, move |backend| backend.audit(query.since, limit)).await?;
+    let next = page.rows.last().map_or(query.since, |row| row.number);
+    answer(Audit { rows: page.rows.into_iter().map(view::audit_row).collect(), next, missed: page.missed })
+}
+
+async fn sessions(State(shared): SharedState) -> Answer<Sessions> {
+    let sessions = shared.backend.sessions().into_iter().map(view::session).collect();
+    answer(Sessions { sessions, sessions_max: shared.backend.daemon().sessions_max })
+}
+
+async fn policy(State(shared): SharedState, Named(name): Named) -> Answer<VolumePolicy> {
+    let volume = ask::volume(&shared, &name)?;
+    let policy = policy::view(&shared.backend.policy(volume.id));
+    answer(VolumePolicy { volume: volume.name, policy, differences: Vec::new(), dry_run: false })
 }
 
 async fn operation(State(shared): SharedState, Named(text): Named) -> Answer<Started> {

@@ -21,22 +21,27 @@ mod operation;
 mod page;
 mod page_data;
 mod peer;
+mod policy;
 mod port;
 mod refusal;
 mod server;
+mod snapshot;
 mod token;
+mod tune;
 mod view;
 
-pub use backend::{
-    Answers, ArenaView, Backend, BackendError, DaemonView, EventView, EventsPage, ExplanationPage, FaultView,
-    LedgerView, LossPage, Measures, Peer, ReactorView, StuckView, ThinView, VolumeMeasures, VolumeView,
-};
+pub use backend::{Answers, Backend, BackendError, Peer};
 pub use bind::{BindError, bind};
 pub(crate) use listing::list_ranges;
 pub use port::{Port, PortError};
 pub use server::{Options, Server, serve};
-
+pub use snapshot::{
+    ArenaView, AuditPage, AuditView, DaemonView, EventView, EventsPage, ExplanationPage, FaultView,
+    LedgerView, LossPage, Measures, PolicyView, ReactorView, ReloadView, SessionView, StuckView, ThinView,
+    VolumeMeasures, VolumeView,
+};
 pub use token::{Token, TokenError};
 pub(crate) use view::state_bytes;
+pub(crate) use view::{errno, now};
 
 use server::{BODY_BYTES_MAX, Shared};

@@ -1,8 +1,10 @@
 //! The server: one thread, one socket, a bounded number of connections, each with an end.
 
+use super::ask::APART_MAX;
 use super::refusal::Refusal;
 use super::{
     Backend, Peer, Port, change, cross_site, look, metrics, operation::Operations, page, page_data, peer,
+    tune,
 };
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::StatusCode;
@@ -54,14 +56,13 @@ impl Default for Options {
     }
 }
 
-/// Threads that ask the ledger at a time: while its disk hangs they wait, and who comes after them is refused in time.
-const LEDGER_READERS_MAX: usize = 8;
-
 /// What every request needs.
 pub(super) struct Shared {
     pub(super) backend: Arc<dyn Backend>,
     pub(super) operations: Arc<Operations>,
     pub(super) owner_uid: u32,
+    /// Places for requests that wait for a disk.
+    pub(super) apart: Arc<Semaphore>,
 }
 
 /// A running server. It ends with [`Server::stop`], or when it is dropped.
@@ -105,9 +106,14 @@ pub fn serve(
 ) -> io::Result<Server> {
     listener.set_nonblocking(true)?;
     let mut builder = tokio::runtime::Builder::new_current_thread();
-    let runtime = builder.enable_io().enable_time().max_blocking_threads(LEDGER_READERS_MAX).build()?;
+    let runtime = builder.enable_io().enable_time().max_blocking_threads(APART_MAX).build()?;
     let operations = Arc::new(Operations::default());
-    let shared = Arc::new(Shared { backend, operations, owner_uid: options.owner_uid });
+    let shared = Arc::new(Shared {
+        backend,
+        operations,
+        owner_uid: options.owner_uid,
+        apart: Arc::new(Semaphore::new(APART_MAX)),
+    });
     let (listener, port) = {
         let _entered = runtime.enter();
         let port = port.map(|port| port.open(Arc::clone(&shared), options)).transpose()?;
@@ -216,7 +222,7 @@ fn router(shared: Arc<Shared>, options: Options) -> Router {
         .merge(metrics::routes())
         .merge(page::routes())
         .merge(page_data::routes())
-        .merge(change::routes().route_layer(owners_only));
+        .merge(change::routes().merge(tune::routes()).route_layer(owners_only));
     bounded(routes, options).layer(middleware::from_fn(cross_site::at_socket)).with_state(shared)
 }
 

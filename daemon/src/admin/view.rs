@@ -1,19 +1,20 @@
 //! From the daemon's own types to those of the interface: lines become bytes, numbers get names.
 
-use super::{Backend, DaemonView, EventView, LedgerView, ReactorView, VolumeView};
+use super::{AuditView, Backend, DaemonView, EventView, LedgerView, ReactorView, SessionView, VolumeView};
+use crate::config::Difference;
 use holdfast_ctl::api;
 use holdfast_engine::{Extent, ListState, VolumeStats};
 use holdfast_policy::ErrorClass;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// The time of the wall clock.
-pub(super) fn now() -> api::Time {
+pub(crate) fn now() -> api::Time {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     api::Time::from_unix_ms(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
 
 /// A number with its name and meaning.
-pub(super) fn errno(number: u16) -> api::Errno {
+pub(crate) fn errno(number: u16) -> api::Errno {
     let name = match holdfast_policy::errno::name(number) {
         Some(name) => name.to_owned(),
         None => format!("errno {number}"),
@@ -168,6 +169,9 @@ pub(super) fn daemon(view: &DaemonView) -> api::Daemon {
         uptime_ms: view.uptime_ms,
         incarnation: format!("{:016x}", view.incarnation),
         reactors: u32::try_from(view.reactors.len()).expect("a reactor is a core"),
+        socket: view.socket.clone(),
+        sessions: view.sessions,
+        sessions_max: view.sessions_max,
         line_bytes: view.line_bytes,
         arena: api::Arena {
             path: view.arena.path.clone(),
@@ -186,6 +190,24 @@ fn ledger(view: &LedgerView) -> api::Ledger {
         waiting_entries: stuck.waiting_entries,
     });
     api::Ledger { path: view.path.clone(), stuck }
+}
+
+/// One client.
+pub(super) fn session(view: SessionView) -> api::Session {
+    let SessionView { id, volume, pid, uid, gid, since_unix_ms, leaving } = view;
+    api::Session { id, volume, pid, uid, gid, since: api::Time::from_unix_ms(since_unix_ms), leaving }
+}
+
+/// What an operator did.
+pub(super) fn audit_row(view: AuditView) -> api::AuditRow {
+    let AuditView { number, unix_ms, who, verb } = view;
+    api::AuditRow { number, at: api::Time::from_unix_ms(unix_ms), who, verb }
+}
+
+/// A setting that differs.
+pub(super) fn difference(difference: Difference) -> api::Difference {
+    let Difference { key, before, after, needs_restart } = difference;
+    api::Difference { key, before, after, needs_restart }
 }
 
 /// Something that happened.

@@ -253,7 +253,8 @@ fn random_id() -> Result<u64, ArenaError> {
     Ok(u64::from_ne_bytes(bytes))
 }
 
-fn boot_id() -> Result<[u8; 16], ArenaError> {
+/// The kernel's name for this boot.
+pub(super) fn boot_id() -> Result<[u8; 16], ArenaError> {
     let path = std::path::Path::new("/proc/sys/kernel/random/boot_id");
     let text = std::fs::read_to_string(path).map_err(failed("read", path))?;
     let digits: String = text.trim().chars().filter(|c| *c != '-').collect();

@@ -34,6 +34,16 @@ pub struct ArenaLayout {
     pub discard_existing: bool,
 }
 
+impl ArenaLayout {
+    /// Bytes of all files together on a file system with pages of this size: the size that was asked for, or less.
+    ///
+    /// # Errors
+    /// [`ArenaError::Setting`], [`ArenaError::Small`].
+    pub fn total_bytes(&self, page_bytes: u64) -> Result<u64, ArenaError> {
+        Plan::new(self, page_bytes).map(|plan| plan.total_bytes())
+    }
+}
+
 /// The files of an arena.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Plan {

@@ -18,6 +18,7 @@ mod existing;
 mod layout;
 mod memory;
 mod place;
+mod remains;
 mod slots;
 mod superblock;
 
@@ -25,4 +26,5 @@ pub use create::{Arena, Shard};
 pub use error::{ArenaError, ArenaWarning, HeldData};
 pub use layout::{ArenaLayout, SEGMENT_BYTES_MAX};
 pub use memory::zeroed_words;
+pub use remains::Remains;
 pub use slots::{SegmentMemory, SlotAddresses, Slots};

@@ -113,37 +113,43 @@ fn write_volume(out: &mut String, settings: &Settings, volume: &VolumeSettings) 
         "  clients    root, the daemon's user, users {:?}, groups {:?}",
         clients.uids, clients.gids
     )?;
-    match volume.flush_on_failure {
-        FlushOnFailure::Report => {
-            writeln!(out, "  flush      that cannot succeed answers at once with the error")?
-        }
-        FlushOnFailure::Stall { timeout_ms } => {
-            writeln!(
-                out,
-                "  flush      that cannot succeed waits up to {} (at most {} a session)",
-                time(timeout_ms),
-                volume.parked_flushes_max
-            )?;
-        }
-    }
+    let flush = flush_in_words(volume.flush_on_failure);
+    let parked = match volume.flush_on_failure {
+        FlushOnFailure::Report => String::new(),
+        FlushOnFailure::Stall { .. } => format!(" (at most {} a session)", volume.parked_flushes_max),
+    };
+    writeln!(out, "  flush      that cannot succeed {flush}{parked}")?;
     for class in ErrorClass::ALL {
-        writeln!(out, "  {:11}{}", class.name(), in_words(volume.rules.for_class(class)))?;
+        writeln!(out, "  {:11}{}", class.name(), rule_in_words(volume.rules.for_class(class)))?;
     }
     Ok(())
 }
 
+/// What a flush does that cannot succeed.
+pub(crate) fn flush_in_words(flush: FlushOnFailure) -> String {
+    match flush {
+        FlushOnFailure::Report => "answers at once with the error".to_owned(),
+        FlushOnFailure::Stall { timeout_ms } => format!("waits up to {}", time(timeout_ms)),
+    }
+}
+
 fn write_frontend(out: &mut String, frontend: &FrontendSettings) -> fmt::Result {
-    match &frontend.listen {
-        Listen::Unix { path, mode } => writeln!(out, "\nnbd        {} (mode {mode:04o})", path.display())?,
+    writeln!(out, "\nnbd        {}", frontend_in_words(frontend))
+}
+
+/// Where a frontend listens, for whom, and what it serves.
+pub(super) fn frontend_in_words(frontend: &FrontendSettings) -> String {
+    let place = match &frontend.listen {
+        Listen::Unix { path, mode } => format!("{} (mode {mode:04o})", path.display()),
         Listen::Tcp { address, allow } => {
             let allow: Vec<String> = allow.iter().map(ToString::to_string).collect();
-            writeln!(out, "\nnbd        {address}, for hosts of {}", allow.join(", "))?;
+            format!("{address}, for hosts of {}", allow.join(", "))
         }
-    }
+    };
     let volumes = &frontend.volumes;
     let volumes = if volumes.is_empty() { "all volumes".to_owned() } else { volumes.join(", ") };
     let access = if frontend.read_only { ", read only" } else { "" };
-    writeln!(out, "           {volumes}{access}, at most {} connections", frontend.connections_max)
+    format!("{place}: {volumes}{access}, at most {} connections", frontend.connections_max)
 }
 
 fn backing(backing: &Backing) -> String {
@@ -161,7 +167,8 @@ fn backing(backing: &Backing) -> String {
     }
 }
 
-fn in_words(rule: &Rule) -> String {
+/// What becomes of refused data by a rule, and when it is tried again.
+pub(crate) fn rule_in_words(rule: &Rule) -> String {
     let fate = match rule.policy {
         Policy::EvictImmediately(_) => "given up once it is for good, the loss recorded".to_owned(),
         Policy::HoldUntilPressure(policy) => {
@@ -226,8 +233,9 @@ pub fn warnings(settings: &Settings) -> Vec<String> {
     }
     if daemon.admin_socket_mode & 0o002 != 0 {
         let mode = daemon.admin_socket_mode;
-        warnings
-            .push(format!("daemon.admin_socket_mode = {mode:04o}: every user of this host can give data up"));
+        warnings.push(format!(
+            "daemon.admin_socket_mode = {mode:04o}: every user of this host can look at everything"
+        ));
     }
     if let Some(address) = settings.http.listen.filter(|address| !address.ip().is_loopback()) {
         warnings.push(format!(

@@ -2,6 +2,7 @@
 
 use super::read_daemon::HUGE_PAGE_BYTES;
 use super::settings::{LimitSettings, Settings, VolumeSettings};
+use crate::arena::ArenaLayout;
 use holdfast_engine::{Header, Limits, RUN_LINES_MAX, room_slots};
 
 const HEADER_BYTES: u64 = size_of::<Header>() as u64;
@@ -27,6 +28,20 @@ impl Settings {
         let header_bytes = (share / (line + HEADER_BYTES) * HEADER_BYTES).next_multiple_of(page_bytes);
         let slot_bytes = share.saturating_sub(header_bytes) / page_bytes * page_bytes;
         (header_bytes, (slot_bytes / line).min(header_bytes / HEADER_BYTES))
+    }
+
+    /// The arena's layout, to be looked at: without memory that is filled or locked, and nothing that may be given up.
+    pub fn arena_layout(&self) -> ArenaLayout {
+        ArenaLayout {
+            path: self.arena.path.clone(),
+            size_bytes: self.arena.size_bytes,
+            reactors: self.daemon.reactors,
+            line_bytes: self.arena.line_bytes,
+            stripe_bytes: self.arena.stripe_bytes,
+            prefault: false,
+            lock_memory: false,
+            discard_existing: false,
+        }
     }
 
     /// Slots of one reactor that data which is not clean can never take: `limits.reserve`, or what the largest request

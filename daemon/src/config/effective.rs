@@ -31,6 +31,9 @@ impl Settings {
             path(&daemon.admin_socket),
             daemon.admin_socket_mode
         )?;
+        if let Some(gid) = daemon.admin_socket_gid {
+            writeln!(out, "admin_socket_gid = {gid}")?;
+        }
         writeln!(out, "\n[arena]\npath = {}\nsize = {:?}", path(&arena.path), exact(arena.size_bytes))?;
         writeln!(
             out,

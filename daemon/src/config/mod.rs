@@ -15,6 +15,7 @@
 mod check;
 mod cross;
 mod derive;
+mod difference;
 mod effective;
 mod nearest;
 mod node;
@@ -32,6 +33,9 @@ mod settings;
 mod tests;
 
 pub use check::{check, warnings};
+pub(crate) use check::{flush_in_words, rule_in_words};
+pub(crate) use difference::thin_limit;
+pub use difference::{Difference, differences, volume_differences};
 pub use problem::{ConfigError, Problem};
 pub use reference::{KeyDoc, reference};
 pub use settings::*;

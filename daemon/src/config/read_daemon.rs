@@ -34,6 +34,7 @@ pub(super) fn daemon(root: &mut Section<'_>) -> DaemonSettings {
             .take("admin_socket_mode")
             .and_then(|node| node.file_mode())
             .unwrap_or(0o600),
+        admin_socket_gid: section.take("admin_socket_gid").and_then(|node| node.integer32(0..=u32::MAX - 1)),
     };
     section.finish();
     settings

@@ -55,9 +55,11 @@ keys! {
     "daemon.socket_mode" "mode" "octal" "\"0660\"" "0000 to 0777"
         "Its file mode. Who passes it must still be among the volume's `clients`.";
     "daemon.admin_socket" "path" "-" "\"/run/holdfast/admin.sock\"" "absolute, at most 107 bytes, not `socket`"
-        "The socket of `holdfastctl`. Who may write to it can give data up.";
+        "The socket of `holdfastctl`. Who may write to it can look at everything; only root and the daemon's own user can change anything.";
     "daemon.admin_socket_mode" "mode" "octal" "\"0600\"" "0000 to 0777"
-        "Its file mode: the operators' only lock.";
+        "Its file mode: who may look.";
+    "daemon.admin_socket_gid" "integer" "group" "none" "0 to 4294967294"
+        "Its group: with mode 0660 its members may look. Left out, it is the daemon's own.";
     "arena" "table" "-" "{}" "-" "The cache's memory.";
     "arena.path" "path" "-" "\"/dev/hugepages/holdfast\"" "absolute, on hugetlbfs or tmpfs"
         "The folder of the arena's files, which outlive the daemon. On tmpfs it works without huge pages, slower, and memory may be swapped.";

@@ -46,6 +46,8 @@ pub struct DaemonSettings {
     pub admin_socket: PathBuf,
     /// Its file mode (default 0600).
     pub admin_socket_mode: u32,
+    /// Its group (default: the daemon's own).
+    pub admin_socket_gid: Option<u32>,
 }
 
 /// What a reactor does that has nothing to do.

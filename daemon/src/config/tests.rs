@@ -2,6 +2,7 @@
 
 mod accepted;
 mod checked;
+mod differs;
 mod documented;
 mod mutated;
 mod refused;

@@ -10,6 +10,7 @@
 //! ```
 //! A file whose write or sync failed is never read or written again. While no file can be written the ledger is
 //! [`Stuck`], keeps everything in memory, and answers nobody.
+mod archive;
 mod bounded;
 mod disk;
 mod error;
@@ -33,6 +34,7 @@ mod volume;
 #[cfg(test)]
 mod tests;
 
+pub use archive::{ArchivedVolume, archived};
 pub use error::{LedgerError, RegisterError};
 pub use explain::{ExplainedBytes, ExplainedRange, Explanation, UnknownId};
 pub use facade::{HISTORY_MAX, Ledger, RETRY_FIRST_MS, RETRY_MAX_MS};

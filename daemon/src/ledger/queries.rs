@@ -69,6 +69,18 @@ impl Ledger {
         self.volume(volume).mark
     }
 
+    /// The volume is larger now: ranges behind its old end can be on record, too. Durable with the next commit.
+    ///
+    /// # Panics
+    /// If it became smaller.
+    pub fn resize(&mut self, volume: VolumeId, size: u64) {
+        let key = self.key(volume);
+        let volume = self.memory.volumes.get_mut(&key).expect("keys are of volumes");
+        assert!(size >= volume.size, "a volume of {} bytes does not shrink to {size}", volume.size);
+        volume.size = size;
+        self.memory.touch_volume(key);
+    }
+
     /// Keeps what an operator did. Texts over 1024 bytes are cut. Durable with the next commit.
     pub fn audit(&mut self, now: Now, who: &str, verb: &str) {
         let (who, verb) = (rows::cut(who).to_owned(), rows::cut(verb).to_owned());

@@ -17,7 +17,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -57,8 +57,8 @@ pub struct Volume {
     pub name: String,
     /// Its number.
     pub id: VolumeId,
-    /// Its size.
-    pub bytes: u64,
+    /// Its size, which may grow: who connects later sees it.
+    pub bytes: Arc<AtomicU64>,
     /// Offsets and lengths are multiples of this.
     pub block_bytes: u32,
     /// Bytes of a cache line.
@@ -79,7 +79,7 @@ struct Shared {
     settings: FrontendSettings,
     /// The socket at which the daemon lets clients in.
     clients: PathBuf,
-    exports: Vec<Export>,
+    served: Vec<Volume>,
     volumes: Vec<(VolumeId, Holes)>,
     backend: Arc<dyn Backend>,
     connections: AtomicUsize,
@@ -112,7 +112,7 @@ impl Frontend {
         let shared = Arc::new(Shared {
             settings: settings.clone(),
             clients: clients.to_owned(),
-            exports: served.iter().map(|volume| export(volume, settings.read_only)).collect(),
+            served: served.iter().map(|&volume| volume.clone()).collect(),
             volumes: served.iter().map(|volume| (volume.id, holes(volume))).collect(),
             backend,
             connections: AtomicUsize::new(0),
@@ -136,7 +136,7 @@ impl Frontend {
 fn export(volume: &Volume, read_only: bool) -> Export {
     Export {
         name: volume.name.clone(),
-        bytes: volume.bytes,
+        bytes: volume.bytes.load(Ordering::Acquire),
         block_bytes: volume.block_bytes,
         line_bytes: volume.line_bytes,
         read_only: volume.read_only || read_only,
@@ -264,11 +264,13 @@ fn refuse(mut stream: Stream) -> Result<(), NoAgreement> {
 }
 
 fn serve(shared: &Arc<Shared>, mut stream: Stream) -> Result<(), NoAgreement> {
-    let agreed = match negotiate(&mut Timed::new(&mut stream, HANDSHAKE), &shared.exports) {
+    let read_only = shared.settings.read_only;
+    let exports: Vec<Export> = shared.served.iter().map(|volume| export(volume, read_only)).collect();
+    let agreed = match negotiate(&mut Timed::new(&mut stream, HANDSHAKE), &exports) {
         Err(NoAgreement::Left) => return Ok(()),
         agreed => agreed?,
     };
-    let export = &shared.exports[agreed.export];
+    let export = &exports[agreed.export];
     let options = Options { queue_depth: DEPTH, request_bytes: PIECE_BYTES, ..Options::default() };
     let queue = Queue::connect(&shared.clients, &export.name, options);
     let queue = queue.map_err(|error| io::Error::other(error.to_string()))?;

@@ -23,7 +23,7 @@ impl Operator {
         let (mut out, mut err) = (Vec::new(), Vec::new());
         let socket: [OsString; 2] = ["--socket".into(), self.socket.clone().into()];
         let args = socket.into_iter().chain(words.iter().map(OsString::from));
-        let mut streams = Streams { out: &mut out, err: &mut err, progress: false };
+        let mut streams = Streams { out: &mut out, err: &mut err, progress: false, terminal: false };
         let exit = holdfast_ctl::run_on("holdfastd ctl", args, &mut streams);
         out.append(&mut err);
         (exit, String::from_utf8_lossy(&out).into_owned())

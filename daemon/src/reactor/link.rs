@@ -189,12 +189,46 @@ pub struct Link {
     pub board: Board,
 }
 
+/// Letters that a reactor's box holds.
+const INBOX: usize = 4096;
+/// Letters from which on operators are refused: a reactor that turns empties its box every turn, so one that has so many does
+/// not. The rest is for those who must not be refused: the ledger, other reactors, the daemon's end.
+const CROWDED: usize = INBOX * 3 / 4;
+
 impl Link {
+    /// Whether so many letters wait that an operator's must not be added: whoever posted it would wait, too.
+    pub fn is_crowded(&self) -> bool {
+        self.inbox.len() >= CROWDED
+    }
+
     /// A link to a reactor with so many volumes.
     ///
     /// # Errors
     /// The kernel has no descriptor left.
     pub fn new(volumes: usize) -> io::Result<Link> {
-        Ok(Link { inbox: Post::new(4096)?, board: Board::new(volumes) })
+        Ok(Link { inbox: Post::new(INBOX)?, board: Board::new(volumes) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A reactor that does not turn leaves room for those who cannot be refused, and none for operators.
+    #[test]
+    fn a_box_that_nobody_empties_is_crowded_before_it_is_full() {
+        let link = Link::new(1).expect("an eventfd");
+        let mut posted = 0;
+        while !link.is_crowded() {
+            link.inbox.push(Mail::Quiet).expect("there is room");
+            posted += 1;
+        }
+        assert_eq!(posted, CROWDED);
+        for _ in CROWDED..INBOX {
+            link.inbox.push(Mail::Quiet).expect("the rest is for others");
+        }
+        assert!(link.inbox.push(Mail::Quiet).is_err());
+        while link.inbox.pop().is_some() {}
+        assert!(!link.is_crowded());
     }
 }

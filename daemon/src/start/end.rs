@@ -3,10 +3,13 @@
 use super::error::StartError;
 use super::hub::{End, Hub};
 use super::scribe::Book;
+use crate::admin::BackendError;
+use crate::config::Difference;
 use crate::ledger::Stuck;
 use crate::reactor::Mail;
+use crate::service;
 use holdfast_engine::{Answer, Command};
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -17,21 +20,20 @@ const LOOK: Duration = Duration::from_millis(50);
 /// How long one reactor may take to say that it can write no more: the timeouts of its device come first.
 const DRAIN_MAX: Duration = Duration::from_secs(600);
 
-/// SIGTERM and SIGINT, as a flag.
-pub(super) struct Signals(Arc<AtomicBool>);
+/// SIGTERM and SIGINT, as a flag; SIGHUP, as another.
+pub(super) struct Signals {
+    end: Arc<AtomicBool>,
+    reload: Arc<AtomicBool>,
+}
 
 impl Signals {
     pub(super) fn install() -> Result<Signals, StartError> {
-        let flag = Arc::new(AtomicBool::new(false));
-        for signal in [SIGTERM, SIGINT] {
-            signal_hook::flag::register(signal, Arc::clone(&flag))
+        let (end, reload) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+        for (signal, flag) in [(SIGTERM, &end), (SIGINT, &end), (SIGHUP, &reload)] {
+            signal_hook::flag::register(signal, Arc::clone(flag))
                 .map_err(|source| StartError::Resource { what: "no signal handler", source })?;
         }
-        Ok(Signals(flag))
-    }
-
-    fn take(&self) -> bool {
-        self.0.swap(false, Ordering::AcqRel)
+        Ok(Signals { end, reload })
     }
 }
 
@@ -39,7 +41,10 @@ impl Signals {
 /// arena; what was given up is not among them.
 pub(super) fn wait(hub: &Hub, signals: &Signals, abandon: bool) -> u64 {
     loop {
-        if signals.take() {
+        if signals.reload.swap(false, Ordering::AcqRel) {
+            reload(hub);
+        }
+        if signals.end.swap(false, Ordering::AcqRel) {
             hub.request_end(if abandon { End::Abandon } else { End::Drain });
         }
         let end = hub.end();
@@ -48,6 +53,7 @@ pub(super) fn wait(hub: &Hub, signals: &Signals, abandon: bool) -> u64 {
             continue;
         }
         hub.set_stopping(true);
+        service::stopping("draining: writing back what is not on stable media");
         // What a client is told after the drain would be in no place: from here on no request is taken.
         for link in hub.links.iter() {
             hub.post(link, Mail::Quiet);
@@ -68,6 +74,24 @@ pub(super) fn wait(hub: &Hub, signals: &Signals, abandon: bool) -> u64 {
             );
         }
         return left;
+    }
+}
+
+/// Loads the configuration again, as `holdfastctl reload` does; nobody but the log is told.
+fn reload(hub: &Hub) {
+    match hub.reload_configuration(false) {
+        Ok(reloaded) => {
+            hub.book.audit("a signal to the daemon".to_owned(), "reload".to_owned());
+            for Difference { key, before, after, .. } in &reloaded.differences {
+                tracing::info!(key, before, after, "a setting changed");
+            }
+            let count = reloaded.differences.len();
+            tracing::info!(config = reloaded.config, count, "the configuration is in force");
+        }
+        Err(error) => {
+            let (BackendError::Refused { what, remedy } | BackendError::Busy { what, remedy }) = error;
+            tracing::error!("{what} {remedy}");
+        }
     }
 }
 

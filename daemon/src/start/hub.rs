@@ -1,22 +1,19 @@
 //! What the control threads share: the way to the reactors, and what operators see.
 
-use super::map;
 use super::reactors::Sheets;
+use super::registry::Registry;
 use super::scribe::Book;
 use super::views;
 use super::volumes::Volume;
-use crate::admin::{
-    Answers, Backend, BackendError, DaemonView, EventsPage, ExplanationPage, FaultView, LossPage, Measures,
-    Peer, ThinView, VolumeView,
-};
+use crate::admin::{Answers, BackendError};
 use crate::config::{Settings, VolumeSettings};
-use crate::device::{Faults, Sequence, Thin};
+use crate::device::{Backing, Faults, Thin};
 use crate::events::{Events, Kind, Notice};
 use crate::reactor::{Clock, Link, Mail, Post, Word};
-use holdfast_ctl::api::FaultOperation;
-use holdfast_engine::{Answer, ByteRange, Command, Event, Instant, Token, VolumeId, VolumeStats};
+use holdfast_engine::{Answer, ByteRange, Command, Event, Token, VolumeId, VolumeStats};
 use holdfast_policy::ClassSet;
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -25,8 +22,12 @@ use tokio::sync::mpsc;
 /// What operators and clients are told of a volume, apart from what changes.
 pub(super) struct Served {
     pub(super) id: VolumeId,
+    /// As they were at the start: what of them can change is in [`Hub::in_force`].
     pub(super) settings: VolumeSettings,
-    pub(super) bytes: u64,
+    pub(super) backing: Arc<Backing>,
+    pub(super) bytes: Arc<AtomicU64>,
+    /// What it can grow to while the daemon runs.
+    pub(super) bytes_max: u64,
     pub(super) block_bytes: u32,
     pub(super) direct: bool,
     pub(super) identity: String,
@@ -39,7 +40,9 @@ impl Served {
         Served {
             id: volume.id,
             settings: volume.settings.clone(),
-            bytes: volume.backing.size(),
+            backing: Arc::clone(&volume.backing),
+            bytes: Arc::new(AtomicU64::new(volume.backing.size())),
+            bytes_max: volume.bytes_max(),
             block_bytes: volume.backing.block_bytes(),
             direct: matches!(volume.backing.directness(), crate::device::Directness::Direct(_)),
             identity: volume.backing.identity().name.clone(),
@@ -87,6 +90,11 @@ pub(super) struct Hub {
     pub(super) incarnation: u64,
     pub(super) arena: ArenaFacts,
     pub(super) warnings: Vec<String>,
+    /// The file that the settings came from.
+    pub(super) config: Option<PathBuf>,
+    /// The settings as they are now; volumes are in the order of their numbers.
+    pub(super) in_force: Mutex<Arc<Settings>>,
+    pub(super) sessions: Registry,
     pub(super) events: Events,
     pub(super) sheets: Sheets,
     pub(super) desk: Desk,
@@ -95,6 +103,10 @@ pub(super) struct Hub {
 /// What is under way: it begins empty.
 #[derive(Default)]
 pub(super) struct Desk {
+    /// Held while settings change: one change at a time. Nobody waits for a disk with it in hand.
+    changing: Mutex<()>,
+    /// Held while a volume grows, however long its disk takes.
+    pub(super) growing: Mutex<()>,
     tokens: AtomicU64,
     asked: Mutex<BTreeMap<u64, Asked>>,
     end: AtomicU8,
@@ -104,6 +116,20 @@ pub(super) struct Desk {
 impl Hub {
     fn asked(&self) -> MutexGuard<'_, BTreeMap<u64, Asked>> {
         self.desk.asked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The settings as they are now.
+    pub(super) fn in_force(&self) -> Arc<Settings> {
+        Arc::clone(&self.in_force.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(super) fn put_in_force(&self, settings: Settings) {
+        *self.in_force.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(settings);
+    }
+
+    /// Keeps others from changing settings until it is dropped.
+    pub(super) fn changing(&self) -> MutexGuard<'_, ()> {
+        self.desk.changing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Puts a letter in a reactor's box, waiting while it is full: the reactor empties it every turn.
@@ -176,6 +202,23 @@ impl Hub {
         }
     }
 
+    /// How things are, for `systemctl status`.
+    pub(super) fn in_a_line(&self) -> String {
+        let (mut failed, mut lost) = (0, 0);
+        for volume in 0..self.volumes.len() {
+            let stats = self.links.iter().map(|link| link.board.volume(volume));
+            (failed, lost) =
+                stats.fold((failed, lost), |sum, stats| (sum.0 + stats.failed, sum.1 + stats.lost));
+        }
+        let volumes = self.volumes.len();
+        match (failed, lost) {
+            (0, 0) => format!("serving {volumes} volumes"),
+            _ => format!(
+                "serving {volumes} volumes; {failed} lines failed and held, {lost} lost: see 'holdfastctl status'"
+            ),
+        }
+    }
+
     /// How the daemon is to end, if somebody said so.
     pub(super) fn end(&self) -> End {
         match self.desk.end.load(Ordering::Acquire) {
@@ -196,111 +239,5 @@ impl Hub {
 
     pub(super) fn set_stopping(&self, stopping: bool) {
         self.desk.stopping.store(stopping, Ordering::Release);
-    }
-
-    fn served(&self, volume: VolumeId) -> &Served {
-        &self.volumes[usize::from(volume.0)]
-    }
-
-    fn faults_of(&self, volume: VolumeId) -> Result<&Arc<Faults>, BackendError> {
-        self.served(volume).faults.as_ref().ok_or_else(|| BackendError::Refused {
-            what: "fault injection is off".to_owned(),
-            remedy: "set 'debug.fault_injection = true' and start the daemon again".to_owned(),
-        })
-    }
-
-    fn audit(&self, by: Peer, verb: &str) {
-        let pid = by.pid.map_or_else(|| "unknown".to_owned(), |pid| pid.to_string());
-        let who = format!("uid {}, gid {}, pid {pid}", by.uid, by.gid);
-        tracing::info!(%who, %verb, "an operator's command");
-        self.book.audit(who, verb.to_owned());
-    }
-}
-
-impl Backend for Hub {
-    fn daemon(&self) -> DaemonView {
-        views::daemon(self)
-    }
-
-    fn volumes(&self) -> Vec<VolumeView> {
-        (0..self.volumes.len()).map(|index| views::volume(self, index)).collect()
-    }
-
-    fn measures(&self) -> Measures {
-        views::measures(self)
-    }
-
-    fn unix_ms(&self, at: Instant) -> u64 {
-        self.clock.unix_ms(at)
-    }
-
-    fn command(&self, volume: VolumeId, command: Command, by: Peer) -> Result<Answers, BackendError> {
-        if !matches!(command, Command::List { .. }) {
-            self.audit(by, &format!("{command:?} on volume '{}'", self.served(volume).settings.name));
-        }
-        self.ask(volume, &command)
-    }
-
-    fn map(&self, volume: VolumeId, cell_bytes: u64) -> Vec<u8> {
-        map::cells(&self.sheets[usize::from(volume.0)], cell_bytes)
-    }
-
-    fn recorded_losses(&self, volume: VolumeId, from: u64, limit: usize) -> LossPage {
-        views::losses(self, volume, from, limit)
-    }
-
-    fn explain(&self, id: u64, from: u64, limit: usize) -> Option<ExplanationPage> {
-        views::explain(self, id, from, limit)
-    }
-
-    fn events(&self, since: u64, limit: usize) -> EventsPage {
-        views::events(self, since, limit)
-    }
-
-    fn faults(&self, volume: VolumeId) -> Result<Vec<FaultView>, BackendError> {
-        Ok(self.faults_of(volume)?.list().iter().map(|status| views::fault(&status.spec)).collect())
-    }
-
-    fn set_fault(&self, volume: VolumeId, fault: FaultView, by: Peer) -> Result<(), BackendError> {
-        let faults = self.faults_of(volume)?;
-        let sequence: Sequence = fault.sequence.parse().map_err(|error| BackendError::Refused {
-            what: format!("{error}"),
-            remedy: "write a sequence such as 'xxwX'".to_owned(),
-        })?;
-        let operation = match fault.operation {
-            FaultOperation::Read => crate::device::FaultOperation::Read,
-            FaultOperation::Write => crate::device::FaultOperation::Write,
-            FaultOperation::Flush => crate::device::FaultOperation::Flush,
-        };
-        let range = (operation != crate::device::FaultOperation::Flush).then_some(fault.range);
-        faults.add(crate::device::FaultSpec { operation, errno: fault.errno, range, sequence });
-        self.audit(by, &format!("fault {fault:?} on volume '{}'", self.served(volume).settings.name));
-        Ok(())
-    }
-
-    fn clear_faults(&self, volume: VolumeId, by: Peer) -> Result<(), BackendError> {
-        self.faults_of(volume)?.clear();
-        for link in self.links.iter() {
-            link.inbox.ring();
-        }
-        self.audit(by, &format!("fault clear on volume '{}'", self.served(volume).settings.name));
-        Ok(())
-    }
-
-    fn grow_thin(&self, volume: VolumeId, add_bytes: u64, by: Peer) -> Result<ThinView, BackendError> {
-        let served = self.served(volume);
-        let name = &served.settings.name;
-        let thin = served.thin.as_ref().ok_or_else(|| BackendError::Refused {
-            what: format!("volume '{name}' has no thin limit"),
-            remedy: "make room on its own file system or device".to_owned(),
-        })?;
-        let limit_bytes = thin.grow(add_bytes);
-        self.audit(by, &format!("grow-thin by {add_bytes} on volume '{name}'"));
-        Ok(ThinView { limit_bytes, allocated_bytes: thin.used() })
-    }
-
-    fn shutdown(&self, abandon: bool, by: Peer) {
-        self.audit(by, if abandon { "drain --abandon" } else { "drain" });
-        self.request_end(if abandon { End::Abandon } else { End::Drain });
     }
 }

@@ -1,6 +1,7 @@
 //! The thread that lets clients in and out.
 
 use super::hub::Hub;
+use super::registry::{Client, number_of};
 use crate::reactor::{Mail, SEATS_MAX, Seat, Word, place_of};
 use holdfast_engine::SessionId;
 use holdfast_ringbuf::VolumeInfo;
@@ -36,7 +37,7 @@ struct Live {
 struct Admitted {
     session: Session,
     id: SessionId,
-    volume: usize,
+    client: Client,
 }
 
 /// How a handshake ended; the place of one that failed is free again.
@@ -116,6 +117,7 @@ impl Keeper {
                 live.left -= 1;
                 if live.left == 0 {
                     self.live.remove(&session);
+                    self.hub.sessions.remove(session);
                     self.places[place_of(session)] = false;
                 }
             }
@@ -126,6 +128,7 @@ impl Keeper {
     fn dismiss(&mut self, session: SessionId) {
         let Some(live) = self.live.get_mut(&session).filter(|live| !live.leaving) else { return };
         live.leaving = true;
+        self.hub.sessions.leaving(session);
         let _ = rustix::net::shutdown(&live.socket, rustix::net::Shutdown::Both);
         for link in self.hub.links.iter() {
             self.hub.post(link, Mail::Leave(session));
@@ -177,7 +180,7 @@ impl Keeper {
     /// Gives a client a thread for its handshake, and a place.
     fn greet(&mut self, pending: Pending) {
         let taken = self.places.iter().filter(|&&taken| taken).count();
-        let max = self.hub.settings.limits.sessions_max as usize;
+        let max = self.hub.in_force().limits.sessions_max as usize;
         let place = self.places.iter().position(|&taken| !taken).filter(|_| taken < max);
         let Some(place) = place else {
             let ticket = Ticket::new(&self.handshakes, None);
@@ -198,7 +201,9 @@ impl Keeper {
     }
 
     fn seat(&mut self, admitted: Admitted) {
-        let Admitted { session, id, volume } = admitted;
+        let Admitted { session, id, client } = admitted;
+        self.hub.sessions.add(id, client, self.hub.clock.unix_ms(self.hub.clock.now()));
+        let volume = client.volume;
         let (volume, read_only) = (self.hub.volumes[volume].id, self.hub.volumes[volume].settings.read_only);
         let left = u32::try_from(session.rings.len()).expect("few rings");
         self.live.insert(id, Live { socket: session.socket, left, leaving: false });
@@ -256,7 +261,7 @@ fn turn_away(mut pending: Pending, max: usize, _counted: &Ticket) {
 
 /// One handshake; `None` if the client was refused or gave up.
 fn shake_hands(hub: &Hub, mut pending: Pending, id: SessionId) -> Option<Admitted> {
-    let (uid, gid) = (pending.uid(), pending.gid());
+    let (pid, uid, gid) = (pending.pid(), pending.uid(), pending.gid());
     let hello = pending.read_hello(HANDSHAKE).ok()?;
     let volume = match choose(hub, &hello, uid, gid) {
         Ok(volume) => volume,
@@ -267,7 +272,7 @@ fn shake_hands(hub: &Hub, mut pending: Pending, id: SessionId) -> Option<Admitte
     };
     let offer = offer(hub, &hello, volume, id);
     match pending.offer(&offer, HANDSHAKE) {
-        Ok(session) => Some(Admitted { session, id, volume }),
+        Ok(session) => Some(Admitted { session, id, client: Client { volume, pid, uid, gid } }),
         Err(error) => {
             tracing::warn!(volume = hello.volume, %error, "a client's handshake failed");
             None
@@ -282,7 +287,7 @@ fn choose(hub: &Hub, hello: &Hello, uid: u32, gid: u32) -> Result<usize, Refusal
         return Err(Refusal { errno: errno(rustix::io::Errno::NOENT), text });
     };
     let own = rustix::process::geteuid().as_raw();
-    if !hub.volumes[index].settings.clients.admit(uid, gid, own) {
+    if !hub.in_force().volumes[index].clients.admit(uid, gid, own) {
         let text = format!(
             "uid {uid}, gid {gid} may not open volume '{}': name one of them in its 'clients'",
             hello.volume
@@ -297,15 +302,16 @@ fn choose(hub: &Hub, hello: &Hello, uid: u32, gid: u32) -> Result<usize, Refusal
 }
 
 fn offer(hub: &Hub, hello: &Hello, volume: usize, id: SessionId) -> Offer {
-    let limits = &hub.settings.limits;
+    let settings = hub.in_force();
+    let limits = &settings.limits;
     let (entries, payload) = Offer::sized_for(hello, limits.queue_depth_max, limits.session_bytes_max);
     let payload = payload.max(u64::from(limits.request_bytes_max));
     let volume = &hub.volumes[volume];
     Offer {
-        session: u64::from(id.0) + 1,
+        session: number_of(id),
         incarnation: hub.incarnation,
         volume: VolumeInfo {
-            bytes: volume.bytes,
+            bytes: volume.bytes.load(Ordering::Acquire),
             block_bytes: volume.block_bytes,
             line_bytes: hub.settings.arena.line_bytes,
             stripe_bytes: hub.settings.arena.stripe_bytes,

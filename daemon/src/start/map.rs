@@ -13,17 +13,15 @@ pub(super) struct Sheet {
 }
 
 impl Sheet {
-    /// The sheet of the lines whose dirty index is kept in `words`.
-    pub(super) fn new(geometry: Geometry, words: &'static [AtomicU64]) -> Sheet {
-        let lines = geometry.local_lines();
-        let words = &words[..DirtyIndex::words_needed(lines)];
-        Sheet { geometry, index: IndexReader::new(lines, words) }
+    /// The sheet of the lines whose dirty index, made for `index_lines`, is kept in `words`.
+    pub(super) fn new(geometry: Geometry, index_lines: u64, words: &'static [AtomicU64]) -> Sheet {
+        let words = &words[..DirtyIndex::words_needed(index_lines)];
+        Sheet { geometry, index: IndexReader::new(index_lines, words) }
     }
 
-    /// How many of this reactor's lines lie before byte `offset` of the volume, a multiple of a line.
+    /// How many of this reactor's lines lie before byte `offset` of the volume: a multiple of a line, or the volume's end.
     fn lines_before(&self, offset: u64) -> u64 {
-        let volume_bytes = offset.min(self.geometry.volume_bytes);
-        Geometry { volume_bytes, ..self.geometry }.local_lines()
+        Geometry { volume_bytes: offset, ..self.geometry }.local_lines()
     }
 
     /// The worst state of what lies in `begin..end`: a look at each plane's summaries, however much there is.
@@ -48,13 +46,13 @@ fn badness(state: u8) -> usize {
     ORDER.iter().position(|one| *one == state).unwrap_or_default()
 }
 
-/// The states of the cells of a volume of which these are all the sheets.
-pub(super) fn cells(sheets: &[Sheet], cell_bytes: u64) -> Vec<u8> {
-    let volume_bytes = sheets.first().map_or(0, |sheet| sheet.geometry.volume_bytes);
+/// The states of the cells of a volume of which these are all the sheets, and which has `volume_bytes` now.
+pub(super) fn cells(sheets: &[Sheet], volume_bytes: u64, cell_bytes: u64) -> Vec<u8> {
     let count = volume_bytes.div_ceil(cell_bytes);
     let cell = |number: u64| {
         let begin = number * cell_bytes;
-        let states = sheets.iter().map(|sheet| sheet.worst(begin, begin.saturating_add(cell_bytes)));
+        let end = begin.saturating_add(cell_bytes).min(volume_bytes);
+        let states = sheets.iter().map(|sheet| sheet.worst(begin, end));
         states.max_by_key(|state| badness(*state)).unwrap_or(ExtentMap::CLEAN)
     };
     (0..count).map(cell).collect()
@@ -81,13 +79,13 @@ mod tests {
             let lines = geometry.local_lines();
             let words = (0..DirtyIndex::words_needed(lines)).map(|_| AtomicU64::new(0)).collect::<Vec<_>>();
             let words: &'static [AtomicU64] = words.leak();
-            (DirtyIndex::new(lines, words), Sheet::new(geometry, words))
+            (DirtyIndex::new(lines, words), Sheet::new(geometry, lines, words))
         };
         (0..2).map(part).unzip()
     }
 
     fn text(sheets: &[Sheet], cell_bytes: u64) -> String {
-        cells(sheets, cell_bytes).into_iter().map(char::from).collect()
+        cells(sheets, sheets[0].geometry.volume_bytes, cell_bytes).into_iter().map(char::from).collect()
     }
 
     #[test]
@@ -114,5 +112,15 @@ mod tests {
         assert_eq!(text(&sheets, STRIPE), ".d");
         assert_eq!(text(&sheets, 3 * STRIPE), "d");
         assert!(text(&sheets, LINE).ends_with("..d"));
+    }
+
+    /// The index is made for a volume that has grown: its sheets show what lies behind the old end as soon as it is there.
+    #[test]
+    fn a_volume_that_grew_has_more_cells() {
+        let (mut indexes, sheets) = volume(4 * STRIPE);
+        indexes[1].dirty.set(STRIPE / LINE);
+        let states = |bytes| cells(&sheets, bytes, STRIPE).into_iter().map(char::from).collect::<String>();
+        assert_eq!(states(2 * STRIPE), "..");
+        assert_eq!(states(4 * STRIPE), "...d");
     }
 }

@@ -10,8 +10,13 @@ mod hub;
 mod keeper;
 mod lookout;
 mod map;
+mod operators;
 mod reactors;
+mod registry;
+mod reload;
+mod resize;
 mod scribe;
+mod typed;
 mod views;
 mod volumes;
 
@@ -25,19 +30,23 @@ use crate::kernel::{self, Weight};
 use crate::ledger::{CommitOutcome, Ledger, LostRecord, Now};
 use crate::nbd;
 use crate::reactor::{Clock, Link, Outlets, Post};
+use crate::service;
 use holdfast_ringbuf::daemon_side::Door;
 use hub::{ArenaFacts, Desk, Hub, Served};
+use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// How long the end of the daemon waits for whom it tells of it.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
 /// What the command line adds to the settings.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Options {
+    /// The file that the settings came from, for a reload.
+    pub config: Option<PathBuf>,
     /// Give up what an earlier daemon left in the arena.
     pub discard_arena: bool,
     /// On SIGTERM give up what cannot be written, instead of staying.
@@ -54,7 +63,7 @@ pub fn serve(settings: Settings, options: Options) -> Result<ExitCode, StartErro
     let clock = Clock::start();
     let mut ledger = open_ledger(&settings, clock)?;
     let volumes = volumes::open(&settings)?;
-    let mut arena = make_arena(&settings, options, &mut warnings)?;
+    let mut arena = make_arena(&settings, &options, &mut warnings)?;
     let losses = register(&mut ledger, &volumes, clock, &arena)?;
     let resource = |what| move |source| StartError::Resource { what, source };
     let links = (0..settings.daemon.reactors).map(|_| Link::new(volumes.len()));
@@ -65,7 +74,11 @@ pub fn serve(settings: Settings, options: Options) -> Result<ExitCode, StartErro
         Outlets { ledger: Arc::clone(&entries), words: Arc::clone(&words), links: Arc::clone(&links) };
     let door = Door::bind(&settings.daemon.socket, settings.daemon.socket_mode)
         .map_err(|source| StartError::Door { path: settings.daemon.socket.clone(), source })?;
-    let listener = admin::bind(&settings.daemon.admin_socket, settings.daemon.admin_socket_mode, None)?;
+    let listener = admin::bind(
+        &settings.daemon.admin_socket,
+        settings.daemon.admin_socket_mode,
+        settings.daemon.admin_socket_gid,
+    )?;
     let port = admin::Port::bind(&settings.http)?;
     let seed = random_word();
     let shards = arena.take_shards();
@@ -99,6 +112,9 @@ pub fn serve(settings: Settings, options: Options) -> Result<ExitCode, StartErro
         incarnation: random_word() | 1,
         arena: ArenaFacts { bytes: arena.bytes(), huge: arena.is_huge() },
         warnings,
+        config: options.config.clone(),
+        in_force: Mutex::new(Arc::new(settings.clone())),
+        sessions: registry::Registry::default(),
         settings,
         desk: Desk::default(),
     });
@@ -112,9 +128,18 @@ pub fn serve(settings: Settings, options: Options) -> Result<ExitCode, StartErro
     let server = admin::serve(listener, port, backend, admin::Options::default());
     let server = server.map_err(resource("no thread for operators"))?;
     tracing::info!(socket = %hub.settings.daemon.socket.display(), "serving");
+    service::ready(&hub.in_a_line());
+    let said = Arc::clone(&hub);
+    let heart = service::Heart::start(Arc::clone(&hub.links), move || said.in_a_line());
+    let heart = heart.map_err(resource("no thread for the watchdog"))?;
     let left = end::wait(&hub, &signals, options.abandon);
     frontends.into_iter().for_each(nbd::Frontend::stop);
     server.stop();
+    // Ours as long as the arena is: a next daemon binds its own after it has the arena. Gone already is as good.
+    let _ = std::fs::remove_file(&hub.settings.daemon.admin_socket);
+    if let Some(heart) = heart {
+        heart.stop();
+    }
     let closed =
         end::Stop { hub: &hub, stop: &stop, keeper, reactors: threads, book: &book, scribe }.run(left);
     // It only looks at what was published last; had it panicked, its words are in the log.
@@ -147,7 +172,7 @@ fn nbd_volume(hub: &Hub, served: &Served) -> nbd::Volume {
     nbd::Volume {
         name: served.settings.name.clone(),
         id: served.id,
-        bytes: served.bytes,
+        bytes: Arc::clone(&served.bytes),
         block_bytes: served.block_bytes,
         line_bytes: hub.settings.arena.line_bytes,
         read_only: served.settings.read_only,
@@ -189,24 +214,19 @@ fn now(clock: Clock) -> Now {
 
 fn make_arena(
     settings: &Settings,
-    options: Options,
+    options: &Options,
     warnings: &mut Vec<String>,
 ) -> Result<Arena, StartError> {
-    let layout = ArenaLayout {
-        path: settings.arena.path.clone(),
-        size_bytes: settings.arena.size_bytes,
-        reactors: settings.daemon.reactors,
-        line_bytes: settings.arena.line_bytes,
-        stripe_bytes: settings.arena.stripe_bytes,
-        prefault: true,
-        lock_memory: true,
-        discard_existing: options.discard_arena,
-    };
+    let discard_existing = options.discard_arena;
+    let layout =
+        ArenaLayout { prefault: true, lock_memory: true, discard_existing, ..settings.arena_layout() };
     let mut told = std::time::Instant::now();
     let mut progress = |done: u64, all: u64| {
         if told.elapsed() >= std::time::Duration::from_secs(2) {
             told = std::time::Instant::now();
-            tracing::info!("allocating the arena: {done} of {all} bytes");
+            let text = format!("allocating the arena: {done} of {all} bytes");
+            service::status(&text);
+            tracing::info!("{text}");
         }
     };
     let arena = Arena::create(&layout, &mut progress)?;

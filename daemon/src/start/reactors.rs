@@ -48,7 +48,7 @@ pub(super) fn start(
         let reactor = shard.reactor;
         let (ready, is_ready) = mpsc::channel();
         let part = Part::new(plan, shard, &shares)?;
-        let own = part.setups.iter().map(|setup| Sheet::new(setup.geometry, setup.index));
+        let own = part.setups.iter().map(|setup| Sheet::new(setup.geometry, setup.index_lines, setup.index));
         sheets.iter_mut().zip(own).for_each(|(volume, sheet)| volume.push(sheet));
         let thread = std::thread::Builder::new()
             .name(format!("holdfast-{reactor}"))
@@ -83,7 +83,9 @@ impl Part {
         let mut files = Vec::new();
         for (volume, share) in plan.volumes.iter().zip(shares) {
             let geometry = volume.geometry(plan.settings, shard.reactor);
-            let words = DirtyIndex::words_needed(geometry.local_lines());
+            let grown = volume.geometry_of(volume.bytes_max(), plan.settings, shard.reactor);
+            let index_lines = grown.local_lines();
+            let words = DirtyIndex::words_needed(index_lines);
             let index = arena::zeroed_words(words)
                 .map_err(|source| StartError::Resource { what: "no memory for a dirty index", source })?;
             let settings = &volume.settings;
@@ -102,6 +104,7 @@ impl Part {
                 io_timeout_ms: settings.io_timeout_ms,
                 write_back_from: settings.write_back_from,
                 write_back_after_ms: settings.write_back_after_ms,
+                index_lines,
                 index,
             });
             files.push((volume.id, Arc::clone(&volume.backing), volume.faults.clone()));

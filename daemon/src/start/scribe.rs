@@ -2,7 +2,7 @@
 
 use crate::ledger::{CommitOutcome, Health, Ledger, Now, Stuck, step};
 use crate::reactor::{Clock, Entry, Link, Mail, Post};
-use holdfast_engine::Event;
+use holdfast_engine::{Event, VolumeId};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -82,6 +82,13 @@ impl Book {
     pub(super) fn now(&self) -> Now {
         let instant = self.clock.now();
         Now { instant, wall_ms: self.clock.unix_ms(instant) }
+    }
+
+    /// Has it take records behind a volume's old end. Need not be durable: a later start finds the size by itself. May wait
+    /// for a commit that is under way.
+    pub(super) fn resize(&self, volume: VolumeId, bytes: u64) {
+        self.ledger().resize(volume, bytes);
+        self.entries.ring();
     }
 
     /// Starts the thread. It ends after [`Book::stop`], with the ledger's trouble if the last of it is not durable.

@@ -2,15 +2,16 @@
 
 use super::hub::Hub;
 use crate::admin::{
-    ArenaView, DaemonView, EventView, EventsPage, ExplanationPage, FaultView, LedgerView, LossPage, Measures,
-    ReactorView, StuckView, ThinView, VolumeMeasures, VolumeView,
+    ArenaView, AuditPage, AuditView, DaemonView, EventView, EventsPage, ExplanationPage, FaultView,
+    LedgerView, LossPage, Measures, ReactorView, StuckView, ThinView, VolumeMeasures, VolumeView,
 };
 use crate::device::FaultSpec;
 use crate::latency::{self, Counts};
-use crate::ledger::{Ending, ExplainedRange, Failure, Kind, Transition};
+use crate::ledger::{AuditRow, Ending, ExplainedRange, Failure, Kind, Transition};
 use holdfast_ctl::api::{FaultOperation, VolumeMode, VolumeState};
 use holdfast_engine::{ByteRange, Extent, ListState, Mode, VolumeId, VolumeStats};
 use holdfast_policy::{ErrorClass, FailurePolicy, errno};
+use std::sync::atomic::Ordering;
 
 pub(super) fn daemon(hub: &Hub) -> DaemonView {
     let now = hub.clock.now();
@@ -27,6 +28,9 @@ pub(super) fn daemon(hub: &Hub) -> DaemonView {
         incarnation: hub.incarnation,
         line_bytes: hub.settings.arena.line_bytes,
         reactors: hub.links.iter().map(|link| reactor(link, now.0)).collect(),
+        socket: hub.settings.daemon.socket.display().to_string(),
+        sessions: hub.sessions.count(),
+        sessions_max: hub.in_force().limits.sessions_max,
         arena: ArenaView {
             path: hub.settings.arena.path.display().to_string(),
             bytes: hub.arena.bytes,
@@ -82,7 +86,7 @@ pub(super) fn volume(hub: &Hub, index: usize) -> VolumeView {
     VolumeView {
         name: served.settings.name.clone(),
         id: served.id,
-        size_bytes: served.bytes,
+        size_bytes: served.bytes.load(Ordering::Acquire),
         mode: match served.settings.mode {
             Mode::WriteBack => VolumeMode::WriteBack,
             Mode::WriteThrough => VolumeMode::WriteThrough,
@@ -98,11 +102,15 @@ pub(super) fn volume(hub: &Hub, index: usize) -> VolumeView {
             .thin
             .as_ref()
             .map(|thin| ThinView { limit_bytes: thin.limit(), allocated_bytes: thin.used() }),
+        faults: served
+            .faults
+            .as_ref()
+            .map_or(0, |faults| u32::try_from(faults.list().len()).unwrap_or(u32::MAX)),
     }
 }
 
 fn policy(hub: &Hub, index: usize) -> String {
-    let rules = hub.volumes[index].settings.rules;
+    let rules = hub.in_force().volumes[index].rules;
     let rule = |rule: &holdfast_policy::Rule| {
         let classes: Vec<_> = rule.classes.iter().map(ErrorClass::name).collect();
         format!("{}: {}", classes.join(", "), rule.policy.name())
@@ -219,6 +227,15 @@ pub(super) fn events(hub: &Hub, since: u64, limit: usize) -> EventsPage {
     let events: Vec<_> = ledger.events(since + 1).take(limit).map(event).collect();
     let missed = events.first().map_or(0, |first| first.number - since - 1);
     EventsPage { events, missed }
+}
+
+pub(super) fn audit(hub: &Hub, since: u64, limit: usize) -> AuditPage {
+    let ledger = hub.book.ledger();
+    let view =
+        |row: AuditRow| AuditView { number: row.number, unix_ms: row.at_ms, who: row.who, verb: row.verb };
+    let rows: Vec<_> = ledger.audit_rows(since.saturating_add(1)).take(limit).map(view).collect();
+    let missed = rows.first().map_or(0, |first| first.number - since - 1);
+    AuditPage { rows, missed }
 }
 
 fn event(transition: &Transition) -> EventView {

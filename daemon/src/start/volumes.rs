@@ -6,6 +6,11 @@ use crate::device::{Backing, BackingKind, BackingSpec, DomainKey, Faults};
 use holdfast_engine::{DomainId, Geometry, VolumeId};
 use std::sync::Arc;
 
+/// Every volume can grow by so much: 64 GiB.
+const GROWTH_LEAST: u64 = 64 << 30;
+/// What a volume can have, as in the configuration: 1 PiB.
+const VOLUME_BYTES_MAX: u64 = 1 << 50;
+
 /// A volume that is open.
 pub(super) struct Volume {
     pub(super) id: VolumeId,
@@ -17,10 +22,25 @@ pub(super) struct Volume {
 }
 
 impl Volume {
+    /// What it can grow to while the daemon runs: its dirty index is made for that, in memory that is touched only where
+    /// lines are dirty. A thin limit has a map of the file as it was.
+    pub(super) fn bytes_max(&self) -> u64 {
+        let size = self.backing.size();
+        if self.backing.thin().is_some() {
+            return size;
+        }
+        (size * 4).max(size + GROWTH_LEAST).min(VOLUME_BYTES_MAX).max(size)
+    }
+
     /// The volume's shape, as one reactor has it.
     pub(super) fn geometry(&self, settings: &Settings, reactor: u32) -> Geometry {
+        self.geometry_of(self.backing.size(), settings, reactor)
+    }
+
+    /// Its shape with `volume_bytes`.
+    pub(super) fn geometry_of(&self, volume_bytes: u64, settings: &Settings, reactor: u32) -> Geometry {
         Geometry {
-            volume_bytes: self.backing.size(),
+            volume_bytes,
             block_bytes: self.backing.block_bytes(),
             line_bytes: settings.arena.line_bytes,
             stripe_bytes: settings.arena.stripe_bytes,

@@ -2,12 +2,15 @@
 
 use holdfast_ctl::api::{VolumeMode, VolumeState};
 use holdfast_daemon::admin::{
-    Answers, ArenaView, Backend, BackendError, DaemonView, EventView, EventsPage, ExplanationPage, FaultView,
-    LedgerView, LossPage, Measures, Peer, ReactorView, ThinView, VolumeView,
+    Answers, ArenaView, AuditPage, AuditView, Backend, BackendError, DaemonView, EventView, EventsPage,
+    ExplanationPage, FaultView, LedgerView, LossPage, Measures, Peer, PolicyView, ReactorView, ReloadView,
+    SessionView, ThinView, VolumeView,
 };
+use holdfast_daemon::config::Difference;
 use holdfast_engine::{
-    Answer, ByteRange, Command, Extent, Instant, LIST_PAGE, ListState, VolumeId, VolumeStats,
+    Answer, ByteRange, Command, Extent, FlushOnFailure, Instant, LIST_PAGE, ListState, VolumeId, VolumeStats,
 };
+use holdfast_policy::{ClassSet, HoldUntilPressure, Policy, Retry, Rule, Rules};
 use std::sync::{Mutex, MutexGuard};
 use tokio::sync::mpsc;
 
@@ -49,6 +52,15 @@ pub(crate) struct State {
     pub(crate) mood: Mood,
     pub(crate) commands: Vec<(VolumeId, Command, Peer)>,
     pub(crate) shutdown: Option<bool>,
+    pub(crate) policies: Vec<PolicyView>,
+    pub(crate) sessions: Vec<SessionView>,
+    /// Those that were cut off.
+    pub(crate) killed: Vec<u64>,
+    pub(crate) audit: Vec<AuditView>,
+    /// What a reload finds, or why it refuses.
+    pub(crate) reload: Result<Vec<Difference>, BackendError>,
+    /// How often something was loaded for good.
+    pub(crate) reloads: u32,
     pub(crate) measures: Measures,
     /// What the cells of every map repeat.
     pub(crate) map: Vec<u8>,
@@ -75,7 +87,16 @@ pub(crate) fn volume(name: &str, id: u16) -> VolumeView {
         policy: "space, transient: hold-until-pressure; any: evict-immediately".to_owned(),
         stats: VolumeStats { budget: 1000, ..VolumeStats::default() },
         thin: None,
+        faults: 0,
     }
+}
+
+/// One rule for everything: hold until pressure.
+pub(crate) fn policy() -> PolicyView {
+    let policy = Policy::HoldUntilPressure(HoldUntilPressure::default());
+    let rule = Rule { classes: ClassSet::ANY, policy, retry: Retry::default() };
+    let rules = Rules::new(&[rule]).expect("one rule for all");
+    PolicyView { rules, flush_on_failure: FlushOnFailure::Report }
 }
 
 impl Fake {
@@ -87,6 +108,9 @@ impl Fake {
             incarnation: 0xabc,
             line_bytes: LINE as u32,
             reactors: vec![reactor; REACTORS as usize],
+            socket: "/nowhere/clients.sock".to_owned(),
+            sessions: 0,
+            sessions_max: 64,
             arena: ArenaView { path: "/dev/hugepages/holdfast".to_owned(), bytes: 8 << 30, huge_pages: true },
             ledger: LedgerView { path: "/var/lib/holdfast/ledger".to_owned(), stuck: None },
             warnings: Vec::new(),
@@ -102,6 +126,12 @@ impl Fake {
             mood: Mood::default(),
             commands: Vec::new(),
             shutdown: None,
+            policies: vec![policy(), policy()],
+            sessions: Vec::new(),
+            killed: Vec::new(),
+            audit: Vec::new(),
+            reload: Ok(Vec::new()),
+            reloads: 0,
             measures: Measures::default(),
             map: b".".to_vec(),
             hanging: Vec::new(),
@@ -133,6 +163,15 @@ impl State {
         }
     }
 
+    /// Every reactor says at once that it is done.
+    fn all_done(&mut self) -> Answers {
+        let (sender, answers) = mpsc::channel(REACTORS as usize);
+        for reactor in 0..REACTORS {
+            sender.try_send((reactor, Answer::Done)).expect("there is room for all");
+        }
+        answers
+    }
+
     fn list(&self, reactor: u32, state: ListState, from: u64) -> Answer {
         let own =
             |extent: &&Extent| (extent.range.offset / STRIPE) % u64::from(REACTORS) == u64::from(reactor);
@@ -153,7 +192,7 @@ impl State {
             Command::Drop { .. } | Command::Abandon => Answer::Dropped { bytes: mine(stats.failed) * LINE },
             Command::AckLoss { .. } => Answer::Acknowledged { bytes: mine(stats.lost) * LINE },
             Command::Drain => Answer::Drained { left },
-            Command::SetPolicy { .. } | Command::RestoreLoss { .. } => Answer::Done,
+            Command::SetPolicy { .. } | Command::Grow { .. } | Command::RestoreLoss { .. } => Answer::Done,
         }
     }
 }
@@ -247,6 +286,58 @@ impl Backend for Fake {
         };
         thin.limit_bytes += add_bytes;
         Ok(*thin)
+    }
+
+    fn policy(&self, volume: VolumeId) -> PolicyView {
+        self.state().policies[usize::from(volume.0)]
+    }
+
+    fn set_policy(&self, volume: VolumeId, policy: PolicyView, _: Peer) -> Result<Answers, BackendError> {
+        let mut state = self.state();
+        state.policies[usize::from(volume.0)] = policy;
+        Ok(state.all_done())
+    }
+
+    fn reload(&self, dry_run: bool, _: Peer) -> Result<ReloadView, BackendError> {
+        let mut state = self.state();
+        let differences = state.reload.clone()?;
+        state.reloads += u32::from(!dry_run);
+        Ok(ReloadView { config: "/etc/holdfast/holdfast.toml".to_owned(), differences })
+    }
+
+    fn resize(
+        &self,
+        volume: VolumeId,
+        bytes: u64,
+        dry_run: bool,
+        _: Peer,
+    ) -> Result<(u64, Option<Answers>), BackendError> {
+        let mut state = self.state();
+        let before = state.volumes[usize::from(volume.0)].size_bytes;
+        if dry_run {
+            return Ok((before, None));
+        }
+        state.volumes[usize::from(volume.0)].size_bytes = bytes;
+        let answers = state.all_done();
+        Ok((before, Some(answers)))
+    }
+
+    fn sessions(&self) -> Vec<SessionView> {
+        self.state().sessions.clone()
+    }
+
+    fn end_session(&self, id: u64, _: Peer) -> Option<SessionView> {
+        let mut state = self.state();
+        let found = state.sessions.iter().find(|session| session.id == id).cloned()?;
+        state.killed.push(id);
+        Some(found)
+    }
+
+    fn audit(&self, since: u64, limit: usize) -> AuditPage {
+        let state = self.state();
+        let rows: Vec<_> = state.audit.iter().filter(|row| row.number > since).take(limit).cloned().collect();
+        let missed = rows.first().map_or(0, |first| first.number - since - 1);
+        AuditPage { rows, missed }
     }
 
     fn shutdown(&self, abandon: bool, _: Peer) {

@@ -35,7 +35,19 @@ fn world_of_somebody_else() -> World {
 #[test]
 fn strangers_may_look() {
     let world = world_of_somebody_else();
-    for words in ["status", "volumes", "extents vm1 --state failed", "stats", "events", "fault vm1 list"] {
+    for words in [
+        "status",
+        "health detail",
+        "volumes",
+        "volume show vm1",
+        "extents vm1 --state failed",
+        "policy show vm1",
+        "sessions",
+        "audit",
+        "stats",
+        "events",
+        "fault vm1 list",
+    ] {
         let ran = as_stranger(&world, words);
         assert!(matches!(ran.exit, Exit::Ok | Exit::Incomplete), "{words}: {ran:?}");
         assert_eq!(ran.err, "", "{words}");
@@ -53,6 +65,11 @@ fn strangers_may_not_change_anything() {
         "fault vm1 add write EIO",
         "fault vm1 clear",
         "grow-thin vm1 1MiB",
+        "policy set vm1 --kind hold-forever",
+        "reload",
+        "reload --dry-run",
+        "sessions kill 1",
+        "volume resize vm1 20GiB",
         "shutdown",
     ];
     for words in changing {
@@ -63,6 +80,7 @@ fn strangers_may_not_change_anything() {
     }
     let state = world.state();
     assert!(state.commands.is_empty());
-    assert_eq!(state.shutdown, None);
+    assert_eq!((state.shutdown, state.reloads), (None, 0));
+    assert_eq!(state.policies, [crate::fake::policy(), crate::fake::policy()]);
     assert_eq!(state.faults.as_deref(), Some(&[][..]));
 }

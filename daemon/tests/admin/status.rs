@@ -191,8 +191,8 @@ vm1     DEGRADED  write-back  10.0 GiB    0 B       0 B     0 B   0 B
 fn a_backing_in_the_page_cache_is_said() {
     let told = screen(Exit::Ok, |state| state.volumes[0].direct = false);
     let expected = r"
-   note: Volume 'vm1' goes through the page cache, which forgets data whose write-back fails:
-         good for a trial, not for data.
+   note: HF_BUFFERED_BACKING Volume 'vm1' goes through the page cache, which forgets data whose
+         write-back fails: good for a trial, not for data.
 ";
     assert!(told.ends_with(expected), "{told}");
 }
@@ -230,7 +230,7 @@ VOLUME  STATE    MODE            SIZE  DIRTY  UNSTABLE    FAILED     LOST
 vm1     FAULTED  write-back  10.0 GiB    0 B       0 B  64.0 KiB  8.0 KiB
 vm2     FAULTED  write-back  10.0 GiB    0 B       0 B       0 B      0 B
 
-   note: The arena is not on huge pages: mount hugetlbfs and set its path.
+   note: HF_FALLBACK The arena is not on huge pages: mount hugetlbfs and set its path.
 ";
     assert_eq!(
         screen(Exit::Faulted, |state| {

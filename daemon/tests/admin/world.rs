@@ -136,7 +136,11 @@ fn exchange(mut stream: impl Read + Write, request: &[u8]) -> Vec<u8> {
 /// Runs holdfastctl with exactly these arguments.
 pub(crate) fn run(args: Vec<OsString>) -> Ran {
     let (mut out, mut err) = (Vec::new(), Vec::new());
-    let exit = run_on("holdfastctl", args, &mut Streams { out: &mut out, err: &mut err, progress: false });
+    let exit = run_on(
+        "holdfastctl",
+        args,
+        &mut Streams { out: &mut out, err: &mut err, progress: false, terminal: false },
+    );
     let text = |bytes| String::from_utf8(bytes).expect("text");
     Ran { exit, out: text(out), err: text(err) }
 }

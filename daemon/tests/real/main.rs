@@ -3,8 +3,10 @@
 //! `HOLDFAST_REQUIRE_REAL=1` says that they must be there.
 #![allow(missing_docs, clippy::cast_possible_truncation)]
 
+mod doctor;
 mod events;
 mod exit_codes;
+mod exported;
 mod faults;
 mod four_clients;
 mod full_cache;
@@ -25,10 +27,14 @@ mod place;
 #[path = "../../../ringbuf/tests/raw_client/mod.rs"]
 mod raw_client;
 mod refusing;
+mod runbook;
 mod running;
+mod salvage;
+mod service;
 mod stopping;
 #[cfg(target_arch = "x86_64")]
 mod syscalls;
+mod tuning;
 mod watched;
 mod world;
 mod write_through;

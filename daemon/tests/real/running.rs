@@ -125,7 +125,7 @@ impl<'a> Daemon<'a> {
             .chain(arguments.iter().map(OsString::from))
             .collect();
         let (mut out, mut err) = (Vec::new(), Vec::new());
-        let mut streams = Streams { out: &mut out, err: &mut err, progress: false };
+        let mut streams = Streams { out: &mut out, err: &mut err, progress: false, terminal: false };
         let exit = holdfast_ctl::run_on("holdfastctl", words, &mut streams);
         let json = serde_json::from_slice(&out).unwrap_or_default();
         Told { exit, json, words: String::from_utf8_lossy(&err).into_owned() }
@@ -179,8 +179,12 @@ impl<'a> Daemon<'a> {
     }
 
     pub(crate) fn terminate(&self) {
+        self.signal(rustix::process::Signal::TERM);
+    }
+
+    pub(crate) fn signal(&self, signal: rustix::process::Signal) {
         let pid = rustix::process::Pid::from_raw(self.child.id().cast_signed()).expect("a process");
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("it is our child");
+        rustix::process::kill_process(pid, signal).expect("it is our child");
     }
 
     /// Ends it with SIGKILL.

@@ -1,103 +1,7 @@
 //! The answer to "what is wrong and what do I type".
 
-use super::{Errno, Time, Volume};
+use super::{Errno, Health, Reason, Time, Volume};
 use serde::{Deserialize, Serialize};
-use std::fmt;
-
-/// How something is; the order is from good to bad.
-///
-/// - `HEALTHY`: the device takes what it is given. Dirty data is normal work.
-/// - `DEGRADED`: a promise of durability cannot be kept right now, and nothing is lost: failed extents are held, the
-///   device refuses or hangs, the ledger cannot be written, a reactor does not turn.
-/// - `FAULTED`: acknowledged data is lost and not yet healed, or clients cannot use the volume at all.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "UPPERCASE")]
-pub enum Health {
-    /// All is well.
-    Healthy,
-    /// Something needs attention; nothing is lost.
-    Degraded,
-    /// Data is lost, or a volume is out of service.
-    Faulted,
-}
-
-impl fmt::Display for Health {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Health::Healthy => "HEALTHY",
-            Health::Degraded => "DEGRADED",
-            Health::Faulted => "FAULTED",
-        })
-    }
-}
-
-/// A kind of trouble, with a name that stays the same between releases.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum HealthCode {
-    /// Acknowledged data was given up.
-    #[serde(rename = "HF_LOST_EXTENTS")]
-    LostExtents,
-    /// A volume is not open.
-    #[serde(rename = "HF_VOLUME_NOT_SERVED")]
-    VolumeNotServed,
-    /// The ledger cannot be written.
-    #[serde(rename = "HF_LEDGER_STUCK")]
-    LedgerStuck,
-    /// A reactor does not turn.
-    #[serde(rename = "HF_REACTOR_STALL")]
-    ReactorStall,
-    /// The device, or the right to write to it, is gone.
-    #[serde(rename = "HF_DEVICE_GONE")]
-    DeviceGone,
-    /// The device does not answer.
-    #[serde(rename = "HF_DEVICE_HANGS")]
-    DeviceHangs,
-    /// The device refused data, which is held.
-    #[serde(rename = "HF_FAILED_EXTENTS")]
-    FailedExtents,
-    /// The device refuses, and no data is held for it (a flush failed, say).
-    #[serde(rename = "HF_DEVICE_REFUSES")]
-    DeviceRefuses,
-}
-
-impl HealthCode {
-    /// The stable name.
-    pub const fn name(self) -> &'static str {
-        match self {
-            HealthCode::LostExtents => "HF_LOST_EXTENTS",
-            HealthCode::VolumeNotServed => "HF_VOLUME_NOT_SERVED",
-            HealthCode::LedgerStuck => "HF_LEDGER_STUCK",
-            HealthCode::ReactorStall => "HF_REACTOR_STALL",
-            HealthCode::DeviceGone => "HF_DEVICE_GONE",
-            HealthCode::DeviceHangs => "HF_DEVICE_HANGS",
-            HealthCode::FailedExtents => "HF_FAILED_EXTENTS",
-            HealthCode::DeviceRefuses => "HF_DEVICE_REFUSES",
-        }
-    }
-}
-
-impl fmt::Display for HealthCode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
-    }
-}
-
-/// One thing that is wrong.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Reason {
-    /// What kind of trouble.
-    pub code: HealthCode,
-    /// How bad.
-    pub health: Health,
-    /// The volume it is about; none if it is about the daemon.
-    pub volume: Option<String>,
-    /// What is wrong, and what is safe.
-    pub status: String,
-    /// What to do.
-    pub action: String,
-    /// What to type, in this order. `holdfastctl` at the beginning stands for the program and its `--socket`.
-    pub commands: Vec<String>,
-}
 
 /// The memory that the cache lives in.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -145,6 +49,12 @@ pub struct Daemon {
     pub incarnation: String,
     /// How many reactors it has.
     pub reactors: u32,
+    /// The socket that clients connect to.
+    pub socket: String,
+    /// Clients that are connected.
+    pub sessions: u32,
+    /// How many may be.
+    pub sessions_max: u32,
     /// Bytes of a cache line.
     pub line_bytes: u32,
     /// The cache's memory.
@@ -162,6 +72,8 @@ pub struct Status {
     pub health: Health,
     /// What is wrong, the worst first; empty if nothing is.
     pub reasons: Vec<Reason>,
+    /// What works and should be known; their health is `HEALTHY`.
+    pub notes: Vec<Reason>,
     /// The daemon.
     pub daemon: Daemon,
     /// The volumes.

@@ -1,6 +1,6 @@
 //! A volume as an operator sees it.
 
-use super::{Errno, Health};
+use super::{Errno, Health, Policy, Session};
 use serde::{Deserialize, Serialize};
 
 /// Whether clients can use a volume.
@@ -128,4 +128,15 @@ pub struct Volume {
 pub struct Volumes {
     /// The volumes.
     pub volumes: Vec<Volume>,
+}
+
+/// One volume, with what holds for it and who uses it. Put together by `volume show` from three answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VolumeShown {
+    /// The volume.
+    pub volume: Volume,
+    /// What happens to data that its device refuses.
+    pub policy: Policy,
+    /// Its clients.
+    pub sessions: Vec<Session>,
 }

@@ -110,7 +110,12 @@ pub fn events(page: &Events) -> String {
     if page.events.is_empty() {
         return out + "Nothing happened.\n";
     }
-    out + &page.events.iter().map(event).collect::<String>()
+    out + &event_lines(page)
+}
+
+/// The events of a page alone, a line each.
+pub fn event_lines(page: &Events) -> String {
+    page.events.iter().map(event).collect()
 }
 
 fn event(event: &Event) -> String {

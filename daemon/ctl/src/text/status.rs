@@ -23,7 +23,7 @@ pub fn status(status: &Status, invocation: &Invocation) -> String {
     }
     out.push('\n');
     out += &state_table(&status.volumes);
-    let notes = notes(status);
+    let notes = notes(&status.notes, invocation);
     if !notes.is_empty() {
         out.push('\n');
     }
@@ -31,22 +31,11 @@ pub fn status(status: &Status, invocation: &Invocation) -> String {
 }
 
 /// What works, and should be known.
-fn notes(status: &Status) -> String {
-    let buffered = status.volumes.iter().filter(|volume| !volume.backing.direct).map(|volume| {
-        format!(
-            "Volume '{}' goes through the page cache, which forgets data whose write-back fails: good for a trial, not \
-             for data.",
-            volume.name
-        )
-    });
-    status
-        .daemon
-        .warnings
-        .iter()
-        .cloned()
-        .chain(buffered)
-        .map(|note| labelled("note", &plain(&note)))
-        .collect()
+fn notes(notes: &[Reason], invocation: &Invocation) -> String {
+    let note = |note: &Reason| {
+        labelled("note", &format!("{} {}", note.code, plain(&note.status))) + &commands(note, invocation)
+    };
+    notes.iter().map(note).collect()
 }
 
 fn well() -> String {
@@ -65,7 +54,7 @@ fn trouble(worst: &Reason, others: &[Reason], invocation: &Invocation) -> String
     out
 }
 
-fn commands(reason: &Reason, invocation: &Invocation) -> String {
+pub(super) fn commands(reason: &Reason, invocation: &Invocation) -> String {
     let line = |command: &String| format!("{:11}{}\n", "", plain(&invocation.command(command)));
     reason.commands.iter().map(line).collect()
 }
@@ -135,7 +124,7 @@ fn volume_row(volume: &Volume) -> Vec<String> {
     ]
 }
 
-const fn service(state: VolumeState) -> &'static str {
+pub(super) const fn service(state: VolumeState) -> &'static str {
     match state {
         VolumeState::Serving => "serving",
         VolumeState::Waiting => "waiting",

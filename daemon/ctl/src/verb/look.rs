@@ -1,15 +1,15 @@
 //! Verbs that change nothing.
 
 use super::{Outcome, Run};
-use crate::api::{Events, Explanation, Extent, Extents, Faults, Started, Stats, Status, Versioned, Volumes};
-use crate::cli::{EventsArgs, ExplainArgs, ExtentsArgs, PageArgs};
+use crate::api::{
+    Audit, Explanation, Extents, Faults, Sessions, Started, Status, Versioned, Volume, VolumePolicy,
+    VolumeShown, Volumes,
+};
+use crate::cli::{AuditArgs, ExplainArgs, ExtentsArgs};
 use crate::client::segment;
 use crate::error::Error;
 use crate::{Exit, text};
 use serde::de::DeserializeOwned;
-
-/// The most extents that one question asks for.
-const PAGE: u64 = 4096;
 
 impl Run<'_, '_> {
     pub(super) fn status(&mut self) -> Outcome {
@@ -23,13 +23,40 @@ impl Run<'_, '_> {
         self.show("/v1/volumes", |volumes: &Volumes| text::volumes(volumes))
     }
 
-    pub(super) fn stats(&mut self) -> Outcome {
-        self.show("/v1/stats", |stats: &Stats| text::stats(stats))
+    pub(super) fn policy(&mut self, volume: &str) -> Outcome {
+        self.show(&format!("/v1/volumes/{}/policy", segment(volume)), |policy: &VolumePolicy| {
+            text::policy(policy)
+        })
     }
 
-    pub(super) fn events(&mut self, args: &EventsArgs) -> Outcome {
-        let path = format!("/v1/events?since={}&limit={}", args.since, args.limit);
-        self.show(&path, |events: &Events| text::events(events))
+    pub(super) fn sessions(&mut self) -> Outcome {
+        self.show("/v1/sessions", |sessions: &Sessions| text::sessions(sessions))
+    }
+
+    pub(super) fn audit(&mut self, args: &AuditArgs) -> Outcome {
+        let path = format!("/v1/audit?since={}&limit={}", args.since, args.limit);
+        self.show(&path, |audit: &Audit| text::audit(audit))
+    }
+
+    /// One volume with its policy and its clients.
+    pub(super) fn volume(&mut self, name: &str) -> Outcome {
+        let policy: VolumePolicy =
+            self.client.read(&self.client.get(&format!("/v1/volumes/{}/policy", segment(name)))?)?;
+        let volume = self.named_volume(name)?;
+        let Sessions { mut sessions, .. } = self.client.read(&self.client.get("/v1/sessions")?)?;
+        sessions.retain(|session| session.volume == name);
+        let shown = VolumeShown { volume, policy: policy.policy, sessions };
+        self.print(&Versioned::of(&shown), |_| text::volume(&shown));
+        Ok(Exit::Ok)
+    }
+
+    /// The volume with this name, which the daemon knows.
+    pub(super) fn named_volume(&self, name: &str) -> Result<Volume, Error> {
+        let Volumes { volumes } = self.client.read(&self.client.get("/v1/volumes")?)?;
+        let known: Vec<String> = volumes.iter().map(|volume| volume.name.clone()).collect();
+        volumes.into_iter().find(|volume| volume.name == name).ok_or_else(|| {
+            Error::usage(format!("There is no volume '{name}'."), format!("There are: {}.", known.join(", ")))
+        })
     }
 
     pub(super) fn faults(&mut self, volume: &str) -> Outcome {
@@ -67,41 +94,14 @@ impl Run<'_, '_> {
         Ok(Exit::Ok)
     }
 
-    fn show<T: DeserializeOwned>(&mut self, path: &str, text: impl FnOnce(&T) -> String) -> Outcome {
+    pub(super) fn show<T: DeserializeOwned>(
+        &mut self,
+        path: &str,
+        text: impl FnOnce(&T) -> String,
+    ) -> Outcome {
         let answer = self.client.get(path)?;
         let body: T = self.client.read(&answer)?;
         self.print(&answer, |_| text(&body));
         Ok(Exit::Ok)
     }
-
-    /// Asks page after page until as many extents are together as were asked for. Gives back the last answer, whose
-    /// own extents were taken out, and all extents.
-    fn pages<T: DeserializeOwned>(
-        &mut self,
-        args: &PageArgs,
-        path: &str,
-        parts: impl Fn(&mut T) -> (&mut Vec<Extent>, &mut Option<u64>),
-    ) -> Result<(T, Gathered), Error> {
-        let mut gathered = Gathered::default();
-        let (mut from, mut left) = (args.from, args.limit);
-        loop {
-            let answer = self.client.get(&format!("{path}from={from}&limit={}", left.min(PAGE)))?;
-            let mut page: T = self.client.read(&answer)?;
-            let (extents, next) = parts(&mut page);
-            left = left.saturating_sub(u64::try_from(extents.len()).unwrap_or(u64::MAX));
-            gathered.extents.append(extents);
-            gathered.next = next.take();
-            match gathered.next {
-                Some(next) if left > 0 && next > from => from = next,
-                _ => return Ok((page, gathered)),
-            }
-        }
-    }
-}
-
-/// Extents of many pages.
-#[derive(Default)]
-struct Gathered {
-    extents: Vec<Extent>,
-    next: Option<u64>,
 }

@@ -91,6 +91,7 @@ impl<'a> World<'a> {
             io_timeout_ms: 30_000,
             write_back_from: 1000,
             write_back_after_ms: 0,
+            index_lines: lines,
             index,
         });
         World {

@@ -15,6 +15,7 @@ mod read;
 mod retry;
 mod shell;
 mod timeout;
+mod tune;
 mod verifier;
 mod write;
 mod zeroes;

@@ -161,7 +161,7 @@ fn new_rules_hold_for_what_is_stalled() {
     let write = shell.write(100 * LINE, LINE, 2);
     shell.run_ms(100);
     let loose = rules(hold_until_pressure(1000, 500), Retry::default());
-    let token = shell.operator(Command::SetPolicy { rules: Box::new(loose) });
+    let token = shell.operator(Command::SetPolicy { tuning: Box::new(tuning(loose)) });
     shell.run_ms(3_000);
     assert_eq!(shell.answers[&token], Answer::Done);
     assert_eq!(shell.errno(write), Some(0));
@@ -176,8 +176,8 @@ fn a_new_policy_judges_what_is_held() {
     shell.flush();
     shell.run_ms(60_000);
     assert_eq!((shell.stats().failed, shell.stats().lost), (16, 0));
-    let strict = Box::new(rules(evict_immediately(), Retry { on_timer: false, ..Retry::default() }));
-    shell.operator(Command::SetPolicy { rules: strict });
+    let strict = rules(evict_immediately(), Retry { on_timer: false, ..Retry::default() });
+    shell.operator(Command::SetPolicy { tuning: Box::new(tuning(strict)) });
     shell.run_ms(10);
     assert_eq!(shell.stats().lost, 16);
 }

@@ -62,6 +62,18 @@ pub(crate) fn hold_until_pressure(pressure: u16, stall_timeout_ms: u64) -> Polic
     Policy::HoldUntilPressure(HoldUntilPressure { pressure, stall_timeout_ms })
 }
 
+/// What [`Shell::over`] gives a volume, with other rules.
+pub(crate) fn tuning(rules: Rules) -> Tuning {
+    Tuning {
+        rules,
+        flush_on_failure: FlushOnFailure::Report,
+        parked_flushes_max: 2,
+        io_timeout_ms: 5_000,
+        write_back_from: 1000,
+        write_back_after_ms: 1_000_000,
+    }
+}
+
 pub(crate) fn evict_immediately() -> Policy {
     Policy::EvictImmediately(EvictImmediately {})
 }
@@ -118,7 +130,9 @@ impl Shell {
                 reactors: plan.limits.reactors,
                 reactor: plan.limits.reactor,
             };
-            let words = DirtyIndex::words_needed(geometry.local_lines());
+            // Room to grow to twice the size.
+            let index_lines = 2 * geometry.local_lines();
+            let words = DirtyIndex::words_needed(index_lines);
             let index: Vec<AtomicU64> = (0..words).map(|_| AtomicU64::new(0)).collect();
             domains.push(if plan.one_domain { 0 } else { id });
             engine.add_volume(VolumeSetup {
@@ -136,6 +150,7 @@ impl Shell {
                 io_timeout_ms: plan.io_timeout_ms,
                 write_back_from: 1000,
                 write_back_after_ms: plan.write_back_after_ms,
+                index_lines,
                 index: Box::leak(index.into_boxed_slice()),
             });
         }

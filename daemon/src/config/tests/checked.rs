@@ -58,7 +58,7 @@ fn what_may_not_be_meant_is_warned_of() {
         ("[daemon]\nstate_dir = \"/run/holdfast\"\n", "", "does not survive a reboot"),
         ("[daemon]\nstate_dir = \"/dev/hugepages/holdfast\"\n", "", "does not survive a reboot"),
         ("[daemon]\nidle = \"spin\"\n", "", "without daemon.cores"),
-        ("[daemon]\nadmin_socket_mode = \"0666\"\n", "", "every user of this host can give data up"),
+        ("[daemon]\nadmin_socket_mode = \"0666\"\n", "", "every user of this host can look at everything"),
         ("[debug]\nfault_injection = true\n", "", "healthy disks fail"),
         ("", stall, "refused as space is given up"),
         ("", by_hand, "refused as gone stays failed until an operator"),

@@ -1,86 +1,37 @@
-//! The verdict of `status`: what is wrong, what is safe, and what to type.
-//!
-//! A pure function of the snapshots: the same facts give the same words, and the words are tested as they are.
+//! What is wrong with a volume.
 
-use super::{DaemonView, LedgerView, VolumeView, view};
-use holdfast_ctl::api::{Health, HealthCode, Reason, StateBytes, Time, VolumeState};
+use super::super::{VolumeView, view};
+use super::{is_80_percent, reason};
+use holdfast_ctl::api::{HealthCode, Reason, StateBytes, VolumeState};
 use holdfast_ctl::{size, text::shell_word};
 use holdfast_policy::ErrorClass;
-use std::cmp::Reverse;
 
-/// A reactor that neither turned nor slept for so long is stuck: a turn takes microseconds, and 5 s are more than the
-/// longest page fault or scheduling delay of a host that is still of use.
-const SILENT_MS_MAX: u64 = 5_000;
-
-/// All that is wrong, the worst first; among equals the daemon's before the volumes', in their order.
-pub(super) fn reasons(daemon: &DaemonView, volumes: &[VolumeView]) -> Vec<Reason> {
-    let mut reasons: Vec<Reason> = Vec::new();
-    reasons.extend(ledger_stuck(&daemon.ledger));
-    reasons.extend(reactor_stall(daemon));
-    for volume in volumes {
-        let bytes = view::state_bytes(&volume.stats, daemon.line_bytes);
-        reasons.extend(lost(volume, bytes));
-        reasons.extend(not_served(volume));
-        reasons.extend(hangs(volume));
-        reasons.extend(refuses(volume, bytes));
-    }
-    reasons.sort_by_key(|reason| Reverse(reason.health));
-    reasons
+pub(super) fn reasons(volume: &VolumeView, bytes: StateBytes) -> Vec<Reason> {
+    let found = [
+        lost(volume, bytes),
+        not_served(volume),
+        hangs(volume),
+        refuses(volume, bytes),
+        budget(volume, bytes),
+        parked(volume),
+    ];
+    found.into_iter().flatten().collect()
 }
 
-/// The worst of `reasons` that are about `volume`; `None` asks for the worst of all.
-pub(super) fn worst(reasons: &[Reason], volume: Option<&str>) -> Health {
-    let about = |reason: &&Reason| volume.is_none() || reason.volume.as_deref() == volume;
-    reasons.iter().filter(about).map(|reason| reason.health).max().unwrap_or(Health::Healthy)
-}
-
-fn ledger_stuck(ledger: &LedgerView) -> Option<Reason> {
-    let stuck = ledger.stuck?;
-    let errno = view::errno(stuck.errno);
-    let since = Time::from_unix_ms(stuck.since_unix_ms).rfc3339;
-    let path = &ledger.path;
-    Some(Reason {
-        code: HealthCode::LedgerStuck,
-        health: Health::Degraded,
-        volume: None,
-        status: format!(
-            "The ledger '{path}' cannot be written since {since}: {} ({}). {} transitions wait to be recorded; until they \
-             are, no held data is freed and no failed flush is answered. Nothing is lost by this.",
-            errno.meaning, errno.name, stuck.waiting_entries
-        ),
-        action: "Make room on, or mend, the file system of the ledger; the daemon then goes on by itself. Look at it with:"
-            .to_owned(),
-        commands: vec![format!("df -h {}", shell_word(path))],
-    })
-}
-
-fn reactor_stall(daemon: &DaemonView) -> Option<Reason> {
-    let (number, reactor) =
-        daemon.reactors.iter().enumerate().max_by_key(|(_, reactor)| reactor.silent_ms)?;
-    (reactor.silent_ms > SILENT_MS_MAX).then(|| Reason {
-        code: HealthCode::ReactorStall,
-        health: Health::Faulted,
-        volume: None,
-        status: format!(
-            "Reactor {number} has not turned for {}: its part of every volume answers nobody. Nothing is lost by this.",
-            size::duration(reactor.silent_ms)
-        ),
-        action: "Look at what holds its thread, and report it. Type, as root:".to_owned(),
-        commands: vec![format!("cat /proc/{}/task/*/stack", std::process::id())],
-    })
+/// Whether its device does not take what it is given.
+pub(super) fn is_in_trouble(volume: &VolumeView) -> bool {
+    let stats = &volume.stats;
+    stats.failed > 0 || stats.gate_class != 0 || stats.overdue > 0
 }
 
 fn lost(volume: &VolumeView, bytes: StateBytes) -> Option<Reason> {
     let name = &volume.name;
+    let status = format!(
+        "Volume '{name}' has lost {} of acknowledged data. Reads of it answer EIO, and so does every flush of the volume, \
+         until it is overwritten, discarded or acknowledged.",
+        size::binary(bytes.lost_bytes)
+    );
     (bytes.lost_bytes > 0).then(|| Reason {
-        code: HealthCode::LostExtents,
-        health: Health::Faulted,
-        volume: Some(name.clone()),
-        status: format!(
-            "Volume '{name}' has lost {} of acknowledged data. Reads of it answer EIO, and so does every flush of the volume, \
-             until it is overwritten, discarded or acknowledged.",
-            size::binary(bytes.lost_bytes)
-        ),
         action: "See what is lost, and write it again from a copy: an overwrite heals it. If there is none, accept the loss. \
                  Type:"
             .to_owned(),
@@ -88,6 +39,7 @@ fn lost(volume: &VolumeView, bytes: StateBytes) -> Option<Reason> {
             format!("holdfastctl extents {name} --state lost"),
             format!("holdfastctl ack-loss {name} --yes"),
         ],
+        ..reason(HealthCode::LostExtents, Some(volume), status)
     })
 }
 
@@ -98,32 +50,28 @@ fn not_served(volume: &VolumeView) -> Option<Reason> {
         VolumeState::Refused => "was not opened",
     };
     let (name, why) = (&volume.name, volume.why.as_deref().unwrap_or("no reason was given."));
+    let status = format!("Volume '{name}' {state}, no client can use it: {why}");
     Some(Reason {
-        code: HealthCode::VolumeNotServed,
-        health: Health::Faulted,
-        volume: Some(name.clone()),
-        status: format!("Volume '{name}' {state}, no client can use it: {why}"),
         action: format!("Mend '{}'. See how it looks with:", volume.path),
         commands: vec![format!("ls -l {}", shell_word(&volume.path)), "holdfastctl events".to_owned()],
+        ..reason(HealthCode::VolumeNotServed, Some(volume), status)
     })
 }
 
 fn hangs(volume: &VolumeView) -> Option<Reason> {
     let (name, overdue) = (&volume.name, volume.stats.overdue);
     let operations = if overdue == 1 { "1 operation" } else { &format!("{overdue} operations") };
+    let status = format!(
+        "The device of volume '{name}' does not answer: {operations} in flight for longer than the volume's timeout. What \
+         was acknowledged is held in the cache; flushes that need the device fail or wait. Nothing is lost by this.",
+    );
     (overdue > 0).then(|| Reason {
-        code: HealthCode::DeviceHangs,
-        health: Health::Degraded,
-        volume: Some(name.clone()),
-        status: format!(
-            "The device of volume '{name}' does not answer: {operations} in flight for longer than the volume's timeout. What \
-             was acknowledged is held in the cache; flushes that need the device fail or wait. Nothing is lost by this.",
-        ),
         action: format!(
             "Mend '{}' or the path to it; what hangs then ends and the daemon goes on by itself. See what the kernel says:",
             volume.path
         ),
         commands: vec!["dmesg --level err,warn".to_owned(), "holdfastctl stats".to_owned()],
+        ..reason(HealthCode::DeviceHangs, Some(volume), status)
     })
 }
 
@@ -137,14 +85,7 @@ fn refuses(volume: &VolumeView, bytes: StateBytes) -> Option<Reason> {
         (None, 0) => return None,
     };
     let (action, commands) = way_out(volume, class, bytes);
-    Some(Reason {
-        code,
-        health: Health::Degraded,
-        volume: Some(volume.name.clone()),
-        status: refusal(volume, bytes),
-        action,
-        commands,
-    })
+    Some(Reason { action, commands, ..reason(code, Some(volume), refusal(volume, bytes)) })
 }
 
 fn refusal(volume: &VolumeView, bytes: StateBytes) -> String {
@@ -196,4 +137,46 @@ fn way_out(volume: &VolumeView, class: Option<ErrorClass>, bytes: StateBytes) ->
             )
         }
     }
+}
+
+/// What is held takes most of the budget: soon new writes wait, and then the policy decides.
+fn budget(volume: &VolumeView, bytes: StateBytes) -> Option<Reason> {
+    if !is_in_trouble(volume) || !is_80_percent(bytes.not_clean_bytes, bytes.budget_bytes) {
+        return None;
+    }
+    let (name, stalled) = (&volume.name, volume.stats.stalled_writes);
+    let waiting = match stalled {
+        0 => "No write waits yet.".to_owned(),
+        1 => "1 write waits for room.".to_owned(),
+        many => format!("{many} writes wait for room."),
+    };
+    let status = format!(
+        "Volume '{name}' holds {} of the {} that it may: when its budget is full, new writes wait, and then what its policy \
+         says happens. {waiting}",
+        size::binary(bytes.not_clean_bytes),
+        size::binary(bytes.budget_bytes)
+    );
+    Some(Reason {
+        action: "Mend the device first. To save what is held, or to see what the policy will do, type:"
+            .to_owned(),
+        commands: vec![
+            format!("holdfastctl export {name} --dirty --to {name}.salvage"),
+            format!("holdfastctl policy show {name}"),
+        ],
+        ..reason(HealthCode::Budget80, Some(volume), status)
+    })
+}
+
+fn parked(volume: &VolumeView) -> Option<Reason> {
+    let (name, parked) = (&volume.name, volume.stats.parked_flushes);
+    let flushes = if parked == 1 { "1 flush".to_owned() } else { format!("{parked} flushes") };
+    let status = format!(
+        "{flushes} of volume '{name}' wait for the cause of a failure to go away: the clients pause until then, or until \
+         'flush_on_failure' lets them hear the error. What they wait for is held."
+    );
+    (parked > 0).then(|| Reason {
+        action: "Mend the device, then let them go on. Type:".to_owned(),
+        commands: vec![format!("holdfastctl retry {name} --wait")],
+        ..reason(HealthCode::FlushesParked, Some(volume), status)
+    })
 }

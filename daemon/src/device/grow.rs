@@ -1,0 +1,81 @@
+//! Making a backing larger while it is in use.
+
+use super::{Backing, BackingKind};
+use rustix::fs::SeekFrom;
+
+/// Why a backing does not grow.
+#[derive(Debug, thiserror::Error)]
+pub enum GrowError {
+    /// It writes whole blocks.
+    #[error("{bytes} bytes are not whole blocks of {block_bytes}")]
+    Blocks {
+        /// As asked for.
+        bytes: u64,
+        /// What it writes whole.
+        block_bytes: u32,
+    },
+    /// A block device does not grow by itself.
+    #[error("its device has {found} bytes, fewer than {bytes}")]
+    Device {
+        /// As asked for.
+        bytes: u64,
+        /// What there is.
+        found: u64,
+    },
+    /// The kernel refuses.
+    #[error("its backing cannot grow to {bytes} bytes: {source}")]
+    Io {
+        /// As asked for.
+        bytes: u64,
+        /// The kernel's answer.
+        source: rustix::io::Errno,
+    },
+}
+
+impl GrowError {
+    /// The way out.
+    pub const fn remedy(&self) -> &'static str {
+        match self {
+            GrowError::Blocks { .. } => "Give a size in whole blocks.",
+            GrowError::Device { .. } => {
+                "Let the device grow first (lvextend, the storage's own tools), then do it again."
+            }
+            GrowError::Io { .. } => "Mend the backing, or make room under it.",
+        }
+    }
+}
+
+impl Backing {
+    /// Whether it can have `bytes`, as far as can be known without trying.
+    ///
+    /// # Errors
+    /// [`GrowError`].
+    pub fn check_growth(&self, bytes: u64) -> Result<(), GrowError> {
+        if !bytes.is_multiple_of(u64::from(self.block_bytes)) {
+            return Err(GrowError::Blocks { bytes, block_bytes: self.block_bytes });
+        }
+        let found = self.bytes_now(bytes)?;
+        match self.kind {
+            BackingKind::Block if found < bytes => Err(GrowError::Device { bytes, found }),
+            BackingKind::Block | BackingKind::File => Ok(()),
+        }
+    }
+
+    /// Makes it have `bytes` at least: a file is extended by a hole; a device has them, or it is an error. Never makes it
+    /// smaller.
+    ///
+    /// # Errors
+    /// [`GrowError`].
+    pub fn grow(&self, bytes: u64) -> Result<(), GrowError> {
+        self.check_growth(bytes)?;
+        if self.bytes_now(bytes)? < bytes {
+            rustix::fs::ftruncate(&self.fd, bytes).map_err(|source| GrowError::Io { bytes, source })?;
+        }
+        Ok(())
+    }
+
+    /// What it has now. Nothing uses the position of the description: all I/O says where.
+    fn bytes_now(&self, bytes: u64) -> Result<u64, GrowError> {
+        rustix::fs::seek(&self.fd, SeekFrom::End(0)).map_err(|source| GrowError::Io { bytes, source })
+    }
+}
