@@ -36,9 +36,9 @@ impl InForce {
             rules.drain(..rules.len() - 1);
         }
         for event in events {
-            if let Event::Operator { volume, command: Command::SetPolicy { rules }, .. } = event {
-                let volume = usize::from(volume.0);
-                self.turns[reactor][volume].push(**rules);
+            if let Event::Operator { volume, command: Command::SetPolicy { tuning }, .. } = event {
+                let (volume, rules) = (usize::from(volume.0), &tuning.rules);
+                self.turns[reactor][volume].push(*rules);
                 self.floors[volume] = self.floors[volume].min(floor_ns(rules));
                 self.changed[volume] = now;
             }

@@ -191,7 +191,8 @@ impl Workload {
             6 => Command::Drain,
             7 if self.policies => {
                 shell.coverage.event("operator: other rules");
-                Command::SetPolicy { rules: Box::new(crate::draw::rules(&mut self.random)) }
+                let plan = &shell.plan.volumes[usize::from(volume)];
+                Command::SetPolicy { tuning: Box::new(plan.tuning(crate::draw::rules(&mut self.random))) }
             }
             8 if self.drops && self.random.chance(200) => {
                 shell.coverage.event("operator: abandon");
