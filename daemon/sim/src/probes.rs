@@ -90,7 +90,10 @@ impl Shell<'_> {
             demand(Clause::M12, gate != ErrorClass::Medium as u8 || flushes > 0, || {
                 format!("bad blocks of volume {volume} gate all others on reactor {number}")
             });
-            if self.probes.gates[at] == 0 || gate == 0 || self.probes.accepted {
+            // A device flush that fails with EIO closes the gate, too, but what it made fail is tried line by line, each after
+            // its own backoff, as bad blocks are (seed 1852).
+            let by_line = gate == ErrorClass::Medium as u8;
+            if self.probes.gates[at] == 0 || gate == 0 || by_line || self.probes.accepted {
                 self.probes.last.remove(&key);
                 continue;
             }
