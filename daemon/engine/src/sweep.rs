@@ -119,13 +119,13 @@ impl Engine<'_> {
 
     fn wants_flush(&self, now: Instant, domain: crate::DomainId) -> bool {
         let of_domain = |volume: &&crate::volume::Volume<'_>| volume.setup.domain == domain;
-        // After a refused flush, one volume of the domain whose device accepts again is proof enough for another.
-        let mut gates = self.volumes.iter().filter(of_domain).filter_map(|volume| volume.gate);
-        let refused = gates.clone().any(|gate| gate.from_flush);
-        if refused && !gates.any(|gate| gate.proven) {
-            return false;
-        }
-        self.volumes.iter().filter(of_domain).any(|volume| self.volume_wants_flush(now, volume))
+        // After a refused flush, one volume of the domain whose device accepts again is proof enough for another; and one
+        // that has no gate, because its device has accepted since, need not wait for one whose probe hangs (seed 3051).
+        let gates = || self.volumes.iter().filter(of_domain).filter_map(|volume| volume.gate);
+        let refused = gates().any(|gate| gate.from_flush) && !gates().any(|gate| gate.proven);
+        let may_ask = |volume: &&crate::volume::Volume<'_>| !refused || volume.gate.is_none();
+        let mut volumes = self.volumes.iter().filter(of_domain).filter(may_ask);
+        volumes.any(|volume| self.volume_wants_flush(now, volume))
     }
 
     fn volume_wants_flush(&self, now: Instant, volume: &crate::volume::Volume<'_>) -> bool {
