@@ -53,6 +53,7 @@ mod record;
 mod requests;
 mod settle;
 mod share;
+mod stall;
 mod submit;
 mod sweep;
 mod time;

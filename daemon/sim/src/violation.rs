@@ -27,6 +27,8 @@ pub enum Clause {
     M2,
     /// A timeout is told only of what can no longer happen.
     M9,
+    /// Verdicts on lines, one probe at a time.
+    M12,
     /// The seam between engine and shell.
     Seam,
     /// Everything ends in the end.
@@ -35,7 +37,7 @@ pub enum Clause {
 
 impl Clause {
     /// All of them.
-    pub const ALL: [Clause; 13] = [
+    pub const ALL: [Clause; 14] = [
         Clause::C1,
         Clause::C2,
         Clause::C3,
@@ -47,6 +49,7 @@ impl Clause {
         Clause::C9,
         Clause::M2,
         Clause::M9,
+        Clause::M12,
         Clause::Seam,
         Clause::Liveness,
     ];
@@ -64,6 +67,7 @@ impl Clause {
             Clause::C8 => "C8 retry is civil",
             Clause::C9 => "C9 nothing is forgotten",
             Clause::M2 => "M2 one operation a sector",
+            Clause::M12 => "M12 one probe at a time",
             Clause::M9 => "M9 a timeout is final",
             Clause::Seam => "seam",
             Clause::Liveness => "liveness",
