@@ -152,7 +152,7 @@ impl<'a> Allowance<'a> {
 
     /// Its policy wants failures to be given up for so many lines of it.
     pub(crate) fn wants(&mut self, lines: u64) {
-        self.wanted = lines;
+        self.wanted = self.wanted.max(lines);
     }
 
     fn speak(&mut self, fails: u64) {

@@ -175,8 +175,10 @@ impl Engine<'_> {
             && self.pressing_class(index).is_none()
             // Zeroes in flight, or to be done again, keep writes out.
             && volume.fences == 0
-            // Writes that came before have a right to what room there is.
+            // Writes and zeroes that came before have a right to what room there is, and zeroes to their lines.
             && volume.stalled.is_empty()
+            && volume.short_zeroes.is_none()
+            && volume.bar.is_none()
             // Who waits for a line gets it written before it is overwritten.
             && volume.flushes.is_empty()
             && volume.tasks.is_empty()

@@ -57,6 +57,7 @@ mod replay;
 mod requests;
 mod settle;
 mod share;
+mod stall;
 mod submit;
 mod sweep;
 mod time;

@@ -134,7 +134,8 @@ impl Engine<'_> {
                 Look::Zeroed
             };
         }
-        if state.index.busy.reader().get(line) { Look::Busy } else { Look::Miss }
+        let busy = state.index.busy.reader().get(line) || state.is_barred(line, line + 1);
+        if busy { Look::Busy } else { Look::Miss }
     }
 
     /// Waits with the fill that is in flight for the line. `false` if what is in flight is no fill, or too many wait.
@@ -206,6 +207,7 @@ impl Engine<'_> {
             && state.losses.unreadable(line) == 0
             && !state.index.busy.reader().get(line)
             && !state.zeroed_overlaps(line, line + 1)
+            && !state.is_barred(line, line + 1)
     }
 
     fn take_fill_slot(&mut self, volume: usize, line: u64) -> SlotId {

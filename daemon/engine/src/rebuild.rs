@@ -368,6 +368,7 @@ impl<'a> Engine<'a> {
                 redo: true,
                 busy: false,
                 refused: None,
+                errno: 0,
                 stable: false,
                 heal_cursor: note.first,
                 report_cursor: note.first,

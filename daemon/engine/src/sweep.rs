@@ -34,7 +34,10 @@ impl Engine<'_> {
                     if count == 0 && !self.may_submit(index) {
                         return;
                     }
-                    self.volumes[index].sweep_cursor = run.first + count.max(1);
+                    let volume = &mut self.volumes[index];
+                    let barred = volume.bar.filter(|&(_, from, to)| (from..to).contains(&run.first));
+                    let behind = barred.map_or(run.first + 1, |(.., to)| to);
+                    volume.sweep_cursor = if count > 0 { run.first + count } else { behind };
                 }
                 Search::Paused { from } => volume.sweep_cursor = from,
                 Search::End => {
@@ -60,6 +63,7 @@ impl Engine<'_> {
         let not_clean = volume.allowance.total(volume.counts.not_clean());
         !volume.flushes.is_empty()
             || !volume.stalled.is_empty()
+            || volume.short_zeroes.is_some()
             || volume.allowance.short_elsewhere
             || !self.parked.is_empty()
             || volume.dirty_since.is_some_and(|since| now >= since.after_ms(setup.write_back_after_ms))
@@ -115,13 +119,13 @@ impl Engine<'_> {
 
     fn wants_flush(&self, now: Instant, domain: crate::DomainId) -> bool {
         let of_domain = |volume: &&crate::volume::Volume<'_>| volume.setup.domain == domain;
-        // After a refused flush, one volume of the domain whose device accepts again is proof enough for another.
-        let mut gates = self.volumes.iter().filter(of_domain).filter_map(|volume| volume.gate);
-        let refused = gates.clone().any(|gate| gate.from_flush);
-        if refused && !gates.any(|gate| gate.proven) {
-            return false;
-        }
-        self.volumes.iter().filter(of_domain).any(|volume| self.volume_wants_flush(now, volume))
+        // After a refused flush, one volume of the domain whose device accepts again is proof enough for another; and one
+        // that has no gate, because its device has accepted since, need not wait for one whose probe hangs (seed 3051).
+        let gates = || self.volumes.iter().filter(of_domain).filter_map(|volume| volume.gate);
+        let refused = gates().any(|gate| gate.from_flush) && !gates().any(|gate| gate.proven);
+        let may_ask = |volume: &&crate::volume::Volume<'_>| !refused || volume.gate.is_none();
+        let mut volumes = self.volumes.iter().filter(of_domain).filter(may_ask);
+        volumes.any(|volume| self.volume_wants_flush(now, volume))
     }
 
     fn volume_wants_flush(&self, now: Instant, volume: &crate::volume::Volume<'_>) -> bool {
@@ -148,6 +152,7 @@ impl Engine<'_> {
             || fresh_zeroes * 2 >= crate::volume::ZEROED_MAX;
         let idle = volume.counts.of(State::Writing) == 0;
         let wanted = !volume.stalled.is_empty()
+            || volume.short_zeroes.is_some()
             || volume.allowance.short_elsewhere
             || !self.parked.is_empty()
             || self.waits.any_of(volume.id())

@@ -111,6 +111,8 @@ pub(crate) struct Zeroed {
     pub(crate) busy: bool,
     /// A redo was refused at this time.
     pub(crate) refused: Option<Instant>,
+    /// What the device said then.
+    pub(crate) errno: u16,
     /// A device flush has covered it.
     pub(crate) stable: bool,
     /// How far what it heals has been told to the ledger.
@@ -208,6 +210,10 @@ pub(crate) struct Volume<'a> {
     /// Zero operations in flight plus ranges to be redone: while 0, no request has to look for an overlap.
     pub(crate) fences: u32,
     pub(crate) zeroers: VecDeque<RequestId>,
+    /// The zeroing request that waits for operations to end, with the lines that it wants next: nothing newer begins there.
+    pub(crate) bar: Option<(RequestId, u64, u64)>,
+    /// The zeroing request that waits for room, and since when: newer writes come after it.
+    pub(crate) short_zeroes: Option<(RequestId, Instant)>,
     pub(crate) flushes: VecDeque<FlushWait>,
     /// Flushes that are being recorded.
     pub(crate) recordings: u32,
@@ -268,6 +274,8 @@ impl<'a> Volume<'a> {
             torn: Torn::new(),
             fences: 0,
             zeroers: VecDeque::with_capacity(requests_max),
+            bar: None,
+            short_zeroes: None,
             flushes: VecDeque::with_capacity(requests_max),
             recordings: 0,
             flush_cursor: 0,
@@ -370,6 +378,23 @@ impl<'a> Volume<'a> {
     /// Whether a fence lies over any of the lines.
     pub(crate) fn redo_overlaps(&self, first: u64, end: u64) -> bool {
         self.zeroed.iter().any(|range| range.redo && range.first < end && first < range.end)
+    }
+
+    /// What the device said when it refused to zero any of the lines again.
+    pub(crate) fn refusal_over(&self, first: u64, end: u64) -> Option<u16> {
+        let refused = |range: &&Zeroed| range.redo && range.refused.is_some();
+        let mut refused = self.zeroed.iter().filter(refused);
+        refused.find(|range| range.first < end && first < range.end).map(|range| range.errno)
+    }
+
+    /// Whether zeroes wait for their turn over any of the lines.
+    pub(crate) fn is_barred(&self, first: u64, end: u64) -> bool {
+        self.bar.is_some_and(|(_, from, to)| from < end && first < to)
+    }
+
+    /// A zeroing request does not wait, or not for this any more.
+    pub(crate) fn lift_bar(&mut self, id: RequestId) {
+        self.bar = self.bar.filter(|&(holder, ..)| holder != id);
     }
 
     /// Whether the device was to zero any of the lines and may still forget it.

@@ -8,16 +8,17 @@ use crate::requests::RequestId;
 use crate::volume::Volume;
 use crate::waits::Until;
 use crate::writeback::Manner;
-use crate::{Actions, Begun, Copy, Identity, Instant, Operation, Request, SlotId, Status};
-use holdfast_policy::{FailurePolicy, Pressure, PressureVerdict, State, errno};
+use crate::{Actions, Begun, Copy, Identity, Operation, Request, SlotId, Status};
+use holdfast_policy::State;
 
 /// Whether a write can go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Admission {
+pub(crate) enum Admission {
     Granted,
     /// It replaces lines that are held already, and so needs no room that others wait for.
     Overwrite,
-    /// Something in its way goes away by itself: a zeroing range, a slot of this turn.
+    /// Something in its way goes away by itself, or its device is to blame: a zeroing range, one that waits for its turn,
+    /// a slot of this turn.
     Blocked,
     /// The budget or the cache is full of data that is not clean.
     Full,
@@ -58,15 +59,15 @@ impl Engine<'_> {
     /// Whether writes that came before have a right to what room there is.
     fn waits_in_line(&self, index: usize) -> bool {
         let volume = &self.volumes[index];
-        !volume.stalled.is_empty() && volume.gate.is_none()
+        volume.short_zeroes.is_some() || (!volume.stalled.is_empty() && volume.gate.is_none())
     }
 
     /// Whether all slots that a write of lines `first..end` needs are there; it gets all or none (M11). With
     /// `behind_others`, what room there is belongs to writes that came before it.
-    fn admission(&mut self, index: usize, first: u64, end: u64, behind_others: bool) -> Admission {
+    pub(crate) fn admission(&mut self, index: usize, first: u64, end: u64, behind_others: bool) -> Admission {
         let volume = &self.volumes[index];
         let lines = end - first;
-        if volume.fences > 0 && self.is_fenced(volume, first, end) {
+        if volume.is_barred(first, end) || (volume.fences > 0 && self.is_fenced(volume, first, end)) {
             return Admission::Blocked;
         }
         let waits = usize::try_from(lines).expect("a request is short");
@@ -100,7 +101,7 @@ impl Engine<'_> {
     }
 
     /// Takes a pending write into the cache and answers it, unless it has to wait for the device.
-    fn accept(&mut self, id: RequestId, out: &mut Actions) {
+    pub(crate) fn accept(&mut self, id: RequestId, out: &mut Actions) {
         let pending = *self.requests.get(id);
         let until = self.waits_until(usize::from(pending.request.volume.0), pending.request.operation);
         let lines = (pending.cursor, pending.end);
@@ -226,72 +227,6 @@ impl Engine<'_> {
         // The slot in flight stays until its operation ends: it needs room of its own, beside the rest of the request.
         if wanted && ready && self.fits(index, lines_left) {
             self.start_write(self.now, index, line, 1, Manner::default(), out);
-        }
-    }
-
-    /// Admits stalled writes, oldest first, and lets the policy judge when none can be.
-    pub(crate) fn retry_stalled(&mut self, now: Instant, index: usize, out: &mut Actions) {
-        let mut passed = 0;
-        let mut full = false;
-        for _ in 0..self.volumes[index].stalled.len().min(self.limits.requests_a_turn) {
-            let Some(&id) = self.volumes[index].stalled.get(passed) else { break };
-            if !out.has_room(&self.limits) {
-                return;
-            }
-            let pending = *self.requests.get(id);
-            if pending.orphan {
-                self.volumes[index].stalled.remove(passed);
-                self.requests.remove(id);
-                continue;
-            }
-            match self.admission(index, pending.cursor, pending.end, full) {
-                Admission::Granted | Admission::Overwrite => {
-                    self.volumes[index].stalled.remove(passed);
-                    self.accept(id, out);
-                }
-                Admission::Blocked => passed += 1,
-                Admission::Full => {
-                    let waiting = self.volumes[index].stalled.len();
-                    if !full {
-                        self.judge_pressure(now, index, id, out);
-                    }
-                    full = true;
-                    // A write that was refused has left the line.
-                    passed += usize::from(self.volumes[index].stalled.len() == waiting);
-                }
-            }
-        }
-    }
-
-    /// The oldest stalled write finds no room: what the policy says.
-    fn judge_pressure(&mut self, now: Instant, index: usize, id: RequestId, out: &mut Actions) {
-        let pending = *self.requests.get(id);
-        let lines = pending.end - pending.cursor;
-        let stalled_ms = Some(now.since_ms(pending.since));
-        // This reactor's room is what it lacks if there is none in it: then the budget does not matter, nor what other
-        // reactors could give up.
-        let local = self.exceeds_room(index, lines);
-        let volume = &mut self.volumes[index];
-        let (class, pressure) = if local {
-            let (not_clean, budget) = (volume.counts.not_clean() + lines, volume.allowance.room());
-            (volume.failure_class(), Pressure { not_clean, budget, stalled_ms })
-        } else {
-            volume.allowance.is_short(pending.since);
-            (self.pressing_class(index), self.pressure(index, lines, stalled_ms))
-        };
-        let Some(class) = class else { return };
-        let volume = &mut self.volumes[index];
-        match volume.setup.rules.for_class(class).policy.on_pressure(pressure) {
-            PressureVerdict::Admit | PressureVerdict::Stall => {}
-            PressureVerdict::GiveUpOldest if local || self.limits.reactors == 1 => {
-                self.give_up_oldest(now, index, lines, pressure, out);
-            }
-            PressureVerdict::GiveUpOldest => volume.allowance.wants(lines),
-            PressureVerdict::RefuseWrites => {
-                let position = volume.stalled.iter().position(|&other| other == id);
-                volume.stalled.remove(position.expect("it was found there"));
-                self.complete(id, errno::ENOSPC, 0, out);
-            }
         }
     }
 }

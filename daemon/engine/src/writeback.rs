@@ -79,7 +79,8 @@ impl Engine<'_> {
         let state = &self.volumes[volume];
         let slot = self.cache.newest(state.id(), line)?;
         let ready = matches!(self.cache.header(slot).state(), State::Dirty | State::Failed);
-        let fenced = state.fences > 0 && state.redo_overlaps(line, line + 1);
+        let fenced =
+            state.is_barred(line, line + 1) || (state.fences > 0 && state.redo_overlaps(line, line + 1));
         (ready && !fenced && !state.index.busy.reader().get(line)).then_some(slot)
     }
 
@@ -255,6 +256,12 @@ impl Engine<'_> {
             self.line_refused(now, index, line, SlotId(op.slots[op.position]), class, errno, out);
             if class.gates() {
                 self.close_gate(now, index, class, errno, false);
+                if op.pass
+                    && let Some(gate) = &mut self.volumes[index].gate
+                {
+                    // A walk's refusal is as good as a probe's: the next probe keeps its distance from it.
+                    gate.last = now;
+                }
             }
             if class.gates() && !op.thorough {
                 self.defer_rest(now, id, op.position + 1, errno, out);
@@ -412,16 +419,22 @@ impl Engine<'_> {
     }
 
     /// A superseded slot's write did not come through: the newest slot of the line, which holds all of it, takes over
-    /// its obligation and its failure.
+    /// its obligation and its failure. There is none if that slot was given up meanwhile: the loss holds all of it.
     pub(crate) fn hand_over(&mut self, index: usize, line: u64, slot: SlotId) {
         let volume = &mut self.volumes[index];
         let (status, epoch) = (self.cache.header(slot).status(), self.cache.link(slot));
-        let newest = self.cache.newest(volume.id(), line).expect("a line in flight keeps its entry");
         volume.epochs.remove(epoch, Stage::Writing);
-        self.age(index, newest, epoch);
+        let newest = self.cache.newest(volume.id(), line);
+        if let Some(newest) = newest {
+            self.age(index, newest, epoch);
+        }
         let volume = &mut self.volumes[index];
-        let heir = self.cache.header(newest).status();
-        if status.attempts > 0 && heir.state == State::Dirty && heir.attempts == 0 {
+        let untried = |&slot: &SlotId| {
+            let heir = self.cache.header(slot).status();
+            heir.state == State::Dirty && heir.attempts == 0
+        };
+        if let Some(newest) = newest.filter(untried).filter(|_| status.attempts > 0) {
+            let heir = self.cache.header(newest).status();
             self.failures.replace(&mut volume.failed, slot, newest);
             let (class, attempts, errno) = (status.class, status.attempts, status.errno);
             let inherited = crate::Status { class, attempts, errno, ..heir };

@@ -51,8 +51,10 @@ impl Engine<'_> {
                 pending.errno = errno::ECANCELED;
             }
             let pending = *pending;
+            self.forget_shortness(id, index);
             if pending.cursor < pending.end && pending.errno == 0 {
                 if pending.fallback {
+                    self.volumes[index].lift_bar(id);
                     self.zero_through_cache(id, index, out);
                 } else {
                     self.start_chunks(now, id, index, out);
@@ -73,8 +75,15 @@ impl Engine<'_> {
                 continue;
             }
             self.volumes[index].zeroers.remove(at);
+            self.volumes[index].lift_bar(id);
+            self.forget_shortness(id, index);
             self.finish_zero(id, index, out);
         }
+    }
+
+    fn forget_shortness(&mut self, id: RequestId, index: usize) {
+        let volume = &mut self.volumes[index];
+        volume.short_zeroes = volume.short_zeroes.filter(|&(holder, _)| holder != id);
     }
 
     /// The request leaves the queue; zeroes with FUA still wait for the device flush.
@@ -99,17 +108,12 @@ impl Engine<'_> {
             let pending = *self.requests.get(id);
             let volume = &self.volumes[index];
             let room = volume.zeroed.len() + volume.fences as usize + 1 < ZEROED_MAX;
-            if pending.cursor >= pending.end
-                || pending.remaining > CHUNKS_MAX
-                || !room
-                || !self.may_submit(index)
-            {
-                return;
+            if pending.cursor >= pending.end || pending.remaining > CHUNKS_MAX || !room {
+                return self.volumes[index].lift_bar(id);
             }
             let first = pending.cursor;
             let count = (pending.end - first).min(CHUNK_LINES).min(volume.geometry().contiguous_from(first));
-            let busy = volume.index.busy.any_in(first, count) || volume.redo_overlaps(first, first + count);
-            if busy || self.any_incoming(index, first, first + count) {
+            if !self.may_zero(id, index, (first, first + count), out) {
                 return;
             }
             let discard = pending.request.operation == Operation::Discard;
@@ -121,6 +125,26 @@ impl Engine<'_> {
             pending.chunks += 1;
             pending.begun = true;
         }
+    }
+
+    /// Whether zeroes may go to the device over these lines. If not, they wait for what is in flight there, and nothing newer
+    /// begins before it: else lines that are always busy would keep them waiting for ever. What hangs is not waited for
+    /// in this way, or its neighbours would hang with it.
+    fn may_zero(&mut self, id: RequestId, index: usize, (first, end): (u64, u64), out: &mut Actions) -> bool {
+        let volume = &self.volumes[index];
+        let hangs = self.ops.on(volume.id(), first, end).any(|op| self.ops.get(op).overdue);
+        let redo = volume.redo_overlaps(first, end);
+        let busy = volume.index.busy.any_in(first, end - first) || self.any_incoming(index, first, end);
+        self.volumes[index].lift_bar(id);
+        if hangs || redo {
+            self.judge_zeroes(id, index, (first, end), None, out);
+            return false;
+        }
+        if busy || !self.may_submit(index) {
+            self.volumes[index].bar.get_or_insert((id, first, end));
+            return false;
+        }
+        true
     }
 
     /// Whether writes of this turn to the lines await their copies: zeroes that were asked for later must not pass them.
@@ -258,6 +282,7 @@ impl Engine<'_> {
             redo: doubted,
             busy: false,
             refused: None,
+            errno: 0,
             stable: false,
             heal_cursor: first,
             report_cursor: first,
@@ -307,7 +332,7 @@ impl Engine<'_> {
             if range.refused.is_none() {
                 volume.epochs.moved(range.epoch, Stage::Waiting, Stage::Failed);
             }
-            range.refused = Some(now);
+            (range.refused, range.errno) = (Some(now), errno);
             let class = class_of_errno(errno);
             if class.gates() {
                 self.close_gate(now, index, class, errno, false);
@@ -332,7 +357,9 @@ impl Engine<'_> {
     fn zero_through_cache(&mut self, id: RequestId, index: usize, out: &mut Actions) {
         for _ in 0..self.limits.request_lines_max {
             let pending = *self.requests.get(id);
-            if pending.cursor >= pending.end || pending.chunks > 0 || !self.has_room_for_zero(id, index, 1) {
+            let line = pending.cursor;
+            let over = pending.cursor >= pending.end || pending.chunks > 0;
+            if over || !self.has_room_for_zero(id, index, (line, line + 1), 1, out) {
                 return;
             }
             let mask = self.volumes[index].geometry().existing_mask(pending.cursor);
@@ -358,18 +385,28 @@ impl Engine<'_> {
         }
     }
 
-    fn has_room_for_zero(&mut self, id: RequestId, index: usize, lines: u64) -> bool {
-        let volume = &self.volumes[index];
-        let ready = self.cache.free() >= lines
-            && self.waits.has_room(usize::try_from(lines).expect("few lines"))
-            && volume.fences == 0;
-        if ready && self.has_budget(index, lines) {
-            return true;
+    /// Whether zeroes for `wanted` lines, which lie in `lines`, fit into the cache. If not, the policy judges.
+    fn has_room_for_zero(
+        &mut self,
+        id: RequestId,
+        index: usize,
+        lines: (u64, u64),
+        wanted: u64,
+        out: &mut Actions,
+    ) -> bool {
+        if self.is_fenced(&self.volumes[index], lines.0, lines.1) {
+            self.judge_zeroes(id, index, lines, None, out);
+            return false;
         }
-        if ready && !self.exceeds_room(index, lines) {
-            self.volumes[index].allowance.is_short(self.requests.get(id).since);
+        let waits = usize::try_from(wanted).expect("few lines");
+        if self.cache.free() < wanted || !self.waits.has_room(waits) {
+            return false;
         }
-        false
+        let fits = self.has_budget(index, wanted);
+        if !fits {
+            self.judge_zeroes(id, index, lines, Some(wanted), out);
+        }
+        fits
     }
 
     fn zero_sectors(&mut self, index: usize, line: u64, mask: u32, out: &mut Actions) {
@@ -386,10 +423,10 @@ impl Engine<'_> {
         if wanted == 0 {
             return true;
         }
-        let volume = &self.volumes[index];
-        let blocked = ends.iter().flatten().any(|&(line, _)| self.is_fenced(volume, line, line + 1));
-        if blocked || !self.has_room_for_zero(id, index, wanted) {
-            return false;
+        for &(line, _) in ends.iter().flatten() {
+            if !self.has_room_for_zero(id, index, (line, line + 1), wanted, out) {
+                return false;
+            }
         }
         let until = match request.operation {
             Operation::WriteZeroes { fua: true } => Some(Until::Stable),

@@ -35,7 +35,9 @@ impl Shell<'_> {
             let space = completion.errno == 5 || harm.space > 0;
             demand(Clause::C3, space, || format!("flush {id} says ENOSPC and there was space"));
             let own = |sector: u64| shape.owner(sector * 512) == number as u64;
-            self.model.flush_failed(id, completion.errno, &own, &content, harm.total() > 0);
+            // What an operator gives up untried fails flushes though the disk is well.
+            let excused = harm.total() > 0 || self.abandoned[usize::from(volume)];
+            self.model.flush_failed(id, completion.errno, &own, &content, excused);
         }
         let Some(data) = data else { return };
         if !asked.malformed {
@@ -50,7 +52,9 @@ impl Shell<'_> {
                 Operation::Flush if errno == 0 => self.model.flushed(id, &content),
                 Operation::Flush => self.model.forget(id),
                 _ => {
-                    let refused = errno == 0 || errno == 95 || errno == ETIMEDOUT || harm.total() > 0;
+                    let abandoned = self.abandoned[usize::from(volume)];
+                    let excused = abandoned || harm.total() > 0;
+                    let refused = errno == 0 || errno == 95 || errno == ETIMEDOUT || excused;
                     demand(Clause::C6, refused, || {
                         format!("{:?} got {errno}, and its disk never refused", asked.request)
                     });

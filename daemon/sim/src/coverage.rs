@@ -1,11 +1,43 @@
 //! How often a run, or many of them, went through each thing that can happen.
 
 use crate::violation::{Clause, checks};
-use holdfast_policy::State;
+use holdfast_policy::{Cause, State};
 use std::collections::BTreeMap;
 use std::fmt;
 
 const STATES: usize = State::ALL.len();
+
+/// What operators do and clients are told that must be among what a long series of runs exercises.
+const EVENTS: [&str; 28] = [
+    "budget: a write waits and the volume fails",
+    "budget: given up for another reactor",
+    "flush",
+    "flush failed with EIO",
+    "flush failed with ENOSPC",
+    "flush out of time",
+    "ledger: healed",
+    "ledger: loss acknowledged",
+    "ledger: loss healed",
+    "ledger: lost",
+    "ledger: not stable",
+    "ledger: rescinded",
+    "losses acknowledged in the end",
+    "malformed request",
+    "operator: abandon",
+    "operator: other rules",
+    "read",
+    "read failed",
+    "read out of time",
+    "write",
+    "write failed",
+    "write fua",
+    "write out of time",
+    "zeroes",
+    "zeroes failed",
+    "zeroes not supported",
+    "zeroes out of time",
+    "zeroes wait",
+];
 
 /// Counts of edges, faults and checks.
 #[derive(Clone, Debug, Default)]
@@ -60,14 +92,33 @@ impl Coverage {
     }
 
     /// What was never exercised, though a long series of runs must: kinds of trouble, operations, clauses.
-    pub fn gaps(&self) -> Vec<&'static str> {
+    pub fn gaps(&self) -> Vec<String> {
         let struck = |name: &str| {
             self.faults.contains_key(name)
                 || name == "reset" && self.faults.contains_key("reset lost the cache")
         };
         let faults = crate::Kind::ALL.iter().map(|kind| kind.name()).filter(|name| !struck(name));
         let clauses = Clause::ALL.iter().filter(|&&clause| self.checks[clause as usize] == 0);
-        faults.chain(clauses.map(|clause| clause.name())).collect()
+        let never = faults.chain(clauses.map(|clause| clause.name())).map(String::from);
+        never.chain(self.edges_never_seen()).chain(self.events_never_seen()).collect()
+    }
+}
+
+impl Coverage {
+    /// Edges of the state table that no run took. A slot is never seen as incoming: it is that within a turn only.
+    fn edges_never_seen(&self) -> impl Iterator<Item = String> {
+        let edges = State::ALL.into_iter().flat_map(|from| {
+            let after = move |cause| from.after(cause).map(|to| (from, to));
+            Cause::ALL.into_iter().filter_map(after)
+        });
+        let seen = |state| state != State::Incoming;
+        let missing = edges
+            .filter(move |&(from, to)| seen(from) && seen(to) && self.edges[from as usize][to as usize] == 0);
+        missing.map(|(from, to)| format!("{} -> {}", from.name(), to.name()))
+    }
+
+    fn events_never_seen(&self) -> impl Iterator<Item = String> {
+        EVENTS.iter().filter(|name| !self.events.contains_key(**name)).map(|name| String::from(*name))
     }
 }
 

@@ -101,7 +101,8 @@ fn medium(random: &mut Random, volume_bytes: u64, block_bytes: u32) -> MediumSet
     }
 }
 
-fn rules(random: &mut Random) -> Rules {
+/// Rules that an operator could have written.
+pub(crate) fn rules(random: &mut Random) -> Rules {
     let special = ClassSet::from_classes(random.pick(&[
         &[ErrorClass::Space][..],
         &[ErrorClass::Transient, ErrorClass::Space],

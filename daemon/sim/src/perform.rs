@@ -20,10 +20,12 @@ impl Shell<'_> {
         reactor.observe(self.plan, &self.disks, &mut self.coverage);
         self.ledger.heard(number);
         self.check_budgets(number);
+        self.check_probes(number);
     }
 
     /// The first half of a turn: everything that a reactor is told.
     pub(crate) fn think(&mut self, number: usize) {
+        self.before_turn(number);
         let now = Instant(self.now);
         let reactor = &mut self.reactors[number];
         reactor.turns += 1;
@@ -76,7 +78,7 @@ impl Shell<'_> {
             });
             self.trace.mix(&[seq.0]);
             if let Entry::Noted(noted) = ours {
-                self.check_loss(entry);
+                self.check_loss(number, entry);
                 self.count_yielded(number, entry);
                 self.coverage.event(noted.note.name());
                 let content = content(&self.disks, self.plan, noted.volume);
@@ -89,14 +91,18 @@ impl Shell<'_> {
         }
     }
 
-    /// C4: what the policy holds for ever is given up by nobody but an operator.
-    fn check_loss(&self, entry: &LedgerEntry) {
+    /// C4: what the policy holds for ever is given up by nobody but an operator; any policy that the reactor had in this turn
+    /// may have judged.
+    fn check_loss(&self, number: usize, entry: &LedgerEntry) {
         let LedgerEntry::Lost { volume, extent, .. } = entry else { return };
-        let rules = &self.plan.volumes[usize::from(volume.0)].rules;
+        let mut judges = ErrorClass::from_u8(extent.class)
+            .into_iter()
+            .flat_map(|class| self.rules.judges(number, volume.0, class));
         let class = ErrorClass::from_u8(extent.class);
-        let held = class.is_some_and(|class| matches!(rules.for_class(class).policy, Policy::HoldForever(_)));
+        let held = judges.all(|rule| matches!(rule.policy, Policy::HoldForever(_)));
         let asked = self.dropped[usize::from(volume.0)];
-        demand(Clause::C4, class.is_some(), || format!("{extent:?} was given up and never refused"));
+        let tried = class.is_some() || self.abandoned[usize::from(volume.0)];
+        demand(Clause::C4, tried, || format!("{extent:?} was given up and never refused"));
         demand(Clause::C4, asked || !held, || {
             format!("{extent:?} of {volume:?} was given up, its policy holds it for ever")
         });
@@ -131,6 +137,7 @@ impl Shell<'_> {
             });
             self.flushing[domain] = true;
         }
+        self.probes.begun(io);
         let operation = self.reactors[number].submit(io, &actions.segments, volume);
         let key = self.key(number, io.op.0);
         let ends = self.disks[domain].submit(self.now, key, operation, &mut self.coverage);

@@ -1,7 +1,7 @@
 //! Everything about a run that is fixed before it begins.
 
 use crate::medium::MediumSetup;
-use holdfast_engine::{FlushOnFailure, Geometry, Header, Limits, Mode, Notes, Share, room_slots};
+use holdfast_engine::{FlushOnFailure, Geometry, Header, Limits, Mode, Notes, Share, Tuning, room_slots};
 use holdfast_policy::{DirtyIndex, Rules};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -33,6 +33,18 @@ pub struct VolumePlan {
 }
 
 impl VolumePlan {
+    /// What an operator may change, with these rules and the rest as it was.
+    pub fn tuning(&self, rules: Rules) -> Tuning {
+        Tuning {
+            rules,
+            flush_on_failure: self.flush_on_failure,
+            parked_flushes_max: self.parked_flushes_max,
+            io_timeout_ms: self.io_timeout_ms,
+            write_back_from: self.write_back_from,
+            write_back_after_ms: self.write_back_after_ms,
+        }
+    }
+
     /// The shape as `reactor` sees it.
     pub const fn geometry_of(&self, reactor: u32) -> Geometry {
         Geometry { reactor, ..self.geometry }

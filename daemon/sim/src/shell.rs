@@ -6,7 +6,9 @@ use crate::happening::{Happening, Queue};
 use crate::ledger::{Entry, Ledger};
 use crate::model::Model;
 use crate::plan::{Memory, Plan};
+use crate::probes::Probes;
 use crate::reactor::Reactor;
+use crate::rules::InForce;
 use crate::stuck::Stuck;
 use crate::trace::Trace;
 use crate::violation::{Clause, demand};
@@ -45,10 +47,17 @@ pub struct Shell<'a> {
     pub timeout_ms: u32,
     /// Whether operators dropped anything of a volume.
     pub dropped: Vec<bool>,
+    /// Whether they gave up all that is not stable, tried or not.
+    pub abandoned: Vec<bool>,
     pub(crate) owed: BTreeMap<(u64, usize), Command>,
     /// What the reactors share of each volume.
     pub(crate) shares: &'a [Share],
     pub(crate) stuck: Vec<Stuck>,
+    /// The rules that each reactor goes by.
+    pub rules: InForce,
+    pub(crate) probes: Probes,
+    /// Since when nothing is wrong with a volume.
+    pub(crate) calm_since: Vec<u64>,
     tokens: u64,
     pub(crate) civil: Civil,
     pub(crate) peers: BTreeMap<(usize, usize), u64>,
@@ -91,9 +100,13 @@ impl<'a> Shell<'a> {
             answers: BTreeMap::new(),
             timeout_ms: 0,
             dropped: vec![false; plan.volumes.len()],
+            abandoned: vec![false; plan.volumes.len()],
             owed: BTreeMap::new(),
             shares: &memory.shares,
             stuck: vec![Stuck::default(); plan.volumes.len()],
+            rules: InForce::new(plan),
+            probes: Probes::default(),
+            calm_since: vec![0; plan.volumes.len()],
             tokens: 0,
             civil: Civil::default(),
             peers: BTreeMap::new(),
@@ -189,8 +202,15 @@ impl<'a> Shell<'a> {
     pub fn command(&mut self, volume: u16, command: Command) -> u64 {
         self.tokens += 1;
         match command {
-            Command::Retry { .. } | Command::Drain => self.civil.asked(self.now, volume),
+            Command::Retry { .. } | Command::Drain => {
+                self.civil.asked(self.now, volume);
+                self.probes.asked(self.now, volume);
+            }
             Command::Drop { .. } => self.dropped[usize::from(volume)] = true,
+            Command::Abandon => {
+                self.dropped[usize::from(volume)] = true;
+                self.abandoned[usize::from(volume)] = true;
+            }
             _ => {}
         }
         for (number, reactor) in self.reactors.iter_mut().enumerate() {
@@ -235,6 +255,7 @@ impl<'a> Shell<'a> {
             }
         }
         self.check_stuck();
+        self.check_starved();
     }
 
     fn happen(&mut self, happening: Happening) {
@@ -281,10 +302,9 @@ impl<'a> Shell<'a> {
         if io.kind == IoKind::Write && result < 0 {
             let line = u64::from(self.plan.line_bytes);
             let lines = io.offset / line..=(io.offset + io.length - 1) / line;
-            let rules = self.plan.volumes[usize::from(volume)].rules;
-            let floor = rules.as_slice().iter().map(|rule| rule.retry.floor_ms()).min().unwrap_or(0);
-            self.civil.refused(self.now, volume, lines, floor * 1_000_000);
+            self.civil.refused(self.now, volume, lines, self.rules.floor_ns(volume));
         }
+        self.probes.ended(&io, result, u64::from(self.plan.line_bytes));
         self.reactors[reactor].inbox.push_back(Event::Completed { op: io.op, result });
     }
 

@@ -45,7 +45,12 @@ impl Shell<'_> {
     fn oldest_stalled(&self, volume: usize) -> Option<u64> {
         let plan = &self.plan.volumes[volume];
         let id = VolumeId(name(volume));
-        let [rule] = plan.rules.as_slice() else { return None };
+        let (rules, changed) = self.rules.agreed(volume)?;
+        let [rule] = rules.as_slice() else { return None };
+        // Who waits when the rules change is judged by the new ones from then on.
+        if changed + GRACE_NS > self.now {
+            return None;
+        }
         let (pressure, timeout_ms) = match rule.policy {
             Policy::HoldForever(policy) => (1_000, policy.stall_timeout_ms),
             Policy::HoldUntilPressure(policy) => (u64::from(policy.pressure), policy.stall_timeout_ms),

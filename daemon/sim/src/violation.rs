@@ -29,6 +29,8 @@ pub enum Clause {
     M2,
     /// A timeout is told only of what can no longer happen.
     M9,
+    /// Verdicts on lines, one probe at a time.
+    M12,
     /// The seam between engine and shell.
     Seam,
     /// Everything ends in the end.
@@ -37,7 +39,7 @@ pub enum Clause {
 
 impl Clause {
     /// All of them.
-    pub const ALL: [Clause; 14] = [
+    pub const ALL: [Clause; 15] = [
         Clause::C1,
         Clause::C2,
         Clause::C3,
@@ -50,6 +52,7 @@ impl Clause {
         Clause::M1,
         Clause::M2,
         Clause::M9,
+        Clause::M12,
         Clause::Seam,
         Clause::Liveness,
     ];
@@ -68,6 +71,7 @@ impl Clause {
             Clause::C9 => "C9 nothing is forgotten",
             Clause::M1 => "M1 in-flight fence",
             Clause::M2 => "M2 one operation a sector",
+            Clause::M12 => "M12 one probe at a time",
             Clause::M9 => "M9 a timeout is final",
             Clause::Seam => "seam",
             Clause::Liveness => "liveness",

@@ -15,6 +15,10 @@ pub struct Workload {
     /// Operators' commands in parts of 1000 turns.
     operators: u64,
     drops: bool,
+    /// Operators change the rules.
+    policies: bool,
+    /// Somebody writes the same lines all the time, while others zero them.
+    endless: bool,
     /// Requests with a timeout, in parts of 1000.
     timeouts: u64,
     requests_a_turn: u64,
@@ -32,8 +36,21 @@ impl Workload {
         let operators = random.pick(&[0, 10, 40]);
         let drops = random.chance(300);
         let requests_a_turn = random.pick(&[1, 3, 8]);
+        let policies = random.chance(300);
+        let endless = random.chance(150);
         let timeouts = random.pick(&[0, 0, 100, 500]);
-        Workload { random, weights, hot, operators, drops, timeouts, requests_a_turn, favourite: None }
+        Workload {
+            random,
+            weights,
+            hot,
+            operators,
+            drops,
+            policies,
+            endless,
+            timeouts,
+            requests_a_turn,
+            favourite: None,
+        }
     }
 
     /// Half of the turns bring requests.
@@ -47,8 +64,27 @@ impl Workload {
                 self.request(shell);
             }
         }
+        if self.endless && shell.clients.outstanding.len() < 100 {
+            self.write_endlessly(shell);
+        }
         if self.random.chance(self.operators) {
             self.command(shell);
+        }
+    }
+
+    /// Writes to lines that others want to zero, so that some of them are in flight at all times.
+    fn write_endlessly(&mut self, shell: &mut Shell<'_>) {
+        let Some((session, volume)) = shell.clients.any(&mut self.random) else { return };
+        let geometry = shell.plan.volumes[usize::from(volume)].geometry;
+        let line = u64::from(geometry.line_bytes);
+        let lines = (geometry.volume_bytes / line).min(24);
+        for _ in 0..4 {
+            let offset = self.random.below(lines) * line;
+            shell.ask(session, Operation::Write { fua: true }, offset, line);
+        }
+        if self.random.chance(30) {
+            let operation = self.random.pick(&[Operation::Discard, Operation::WriteZeroes { fua: false }]);
+            shell.ask(session, operation, 0, lines * line);
         }
     }
 
@@ -153,6 +189,15 @@ impl Workload {
             3 if self.drops => Command::Drop { range },
             4 | 5 => Command::AckLoss { range },
             6 => Command::Drain,
+            7 if self.policies => {
+                shell.coverage.event("operator: other rules");
+                let plan = &shell.plan.volumes[usize::from(volume)];
+                Command::SetPolicy { tuning: Box::new(plan.tuning(crate::draw::rules(&mut self.random))) }
+            }
+            8 if self.drops && self.random.chance(200) => {
+                shell.coverage.event("operator: abandon");
+                Command::Abandon
+            }
             _ => Command::List { state, from: if self.random.chance(500) { 0 } else { offset } },
         };
         shell.command(volume, command);

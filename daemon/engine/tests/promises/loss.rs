@@ -337,3 +337,27 @@ fn an_overwrite_of_an_abandoned_line_waits_for_its_first_try() {
     assert_eq!(shell.flushed(), 0);
     assert_eq!((shell.stable(0), shell.stats().lost), (2, 0));
 }
+
+/// Everything is given up while an older write of the line is at the device: its refusal finds nobody to hand over to.
+#[test]
+fn a_write_in_flight_outlives_what_was_abandoned() {
+    let mut shell = Shell::new(Plan::default());
+    shell.put(0, LINE, 1);
+    shell.disk().hold(IoKind::Write);
+    shell.flush();
+    shell.run_ms(2);
+    shell.put(0, LINE, 2);
+    shell.operator(Command::Abandon);
+    shell.run_ms(2);
+    assert_eq!(shell.stats().lost, 1);
+    shell.disk().refuse(IoKind::Write, ENOSPC);
+    shell.disk().release();
+    shell.run_ms(10);
+    assert_eq!((shell.stats().not_clean, shell.stats().failed, shell.stats().writing), (0, 0, 0));
+    assert_eq!(shell.get(0, LINE), Err(EIO));
+    assert_eq!(shell.flushed(), EIO);
+    shell.disk().heal();
+    shell.put(0, LINE, 3);
+    shell.run_ms(3_000);
+    assert_eq!((shell.flushed(), shell.stable(0)), (0, 3));
+}

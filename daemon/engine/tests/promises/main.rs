@@ -8,6 +8,7 @@ mod flush;
 mod ledger;
 mod loss;
 mod overdue;
+mod patience;
 mod pressure;
 mod reactors;
 mod read;

@@ -1,0 +1,125 @@
+//! What a closed gate lets through (M12): one probe in a backoff window, whoever asks, but for an operator's retry.
+
+use crate::shell::{Shell, name};
+use crate::violation::{Clause, demand};
+use holdfast_engine::{Command, Event, Io, IoKind, VolumeId};
+use holdfast_policy::{ErrorClass, class_of_errno};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The probes that were seen.
+#[derive(Debug, Default)]
+pub(crate) struct Probes {
+    /// The gates of the reactor whose turn it is, when it began.
+    gates: Vec<u8>,
+    /// Operations that end in this turn: what goes out under their names goes on with them.
+    ended: BTreeSet<u32>,
+    /// In this turn the device has accepted something that may have opened a gate.
+    accepted: bool,
+    /// Writes of this turn.
+    begun: Vec<Io>,
+    /// When the last probe went out, by reactor and volume.
+    last: BTreeMap<(usize, u16), u64>,
+    /// Lines whose last refusal spoke of them alone: nothing gates them.
+    medium: BTreeSet<(u16, u64)>,
+    /// When an operator last asked, by volume.
+    asked: BTreeMap<u16, u64>,
+}
+
+impl Probes {
+    /// An operator wants the failed lines of a volume tried.
+    pub(crate) fn asked(&mut self, now: u64, volume: u16) {
+        self.asked.insert(volume, now);
+    }
+
+    /// A device operation ended.
+    pub(crate) fn ended(&mut self, io: &Io, result: i32, line_bytes: u64) {
+        if io.kind != IoKind::Write {
+            return;
+        }
+        let lines = io.offset / line_bytes..=(io.offset + io.length - 1) / line_bytes;
+        let alone = lines.start() == lines.end();
+        let refused = u16::try_from(-result).is_ok_and(|errno| class_of_errno(errno) == ErrorClass::Medium);
+        for line in lines {
+            if alone && result < 0 && refused {
+                self.medium.insert((io.volume.0, line));
+            } else if alone || result > 0 {
+                self.medium.remove(&(io.volume.0, line));
+            }
+        }
+    }
+
+    /// A device operation begins.
+    pub(crate) fn begun(&mut self, io: Io) {
+        if io.kind == IoKind::Write {
+            self.begun.push(io);
+        }
+    }
+}
+
+impl Shell<'_> {
+    fn gates(&self, number: usize) -> Vec<u8> {
+        let class = |volume| self.reactors[number].engine.stats(VolumeId(name(volume))).gate_class;
+        (0..self.plan.volumes.len()).map(class).collect()
+    }
+
+    /// A reactor's turn begins.
+    pub(crate) fn before_turn(&mut self, number: usize) {
+        self.rules.begin(self.now, number, self.reactors[number].inbox.iter());
+        self.probes.gates = self.gates(number);
+        self.probes.begun.clear();
+        self.probes.ended.clear();
+        self.probes.accepted = false;
+        for event in &self.reactors[number].inbox {
+            match event {
+                Event::Completed { op, result } => {
+                    self.probes.ended.insert(op.0);
+                    self.probes.accepted |= *result >= 0;
+                }
+                Event::Flushed { errno: 0, .. } => self.probes.accepted = true,
+                _ => {}
+            }
+        }
+    }
+
+    /// It is over: what went out through its closed gates?
+    pub(crate) fn check_probes(&mut self, number: usize) {
+        for (at, gate) in self.gates(number).into_iter().enumerate() {
+            let (volume, key) = (name(at), (number, name(at)));
+            // A device flush that fails speaks of all lines, whatever its errno.
+            let flushes = self.disks[usize::from(self.plan.volumes[at].domain)].harm[&volume].flushes;
+            demand(Clause::M12, gate != ErrorClass::Medium as u8 || flushes > 0, || {
+                format!("bad blocks of volume {volume} gate all others on reactor {number}")
+            });
+            // A device flush that fails with EIO closes the gate, too, but what it made fail is tried line by line, each after
+            // its own backoff, as bad blocks are (seed 1852).
+            let by_line = gate == ErrorClass::Medium as u8;
+            if self.probes.gates[at] == 0 || gate == 0 || by_line || self.probes.accepted {
+                self.probes.last.remove(&key);
+                continue;
+            }
+            let line_bytes = u64::from(self.plan.line_bytes);
+            let probes = self.probes.begun.iter().filter(|io| {
+                io.volume.0 == volume
+                    && !self.probes.ended.contains(&io.op.0)
+                    && !self.probes.medium.contains(&(volume, io.offset / line_bytes))
+            });
+            let retry = |command: &Command| matches!(command, Command::Retry { .. } | Command::Drain);
+            let retrying = self.owed().any(|(&(_, reactor), command)| reactor == number && retry(command));
+            let floor = self.rules.floor_ns(volume);
+            let mut last = self.probes.last.get(&key).copied();
+            for io in probes {
+                let asked = last.is_some_and(|last| self.probes.asked.get(&volume) >= Some(&last));
+                let civil = last.is_none_or(|last| self.now - last >= floor);
+                demand(Clause::M12, civil || asked || retrying, || {
+                    format!(
+                        "{io:?} passes a closed gate; the last probe went out at {last:?}, the floor is {floor} ns"
+                    )
+                });
+                last = Some(self.now);
+            }
+            if let Some(last) = last {
+                self.probes.last.insert(key, last);
+            }
+        }
+    }
+}

@@ -1,0 +1,52 @@
+//! Watches that discards and zeroes get their turn, however busy their lines: on a device that is well they end soon.
+
+use crate::shell::{Shell, name};
+use crate::violation::{Clause, demand};
+use holdfast_engine::{Operation, VolumeId};
+
+/// Simulated time in which zeroes over a whole volume end, with everything that was asked for before them.
+const PATIENCE_NS: u64 = 5_000_000_000;
+
+impl Shell<'_> {
+    pub(crate) fn check_starved(&mut self) {
+        for volume in 0..self.plan.volumes.len() {
+            if !self.is_calm(volume) {
+                self.calm_since[volume] = self.now;
+            }
+        }
+        let mut waiting = 0;
+        for asked in self.clients.outstanding.values() {
+            let volume = usize::from(asked.request.volume.0);
+            let zeroes = match asked.request.operation {
+                Operation::Discard => true,
+                Operation::WriteZeroes { .. } => self.plan.volumes[volume].medium.zeroes,
+                _ => false,
+            };
+            if !zeroes || asked.malformed {
+                continue;
+            }
+            waiting += 1;
+            let since = asked.since.max(self.calm_since[volume]);
+            demand(Clause::Liveness, self.now - since <= PATIENCE_NS, || {
+                format!("{:?} has waited since {since}, and its device is well", asked.request)
+            });
+        }
+        if waiting > 0 {
+            self.coverage.event("zeroes wait");
+        }
+    }
+
+    /// Nothing is wrong with a volume, and nothing that went wrong is left.
+    fn is_calm(&self, volume: usize) -> bool {
+        let (id, plan) = (name(volume), &self.plan.volumes[volume]);
+        let disk = &self.disks[usize::from(plan.domain)];
+        let stats = |number: usize| self.reactors[number].engine.stats(VolumeId(id));
+        let mut here = (0..self.reactors.len()).map(stats);
+        disk.faults.iter().all(|fault| fault.until <= self.now)
+            && disk.hung_until(id) < self.now
+            // What waits for a place among the requests is not the volume's to answer.
+            && self.reactors.iter().all(|reactor| reactor.requests.is_empty())
+            && self.reactors.iter().all(|reactor| reactor.engine.cache_stats().ledger_entries == 0)
+            && here.all(|stats| stats.gate_class == 0 && stats.overdue == 0 && stats.failed == 0)
+    }
+}
