@@ -1,6 +1,7 @@
 //! The daemon is killed, now and then in the middle of a turn, and starts again over what it left.
 
 use crate::happening::Happening;
+use crate::probes::Probes;
 use crate::shell::{Shell, content, engine, name, name32};
 use crate::{Civil, Note};
 use holdfast_engine::{
@@ -108,6 +109,8 @@ impl Shell<'_> {
             self.reactors[number].killed(engine, |op| key(number, op));
         }
         self.civil = Civil::default();
+        self.rules.restarted(self.now, self.plan);
+        self.probes = Probes::default();
         self.owed.clear();
         self.away = self.clients.sessions.keys().copied().collect();
         self.flushing.fill(false);
