@@ -1,7 +1,6 @@
 //! The daemon is killed, now and then in the middle of a turn, and starts again over what it left.
 
 use crate::happening::Happening;
-use crate::probes::Probes;
 use crate::shell::{Shell, content, engine, name, name32};
 use crate::{Civil, Note};
 use holdfast_engine::{
@@ -110,7 +109,7 @@ impl Shell<'_> {
         }
         self.civil = Civil::default();
         self.rules.restarted(self.now, self.plan);
-        self.probes = Probes::default();
+        self.probes.restarted();
         self.owed.clear();
         self.away = self.clients.sessions.keys().copied().collect();
         self.flushing.fill(false);
