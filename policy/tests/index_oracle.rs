@@ -39,7 +39,8 @@ fn plane<'a, 'b>(index: &'b mut DirtyIndex<'a>, at: usize) -> &'b mut PlaneWrite
         0 => &mut index.dirty,
         1 => &mut index.failed,
         2 => &mut index.busy,
-        _ => &mut index.reported,
+        3 => &mut index.reported,
+        _ => &mut index.unstable,
     }
 }
 
@@ -162,10 +163,10 @@ fn planes_do_not_overlap() {
     for lines in SIZES {
         let words = storage(lines);
         let mut index = DirtyIndex::new(lines, &words);
-        assert_eq!(DirtyIndex::words_needed(lines), 4 * Plane::words_needed(lines));
-        for at in 0..4 {
+        assert_eq!(DirtyIndex::words_needed(lines), 5 * Plane::words_needed(lines));
+        for at in 0..5 {
             plane(&mut index, at).set_range(0, lines);
-            for other in 0..4 {
+            for other in 0..5 {
                 let count = if other == at { lines } else { 0 };
                 assert_eq!(plane(&mut index, other).count(), count, "plane {other} while {at} is full");
             }
