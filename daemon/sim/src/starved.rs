@@ -4,8 +4,10 @@ use crate::shell::{Shell, name};
 use crate::violation::{Clause, demand};
 use holdfast_engine::{Operation, VolumeId};
 
-/// Simulated time in which zeroes over a whole volume end, with everything that was asked for before them.
+/// Simulated time in which zeroes end, with everything that was asked for before them.
 const PATIENCE_NS: u64 = 5_000_000_000;
+/// And what each piece of one device operation, 1024 lines, adds to it.
+const PIECE_NS: u64 = 10_000_000;
 
 impl Shell<'_> {
     pub(crate) fn check_starved(&mut self) {
@@ -26,8 +28,10 @@ impl Shell<'_> {
                 continue;
             }
             waiting += 1;
+            let pieces = asked.request.length / (1024 * u64::from(self.plan.line_bytes));
+            let patience = PATIENCE_NS + pieces * PIECE_NS;
             let since = asked.since.max(self.calm_since[volume]);
-            demand(Clause::Liveness, self.now - since <= PATIENCE_NS, || {
+            demand(Clause::Liveness, self.now - since <= patience, || {
                 format!("{:?} has waited since {since}, and its device is well", asked.request)
             });
         }
