@@ -78,7 +78,9 @@ fn run(scene: &str, number: u64) -> Result<u64, Failed> {
         .args([scene, &number.to_string()])
         .output();
     let text = output.as_ref().map_or(String::new(), |output| String::from_utf8_lossy(&output.stderr).into());
-    collected(&text).ok_or_else(|| Failed {
+    // A program that panics is counted, too: with what it takes to print where.
+    let passed = output.is_ok_and(|output| output.status.success());
+    collected(&text).filter(|_| passed).ok_or_else(|| Failed {
         what: format!("valgrind did not count `{} {scene} {number}`: {text}", program.display()),
         way_out: "run it by hand; what it printed is above".into(),
     })

@@ -144,7 +144,7 @@ fn setup<'a>(words: &'a [AtomicU64], write_back_from: u16, share: &'a Share) -> 
         io_timeout_ms: 30_000,
         write_back_from,
         write_back_after_ms: u64::MAX,
-        index_lines: LINES,
+        index_lines: VOLUME_LINES,
         index: words,
     }
 }
