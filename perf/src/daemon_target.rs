@@ -99,7 +99,7 @@ impl Target for DaemonTarget {
 
     #[inline]
     fn publish(&mut self) {
-        self.queue.publish();
+        self.queue.publish_lazily();
     }
 
     #[inline]

@@ -21,7 +21,7 @@ pub(crate) const DAEMON_SLEEPING: usize = 512;
 pub(crate) const ENTRIES: usize = 4096;
 
 /// Bytes of a tag's record; the records follow the completion entries.
-pub(crate) const RECORD_BYTES: usize = 8;
+pub(crate) const RECORD_BYTES: usize = 16;
 
 /// The session's shared memory: one page for the session, the rings, the payload area.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -8,7 +8,7 @@ use crate::limits::{REASON_BYTES_MAX, VOLUME_NAME_BYTES_MAX};
 pub const MAGIC: u64 = u64::from_le_bytes(*b"HOLDFAST");
 
 /// Changes with every change of the messages, the memory layout or the meaning of a field.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// Client to daemon, first message. The first 16 bytes keep their place in every version.
 #[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]

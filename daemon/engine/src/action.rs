@@ -110,6 +110,8 @@ pub struct Begun {
     pub session: SessionId,
     /// The client's name for the write.
     pub tag: u32,
+    /// Its number.
+    pub sequence: u64,
     /// The generation of its first line; each line has the next one.
     pub generation: u64,
 }
@@ -351,6 +353,17 @@ impl Actions {
             && self.peers.len() + 64 <= 1024
             && self.answers.len() < 60
             && self.steps - self.steps_before_tick < limits.steps_max()
+    }
+
+    /// Whether there is nothing but records, copies and answers, as hits leave: then the shell may perform them, with
+    /// `commit`, and take more requests, before the turn's tick. What costs more than that waits for the tick, so that a turn's
+    /// bounds are those of one turn.
+    pub fn is_plain(&self) -> bool {
+        self.steps == 0
+            && self.ios.is_empty()
+            && self.ledger.is_empty()
+            && self.peers.is_empty()
+            && self.answers.is_empty()
     }
 
     /// Forgets everything, keeps the memory.

@@ -122,7 +122,8 @@ impl Engine<'_> {
     #[inline(always)]
     pub(crate) fn begin(&self, request: &Request, out: &mut Actions) {
         let generation = self.cache.next_generation();
-        out.begun.push(Begun { session: request.session, tag: request.tag, generation });
+        let Request { session, tag, sequence, .. } = *request;
+        out.begun.push(Begun { session, tag, sequence, generation });
     }
 
     /// Whether a volume takes in so many lines more without a further question.

@@ -7,6 +7,7 @@
 //! loop {                                   // one turn
 //!     for event in answers, operators, peers, requests (while actions.has_room(..)) {
 //!         engine.apply(now, event, &mut actions);
+//!         // any number of times between requests, and only if `actions.is_plain()`: perform as below, without a tick
 //!     }
 //!     engine.tick(now, &mut actions);      // restores what must always hold
 //!     perform actions.copies, in order;

@@ -107,9 +107,9 @@ impl Engine<'_> {
         let lines = (pending.cursor, pending.end);
         let state = self.requests.get_mut(id);
         (state.cursor, state.begun) = (pending.end, true);
-        let Request { session, tag, .. } = pending.request;
+        let Request { session, tag, sequence, .. } = pending.request;
         let generation = self.cache.next_generation() - u64::from(pending.taken_before);
-        out.begun.push(Begun { session, tag, generation });
+        out.begun.push(Begun { session, tag, sequence, generation });
         self.take_in(&pending.request, lines, until.map(|until| (id, until)), out);
         if until.is_none() {
             self.complete(id, 0, 0, out);

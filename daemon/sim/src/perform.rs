@@ -27,11 +27,13 @@ impl Shell<'_> {
     pub(crate) fn think(&mut self, number: usize) {
         self.before_turn(number);
         let now = Instant(self.now);
-        let reactor = &mut self.reactors[number];
+        let mut reactor = &mut self.reactors[number];
         reactor.turns += 1;
         while let Some(event) = reactor.inbox.pop_front() {
             reactor.engine.apply(now, event, &mut reactor.actions);
         }
+        // Drawn from what other draws do not depend on.
+        let group = [0, 1, 3, 4][usize::try_from((self.plan.seed ^ reactor.turns) % 4).expect("below 4")];
         let mut taken = 0;
         while taken < reactor.limits.requests_a_turn
             && reactor.has_request()
@@ -40,8 +42,24 @@ impl Shell<'_> {
             let request = reactor.requests.pop_front().expect("a request that was just seen");
             reactor.engine.apply(now, Event::Request(request), &mut reactor.actions);
             taken += 1;
+            let ripe = group > 0 && taken.is_multiple_of(group) && reactor.actions.is_plain();
+            if ripe {
+                self.perform_group(number);
+            }
+            reactor = &mut self.reactors[number];
         }
         reactor.engine.tick(now, &mut reactor.actions);
+    }
+
+    /// Hits need not wait for the tick.
+    fn perform_group(&mut self, number: usize) {
+        let mut actions = std::mem::take(&mut self.reactors[number].actions);
+        self.perform(number, &actions);
+        if !actions.completions.is_empty() {
+            self.coverage.event("turn: answered before its tick");
+        }
+        actions.clear();
+        self.reactors[number].actions = actions;
     }
 
     /// The documented order: copies, commit, then ledger, peers and answers, then operations, then completions.

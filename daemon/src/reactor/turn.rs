@@ -1,4 +1,8 @@
-//! The loop of a reactor: answers first, then letters, then requests; then the tick; then the effects, in their order.
+//! The loop of a reactor: answers first, then letters, then requests, of which hits are answered at once; then the tick;
+//! then the effects, in their order.
+
+mod effects;
+mod requests;
 
 use super::clock::Clock;
 use super::idle::{Idler, Rest};
@@ -6,19 +10,18 @@ use super::link::{Entry, Link, Mail, ReactorStats, Seat, Word};
 use super::post::Post;
 use super::sessions::Sessions;
 use super::stopwatch::Stopwatch;
-use super::{copy, wire};
 use crate::arena::Slots;
 use crate::config::Idle;
 use crate::device::{Disk, DiskError, Reaped};
-use holdfast_engine::{Actions, Engine, Event, Instant, Limits, OpId, PeerMessage, SessionId, VolumeId};
+use holdfast_engine::{Actions, Engine, Event, Instant, Limits, OpId, SessionId, VolumeId};
 use holdfast_ringbuf::PeerFault;
 use holdfast_ringbuf::daemon_side::WakeState;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Requests of one session that a turn takes at most, so that a deep queue does not become everybody's wait.
-const REQUESTS_A_SESSION: usize = 32;
+/// Looks at the rings between two idle turns: cheaper than a turn, so a request is found sooner.
+const LOOKS: usize = 8;
 /// Nanoseconds between two looks at the board by others: what `status` may lag.
 const PUBLISH_NS: u64 = 2_000_000;
 /// The watch of the inbox's bell; sessions are watched by their place.
@@ -126,21 +129,32 @@ impl<'a> Reactor<'a> {
         // One look at the clock a turn: the beginning of a turn is the end of the one before.
         self.now = self.clock.now();
         while !self.stopped {
-            let began = self.now;
-            if self.turn()? {
-                self.now = self.clock.now();
-                let link = &self.outlets.links[self.number as usize];
-                self.stopwatch.lap(began, self.now, &link.board.measured);
-                self.stats.longest_turn_ns = self.stats.longest_turn_ns.max(self.now.since_ns(began));
-                self.stats.busy_turns += 1;
-                self.idler.busy();
-            } else {
-                self.stats.idle_turns += 1;
+            if !self.pass()? {
                 self.rest()?;
                 self.now = self.clock.now();
             }
         }
         Ok(())
+    }
+
+    /// One pass of the loop, without its rest: for whoever measures turns. Whether there was anything to do.
+    ///
+    /// # Errors
+    /// As [`Reactor::run`].
+    pub fn pass(&mut self) -> Result<bool, DiskError> {
+        let began = self.now;
+        let busy = self.turn()?;
+        if busy {
+            self.now = self.clock.now();
+            let link = &self.outlets.links[self.number as usize];
+            self.stopwatch.lap(began, self.now, &link.board.measured);
+            self.stats.longest_turn_ns = self.stats.longest_turn_ns.max(self.now.since_ns(began));
+            self.stats.busy_turns += 1;
+            self.idler.busy();
+        } else {
+            self.stats.idle_turns += 1;
+        }
+        Ok(busy)
     }
 
     /// One turn; whether there was anything to do.
@@ -150,6 +164,7 @@ impl<'a> Reactor<'a> {
         busy |= self.take_requests();
         self.engine.tick(self.now, &mut self.actions);
         busy |= self.perform();
+        self.sessions.ring_bells();
         self.end_sessions();
         self.disk.enter()?;
         if self.now.since_ns(Instant(self.stats.at_ns)) >= PUBLISH_NS {
@@ -166,7 +181,7 @@ impl<'a> Reactor<'a> {
         });
         let busy = !self.reaped.is_empty();
         let measured = &self.outlets.links[self.number as usize].board.measured;
-        while self.actions.has_room(&self.limits) {
+        while busy && self.actions.has_room(&self.limits) {
             let Some((op, result)) = self.reaped.pop_front() else { break };
             self.stopwatch.complete(op, result, self.now, measured);
             self.engine.apply(self.now, Event::Completed { op, result }, &mut self.actions);
@@ -192,7 +207,10 @@ impl<'a> Reactor<'a> {
 
     fn take_mail(&mut self) -> bool {
         let mut busy = false;
-        while self.actions.has_room(&self.limits) {
+        // An empty box is asked by two loads; `pop` would begin with a fence, which waits for what the last turn published.
+        while !self.outlets.links[self.number as usize].inbox.is_empty()
+            && self.actions.has_room(&self.limits)
+        {
             let Some(mail) = self.outlets.links[self.number as usize].inbox.pop() else { break };
             busy = true;
             match mail {
@@ -213,129 +231,6 @@ impl<'a> Reactor<'a> {
         if watched.is_err() {
             self.ending.push((session, None));
         }
-    }
-
-    /// Takes requests from every session in turn, a bounded number from each.
-    fn take_requests(&mut self) -> bool {
-        if self.quiet {
-            return false;
-        }
-        let mut busy = false;
-        let count = self.sessions.len();
-        let mut left = self.limits.requests_a_turn;
-        self.first_session = if self.first_session + 1 < count { self.first_session + 1 } else { 0 };
-        let now = self.now;
-        for step in 0..count {
-            let index = if self.first_session + step < count {
-                self.first_session + step
-            } else {
-                self.first_session + step - count
-            };
-            let taken = self.sessions.at(index);
-            for _ in 0..REQUESTS_A_SESSION.min(left) {
-                if !self.actions.has_room(&self.limits) || self.engine.is_full() {
-                    return busy;
-                }
-                match wire::take(&mut taken.seat, now) {
-                    Ok(None) => break,
-                    Ok(Some(found)) => {
-                        (busy, taken.touched) = (true, true);
-                        left -= 1;
-                        if let wire::Taken::Event(event) = found {
-                            self.engine.apply(now, event, &mut self.actions);
-                        }
-                    }
-                    Err(fault) => {
-                        self.ending.push((taken.seat.session, Some(fault)));
-                        break;
-                    }
-                }
-            }
-        }
-        busy
-    }
-
-    /// Performs what the engine wants, in the order it asks for. Whether there was anything.
-    fn perform(&mut self) -> bool {
-        // What outlives the daemon says that a write was taken in, before its first header does.
-        for begun in &self.actions.begun {
-            if let Some(taken) = self.sessions.get(begun.session) {
-                taken.seat.ring.note_begun(begun.tag, begun.generation);
-            }
-        }
-        let busy = self.copy();
-        self.engine.commit();
-        let busy = busy | self.send();
-        for io in &self.actions.ios {
-            let first = io.first_segment as usize;
-            self.stopwatch.submit(io, self.now);
-            self.disk.submit(io, &self.actions.segments[first..first + io.segments as usize]);
-        }
-        let busy = busy | !self.actions.ios.is_empty() | !self.actions.completions.is_empty();
-        for completion in &self.actions.completions {
-            let Some(taken) = self.sessions.get(completion.session) else { continue };
-            let (tag, sequence) = (completion.tag, completion.sequence);
-            let answered =
-                wire::answer(&mut taken.seat, tag, sequence, completion.errno, completion.failure_id);
-            taken.touched = true;
-            match answered {
-                Ok(()) => self.stopwatch.answer(taken.seat.volume, taken.seat.begun(tag)),
-                Err(fault) => self.ending.push((completion.session, Some(fault))),
-            }
-        }
-        for index in 0..self.sessions.len() {
-            let taken = self.sessions.at(index);
-            if taken.touched {
-                taken.touched = false;
-                taken.seat.ring.flush_publish();
-            }
-        }
-        self.actions.clear();
-        busy
-    }
-
-    fn copy(&mut self) -> bool {
-        for copy in &self.actions.copies {
-            if let Some(session) = copy::perform(copy, &mut self.slots, &mut self.sessions) {
-                self.ending.push((session, Some(PeerFault::MemoryLost)));
-            }
-        }
-        !self.actions.copies.is_empty()
-    }
-
-    /// Sends letters: those that were late first.
-    fn send(&mut self) -> bool {
-        let number = self.number;
-        let entries = self.actions.ledger.drain(..).map(|(seq, entry)| Entry { reactor: number, seq, entry });
-        self.late_entries.extend(entries);
-        let answers = self.actions.answers.drain(..);
-        self.late_words.extend(answers.map(|(token, answer)| Word::Answer {
-            token,
-            reactor: number,
-            answer,
-        }));
-        let peers = self.actions.peers.drain(..);
-        self.late_mail.extend(peers.map(|(to, message)| (to, event_of(number, message))));
-        let busy = !self.late_entries.is_empty() || !self.late_words.is_empty() || !self.late_mail.is_empty();
-        while let Some(entry) = self.late_entries.pop_front() {
-            if let Err(back) = self.outlets.ledger.push(entry) {
-                self.late_entries.push_front(back);
-                break;
-            }
-        }
-        while let Some(word) = self.late_words.pop_front() {
-            if let Err(back) = self.outlets.words.push(word) {
-                self.late_words.push_front(back);
-                break;
-            }
-        }
-        while let Some((to, event)) = self.late_mail.pop_front() {
-            if let Err(Mail::Event(back)) = self.outlets.links[to as usize].inbox.push(Mail::Event(event)) {
-                self.late_mail.push_front((to, back));
-                break;
-            }
-        }
-        busy
     }
 
     /// Lets go of a session that is over, one a turn: the engine looks through its requests. They are not answered to
@@ -371,11 +266,21 @@ impl<'a> Reactor<'a> {
     /// After an idle turn: spins, yields or sleeps.
     fn rest(&mut self) -> Result<(), DiskError> {
         match self.idler.rest(self.now, self.engine.next_wake()) {
-            Rest::Spin => std::hint::spin_loop(),
+            Rest::Spin => self.spin(),
             Rest::Yield => std::thread::yield_now(),
             Rest::Sleep(timeout) => self.sleep(timeout)?,
         }
         Ok(())
+    }
+
+    /// Looks for requests alone, a few times.
+    fn spin(&mut self) {
+        for _ in 0..LOOKS {
+            std::hint::spin_loop();
+            if self.sessions.somebody_asks() {
+                return;
+            }
+        }
     }
 
     fn sleep(&mut self, timeout: Duration) -> Result<(), DiskError> {
@@ -411,16 +316,5 @@ impl<'a> Reactor<'a> {
         }
         self.outlets.links[self.number as usize].inbox.awake();
         Ok(())
-    }
-}
-
-/// What another reactor says, as the event that the engine there gets.
-fn event_of(from: u32, message: PeerMessage) -> Event {
-    match message {
-        PeerMessage::FlushWanted { domain, number } => Event::FlushWanted { domain, from, number },
-        PeerMessage::Flushed { domain, number, errno, verifier } => {
-            Event::Flushed { domain, number, errno, verifier }
-        }
-        PeerMessage::DeviceChanged { domain } => Event::DeviceChanged { domain },
     }
 }

@@ -123,9 +123,21 @@ impl Connection {
     /// Wakes the reactor if it sleeps, after a publication to its submission ring.
     pub(super) fn wake(&self, reactor: usize) {
         if doorbell::ring(self.rings[reactor].daemon_sleeping()) {
-            // A full socket holds wake-ups enough; a closed one is noticed by whoever waits.
-            let _ = send(&self.wakes[reactor], &[1], SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
+            self.send_wake(reactor);
         }
+    }
+
+    /// As `wake`, but misses a reactor that is just lying down: `wake` must follow, if nothing else happens.
+    pub(super) fn wake_if_seen(&self, reactor: usize) {
+        if doorbell::ring_if_seen(self.rings[reactor].daemon_sleeping()) {
+            self.send_wake(reactor);
+        }
+    }
+
+    #[cold]
+    fn send_wake(&self, reactor: usize) {
+        // A full socket holds wake-ups enough; a closed one is noticed by whoever waits.
+        let _ = send(&self.wakes[reactor], &[1], SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
     }
 
     /// Whether a completion waits that has not been taken.

@@ -153,7 +153,8 @@ impl Queue {
             let slot = &mut self.slots[tag as usize];
             let asked = self.lives.asked[tag as usize];
             let late = asked.and_then(|asked| asked.since).is_some_and(|since| since.elapsed() >= timeout);
-            let begun = || self.connection.rings.iter().any(|ring| ring.read_record(tag) != 0);
+            let sequence = slot.sequence();
+            let begun = || self.connection.rings.iter().any(|ring| ring.read_record(tag, sequence) != 0);
             let harmless = asked.is_some_and(|asked| match asked.ask.opcode {
                 Opcode::Read | Opcode::Flush => true,
                 Opcode::Write => !begun(),
@@ -184,6 +185,7 @@ impl Queue {
         self.submissions = (0..reactors).map(|_| Producer::new(entries)).collect();
         self.completions = (0..reactors).map(|_| Consumer::new(entries)).collect();
         self.flying = vec![0; reactors].into();
+        self.unrung = 0;
         let old = std::mem::replace(&mut self.connection, Arc::new(connection));
         let mut tags: Vec<u32> = (0..self.depth()).filter(|&tag| !self.slots[tag as usize].idle()).collect();
         tags.sort_by_key(|&tag| self.slots[tag as usize].sequence());
@@ -199,6 +201,7 @@ impl Queue {
             return Err(Error::Protocol("a request in flight that was never asked"));
         };
         self.sequence += 1;
+        let sequence = self.slots[tag as usize].sequence();
         let alike = old.rings.len() == self.connection.rings.len()
             && old.volume.stripe_bytes == self.connection.volume.stripe_bytes;
         if alike {
@@ -220,7 +223,7 @@ impl Queue {
         for part in stripes.parts(ask.offset, ask.length, u64::from(self.window_bytes())) {
             let reactor = part.reactor as usize;
             if wanted(reactor) {
-                let replay = if records { old.rings[reactor].read_record(tag) } else { 0 };
+                let replay = if records { old.rings[reactor].read_record(tag, sequence) } else { 0 };
                 let part_ask = Ask { offset: part.offset, length: part.length, ..ask };
                 self.send_part(tag, part_ask, reactor, payload + (part.offset - ask.offset), replay)?;
             }

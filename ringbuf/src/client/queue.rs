@@ -44,6 +44,8 @@ pub struct Queue {
     pub(super) sequence: u64,
     pub(super) timeout_ms: u32,
     fruitless_polls: u32,
+    /// Reactors, one bit each, with requests that `publish_lazily` has shown them.
+    pub(super) unrung: u64,
     /// What it takes to outlive the daemon.
     pub(super) lives: Lives,
 }
@@ -70,6 +72,7 @@ impl Queue {
             sequence: 0,
             timeout_ms: options.timeout_ms(),
             fruitless_polls: 0,
+            unrung: 0,
             lives,
             connection: Arc::new(connection),
         })
@@ -135,6 +138,25 @@ impl Queue {
         }
     }
 
+    /// As [`Queue::publish`], for an owner who goes on polling: costs no fence. A reactor that is just falling asleep is
+    /// missed and woken by the next poll that finds nothing.
+    pub fn publish_lazily(&mut self) {
+        for (reactor, submissions) in self.submissions.iter_mut().enumerate() {
+            if submissions.publish(self.connection.rings[reactor].sq_tail()) {
+                self.unrung |= 1 << reactor;
+                self.connection.wake_if_seen(reactor);
+            }
+        }
+    }
+
+    /// Wakes reactors that `publish_lazily` may have missed.
+    fn ring_the_missed(&mut self) {
+        while self.unrung != 0 {
+            self.connection.wake(self.unrung.trailing_zeros() as usize);
+            self.unrung &= self.unrung - 1;
+        }
+    }
+
     /// Publishes, and appends what is done to `done`; how many. Does not wait. Allocates only if `done` has less room
     /// than there are requests in flight. If the daemon is gone this tries to find its successor, now and then, and sends
     /// it what was not answered.
@@ -153,6 +175,9 @@ impl Queue {
             }
         }
         let count = done.len() - before;
+        if count == 0 {
+            self.ring_the_missed();
+        }
         match self.check_alive(count) {
             Err(Error::Disconnected) => self.lose(done).map(|found| count + found),
             other => other.map(|()| count),

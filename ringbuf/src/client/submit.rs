@@ -166,7 +166,10 @@ impl Queue {
             replay,
             reserved_2: [0; 2],
         };
-        ring.write_record(tag, replay);
+        if replay != 0 {
+            // What an earlier daemon said is what the next one is told, if this one dies, too, before it says anything.
+            ring.write_record(tag, self.sequence, replay);
+        }
         ring.write_descriptor(place, descriptor);
         self.slots[tag as usize].sent(reactor);
         self.flying[reactor] += 1;

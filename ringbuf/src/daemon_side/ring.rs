@@ -44,6 +44,8 @@ pub struct DaemonRing {
     /// One bit a tag: popped and not completed.
     in_flight: Box<[u64]>,
     wake: OwnedFd,
+    /// Completions are visible that the client was not rung for with certainty.
+    unrung: bool,
 }
 
 impl DaemonRing {
@@ -64,6 +66,7 @@ impl DaemonRing {
             last_sequence: 0,
             in_flight: vec![0; words].into_boxed_slice(),
             wake,
+            unrung: false,
         }
     }
 
@@ -178,17 +181,38 @@ impl DaemonRing {
     /// Says under which generation a write was taken in, where it outlives this process: before its first header is
     /// published. The client hands it to the next daemon if it sees no answer.
     #[inline]
-    pub fn note_begun(&self, tag: u32, generation: u64) {
-        self.memory.write_record(tag, generation);
+    pub fn note_begun(&self, tag: u32, sequence: u64, generation: u64) {
+        self.memory.write_record(tag, sequence, generation);
     }
 
-    /// Gives popped entries back, makes pushed completions visible, and wakes the client if it sleeps. Once a turn:
-    /// costs a store each, and a system call only if the client sleeps.
+    /// Gives popped entries back, makes pushed completions visible, and wakes the client if it sleeps: `publish`, then
+    /// `ring_bell`.
     pub fn flush_publish(&mut self) {
+        self.publish();
+        self.ring_bell();
+    }
+
+    /// Gives popped entries back and makes pushed completions visible: a store each. Any number a turn. A client that
+    /// sleeps is woken, but for one that is just lying down: `ring_bell` must follow before the reactor sleeps, too.
+    pub fn publish(&mut self) {
         // Entries first: a client that sees a completion may count on the room of its submission.
         self.submissions.release(self.memory.sq_head());
-        if self.completions.publish(self.memory.cq_tail()) && doorbell::ring(self.memory.client_sleeping()) {
-            self.wake_client();
+        if self.completions.publish(self.memory.cq_tail()) {
+            self.unrung = true;
+            if doorbell::ring_if_seen(self.memory.client_sleeping()) {
+                self.wake_client();
+            }
+        }
+    }
+
+    /// Wakes a client that sleeps on what `publish` has made visible. Once a turn: a fence, which waits until the other core
+    /// has given up what was stored to.
+    pub fn ring_bell(&mut self) {
+        if self.unrung {
+            self.unrung = false;
+            if doorbell::ring(self.memory.client_sleeping()) {
+                self.wake_client();
+            }
         }
     }
 

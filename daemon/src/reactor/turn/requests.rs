@@ -1,0 +1,73 @@
+//! A turn's requests: taken in groups, and answered group by group as long as they are hits.
+
+use super::Reactor;
+use crate::reactor::wire;
+
+/// Requests of one session that a turn takes at most, so that a deep queue does not become everybody's wait.
+const REQUESTS_A_SESSION: usize = 32;
+/// Requests that are carried out before their answers are shown. Were it a whole turn's, client and reactor would take
+/// turns instead of working at the same time: the client of a deep queue would get 32 answers at once and leave the reactor
+/// without requests while it looks at them. Fewer cost a store to the client's memory for each.
+const GROUP: usize = 4;
+
+impl Reactor<'_> {
+    /// Takes requests. A group of nothing but hits is performed and shown to its clients at once; from the first request on
+    /// that needs more, the rest waits for the tick. Whether there were any.
+    pub(super) fn take_requests(&mut self) -> bool {
+        if self.quiet {
+            return false;
+        }
+        let polled = self.sessions.begin_turn();
+        let mut left = self.limits.requests_a_turn;
+        loop {
+            let taken = self.take_group(polled, GROUP.min(left));
+            left -= taken;
+            if taken == 0 || left == 0 {
+                return left < self.limits.requests_a_turn;
+            }
+            if self.actions.is_plain() {
+                self.perform_hits();
+            }
+        }
+    }
+
+    /// Takes up to `most` requests from the sessions that this turn looks at, beginning with another one each time.
+    fn take_group(&mut self, polled: usize, most: usize) -> usize {
+        self.first_session = if self.first_session + 1 < polled { self.first_session + 1 } else { 0 };
+        let mut taken = 0;
+        for step in 0..polled {
+            let from_first = self.first_session + step;
+            let index = if from_first < polled { from_first } else { from_first - polled };
+            while taken < most && self.sessions.requests(index) < REQUESTS_A_SESSION {
+                if !self.actions.has_room(&self.limits) || self.engine.is_full() {
+                    return taken;
+                }
+                if !self.take_one(index) {
+                    break;
+                }
+                taken += 1;
+            }
+        }
+        taken
+    }
+
+    /// Takes a request of the `index`-th of those sessions; whether there was one.
+    fn take_one(&mut self, index: usize) -> bool {
+        let seat = &mut self.sessions.polled(index).seat;
+        match wire::take(seat, self.now) {
+            Ok(None) => false,
+            Ok(Some(found)) => {
+                self.sessions.asked(index);
+                if let wire::Taken::Event(event) = found {
+                    self.engine.apply(self.now, event, &mut self.actions);
+                }
+                true
+            }
+            Err(fault) => {
+                let session = seat.session;
+                self.ending.push((session, Some(fault)));
+                false
+            }
+        }
+    }
+}
