@@ -83,6 +83,20 @@ impl Step {
         self
     }
 
+    /// As `run`; what it printed is kept, not shown.
+    pub(crate) fn output(mut self) -> Result<String, Failed> {
+        println!("\n==> {}", self.shown);
+        let output = self.command.stderr(Stdio::inherit()).output();
+        let text =
+            output.as_ref().map_or(String::new(), |output| String::from_utf8_lossy(&output.stdout).into());
+        match output {
+            Ok(output) if output.status.success() => Ok(text),
+            _ => {
+                Err(Failed { what: format!("`{}` failed:\n{text}", self.shown), way_out: self.advice.into() })
+            }
+        }
+    }
+
     /// Shows it, runs it and says how long it took.
     pub(crate) fn run(mut self) -> Result<(), Failed> {
         println!("\n==> {}", self.shown);

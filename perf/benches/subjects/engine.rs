@@ -1,11 +1,4 @@
-//! How many instructions a request costs: a deterministic run, to be counted by a tool that counts.
-//!
-//! ```text
-//! valgrind --tool=callgrind count write 0        and        count write 32000
-//! ```
-//! The difference of the two totals, divided by 32000, is the cost of one request with its share of the turn: 16 requests,
-//! then `tick`, `commit` and `clear`. `asked` less `empty` is what this program adds by handing it over. `cargo xtask
-//! count` does all that for every scene, and the subtraction. No bytes are copied.
+//! The engine over a device that has done by the next turn what it was asked for. No bytes are copied.
 //!
 //! | scene | a request |
 //! |---|---|
@@ -16,9 +9,10 @@
 //! | `miss` | a read of 4 KiB that is not there: its fill, its answer, and the eviction of another line |
 //! | `cycle` | 4 KiB over a clean line, with its write-back and device flush |
 //! | `empty` | nothing: the share of a turn without requests |
-//! | `asked` | is made and not handed over, in such a turn |
-#![allow(clippy::cast_possible_truncation, reason = "the numbers of this program are small")]
+//!
+//! A request comes with its share of the turn: 16 requests, then `tick`, `commit` and `clear`.
 
+use super::REQUESTS;
 use holdfast_engine::*;
 use holdfast_policy::*;
 use std::sync::atomic::AtomicU64;
@@ -27,16 +21,16 @@ use std::sync::atomic::AtomicU64;
 const LINES: u64 = 4096;
 /// Lines of the volume.
 const VOLUME_LINES: u64 = 16 * LINES;
-const A_TURN: u64 = 16;
+const A_TURN: usize = 16;
 /// Slots that no write takes.
 const RESERVE: u32 = 64;
 
 /// What the turns of a scene are made of.
 #[derive(Clone, Copy)]
-struct Scene {
+pub struct Scene {
     operation: Operation,
     /// Requests in a turn.
-    requests: u64,
+    requests: usize,
     /// Bytes of a request.
     length: u64,
     /// Lines that requests go to.
@@ -66,43 +60,40 @@ fn scene(kind: &str) -> Option<Scene> {
         "miss" => Scene { lines: VOLUME_LINES, write_back_from: 0, ..read },
         "cycle" => Scene { write_back_from: 0, step_ms: 10, ..write },
         "empty" => Scene { requests: 0, ..read },
-        "asked" => read,
         _ => return None,
     })
 }
 
-fn main() {
-    let arguments: Vec<String> = std::env::args().collect();
-    let usage = "count write|read|partial|write-long|read-long|miss|cycle|empty|asked NUMBER";
-    let scene = arguments.get(1).and_then(|kind| scene(kind)).expect(usage);
-    let number: u64 = arguments.get(2).expect(usage).parse().expect(usage);
+/// An engine that is warm for a scene, with the requests that it will get.
+///
+/// # Panics
+/// If there is no such scene.
+pub fn warm(kind: &str) -> Run {
+    let scene = scene(kind).expect("a scene of the table above");
     let limits = Limits { reserve_slots: RESERVE, ops_max: 64, ..Limits::small(0, 1) };
     let headers: Vec<Header> = (0..2 * LINES).map(|_| Header::default()).collect();
-    let words: Vec<AtomicU64> =
-        (0..DirtyIndex::words_needed(VOLUME_LINES)).map(|_| AtomicU64::new(0)).collect();
-    let mut engine = Engine::new(limits, &headers, Instant(0));
-    let share = Share::new(1);
-    engine.add_volume(setup(&words, scene.write_back_from, &share));
+    let words = DirtyIndex::words_needed(VOLUME_LINES);
+    let words: Vec<AtomicU64> = (0..words).map(|_| AtomicU64::new(0)).collect();
+    // What an engine borrows lives as long as the process: a benchmark is one.
+    let mut engine = Engine::new(limits, headers.leak(), Instant(0));
+    engine.add_volume(setup(words.leak(), scene.write_back_from, Box::leak(Box::new(Share::new(1)))));
     let out = Actions::with_capacity(&limits);
     let done = Vec::with_capacity(limits.ops_max);
-    let mut run = Run { engine, out, done, now: Instant(1), answers: 0, errno: 0, sends: true };
+    let mut run =
+        Run { engine, out, done, now: Instant(1), requests: Vec::new(), scene, answers: 0, errno: 0 };
     let fill = Scene { operation: Operation::Write { fua: false }, length: 4096, lines: LINES, ..scene };
-    let requests = requests(fill, 1);
-    requests[..LINES as usize].chunks(A_TURN as usize).for_each(|requests| run.turn(requests, 0));
+    requests(fill, LINES, 1).chunks(A_TURN).for_each(|requests| run.turn(requests, 0));
     // What the device has to do for this is done before anything is counted, and so is the making of requests. Lines
     // come in an order that no prefetcher and no neighbour helps.
     (0..1000).for_each(|_| run.turn(&[], 10));
-    let requests = self::requests(scene, 2654435761);
-    run.sends = arguments[1] != "asked";
-    let mut turns = requests.chunks(scene.requests.max(1) as usize).cycle();
-    let turn = |requests| run.turn(if scene.requests == 0 { &[] } else { requests }, scene.step_ms);
-    turns.by_ref().take((number / A_TURN) as usize).for_each(turn);
-    let stats = run.engine.stats(VolumeId(0));
-    println!("{} answers, worst errno {}, {stats:?}", run.answers, run.errno);
+    run.requests = self::requests(scene, 2 * REQUESTS as u64, 2654435761);
+    // The first half goes before, so that tables and caches are as they will be.
+    run.play(0);
+    run
 }
 
-/// Requests to lines that are `stride` apart, as many as the volume has lines.
-fn requests(scene: Scene, stride: u64) -> Vec<Request> {
+/// So many requests, to lines that are `stride` apart.
+fn requests(scene: Scene, count: u64, stride: u64) -> Vec<Request> {
     let lines = scene.length.div_ceil(4096);
     let request = |step: u64| Request {
         session: SessionId(1),
@@ -112,14 +103,14 @@ fn requests(scene: Scene, stride: u64) -> Vec<Request> {
         operation: scene.operation,
         offset: step * stride % (scene.lines / lines) * lines * 4096,
         length: scene.length,
-        buffer: step % A_TURN * scene.length,
+        buffer: step % A_TURN as u64 * scene.length,
         timeout_ms: 0,
         replay: 0,
     };
-    (0..VOLUME_LINES).map(request).collect()
+    (0..count).map(request).collect()
 }
 
-fn setup<'a>(words: &'a [AtomicU64], write_back_from: u16, share: &'a Share) -> VolumeSetup<'a> {
+fn setup(words: &'static [AtomicU64], write_back_from: u16, share: &'static Share) -> VolumeSetup<'static> {
     let policy = Policy::HoldForever(HoldForever::default());
     let rule = Rule { classes: ClassSet::ANY, policy, retry: Retry::default() };
     VolumeSetup {
@@ -149,19 +140,31 @@ fn setup<'a>(words: &'a [AtomicU64], write_back_from: u16, share: &'a Share) -> 
     }
 }
 
-/// An engine over a device that has done by the next turn what it was asked for.
-struct Run<'a> {
-    engine: Engine<'a>,
+/// An engine in the middle of a scene.
+pub struct Run {
+    engine: Engine<'static>,
     out: Actions,
     done: Vec<Event>,
     now: Instant,
-    answers: usize,
-    errno: u16,
-    /// Whether requests reach the engine.
-    sends: bool,
+    requests: Vec<Request>,
+    scene: Scene,
+    /// Requests that were answered.
+    pub answers: usize,
+    /// The worst answer.
+    pub errno: u16,
 }
 
-impl Run<'_> {
+impl Run {
+    /// Half of the requests, those from `first` on, with their turns; of longer ones as many as make so many lines.
+    pub fn play(&mut self, first: usize) {
+        let requests = core::mem::take(&mut self.requests);
+        for turn in 0..REQUESTS / A_TURN {
+            let from = first + turn * self.scene.requests;
+            self.turn(&requests[from..from + self.scene.requests], self.scene.step_ms);
+        }
+        self.requests = requests;
+    }
+
     fn turn(&mut self, requests: &[Request], step_ms: u64) {
         self.now = self.now.after_ms(step_ms);
         for request in requests {
@@ -169,12 +172,7 @@ impl Run<'_> {
             while self.engine.is_full() {
                 self.end_turn();
             }
-            let event = Event::Request(*request);
-            if self.sends {
-                self.engine.apply(self.now, event, &mut self.out);
-            } else {
-                std::hint::black_box(event);
-            }
+            self.engine.apply(self.now, Event::Request(*request), &mut self.out);
         }
         self.end_turn();
     }
