@@ -111,7 +111,8 @@ mod tests {
     fn a_busy_volume_may_take_most_of_a_table_that_nobody_else_uses() {
         let mut places = Places::new(64, 1);
         (0..4).for_each(|_| places.add_volume(0));
-        let taken = (0..64).take_while(|_| places.has_room(2, 1).then(|| places.take(2, 1)).is_some()).count();
+        let taken =
+            (0..64).take_while(|_| places.has_room(2, 1).then(|| places.take(2, 1)).is_some()).count();
         assert_eq!(taken, 32 + 8, "half of the table and its own part");
     }
 

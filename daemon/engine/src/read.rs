@@ -5,7 +5,8 @@ use crate::ops::{Op, Purpose, Waiter};
 use crate::part::Part;
 use crate::requests::{Pending, RequestId};
 use crate::{
-    Actions, Copy, Identity, Instant, IoKind, OpId, Operation, RUN_LINES_MAX, Request, SlotId, Status, sector_mask,
+    Actions, Copy, Identity, Instant, IoKind, OpId, Operation, RUN_LINES_MAX, Request, SlotId, Status,
+    sector_mask,
 };
 use holdfast_policy::{Cause, State, errno};
 

@@ -62,7 +62,8 @@ fn writes_that_wait_for_the_device_leave_places_for_those_of_other_volumes() {
 /// Slots that reads of a hanging device are to fill are not those that its neighbour's budget promises.
 #[test]
 fn reads_that_hang_leave_the_slots_that_other_volumes_may_write() {
-    let plan = Plan { slots: 288, limits: Limits { reserve_slots: 64, ..Limits::small(0, 1) }, ..Plan::default() };
+    let plan =
+        Plan { slots: 288, limits: Limits { reserve_slots: 64, ..Limits::small(0, 1) }, ..Plan::default() };
     let mut shell = hanging(Plan { budget: 112, ..plan });
     let reads: Vec<u32> =
         (0..20).map(|run| shell.send(0, 1, Operation::Read, run * 17 * LINE, 16 * LINE)).collect();
