@@ -22,7 +22,7 @@ enum Verb {
         /// The configuration; `configs/` has examples.
         #[arg(long, default_value = "/etc/holdfast/holdfast.toml")]
         config: PathBuf,
-        /// Give up data that an earlier daemon left in the arena. It is gone then.
+        /// Give up data that an earlier daemon left in the arena, instead of taking it over. It is gone then.
         #[arg(long)]
         discard_arena: bool,
         /// At the end, give up what the devices refuse: the ledger lists it as lost.

@@ -74,6 +74,7 @@ fn a_turn_of_a_disk_allocates_nothing() {
         prefault: true,
         lock_memory: false,
         discard_existing: false,
+        volumes: Vec::new(),
     };
     let mut arena = Arena::create(&layout, &mut |_, _| {}).expect("an arena");
     let shard = arena.take_shards().remove(0);

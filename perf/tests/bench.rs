@@ -66,6 +66,7 @@ fn serve_one(mut pending: holdfast_ringbuf::daemon_side::Pending, manners: Manne
     let offer = Offer {
         session: 1,
         incarnation: 1,
+        arena: 1,
         volume,
         reactors: 1,
         ring_entries,

@@ -129,6 +129,7 @@ impl State {
                 Cause::Superseded,
             ) => State::Free,
             (State::Clean, Cause::Evicted) => State::Free,
+            (State::Writing | State::Unstable | State::Condemned, Cause::Restarted) => State::Dirty,
             (
                 State::Clean | State::Dirty | State::Failed | State::Unstable | State::Condemned,
                 Cause::Dropped,
@@ -177,11 +178,14 @@ pub enum Cause {
     Evicted,
     /// The device accepted a discard or zeroes over the line: they take the place of the data.
     Dropped,
+    /// The daemon that was about something with the slot died, and its device operations are over: no verdict, and nobody
+    /// knows what is on the medium.
+    Restarted,
 }
 
 impl Cause {
     /// Every cause, in the order of its declaration.
-    pub const ALL: [Cause; 17] = [
+    pub const ALL: [Cause; 18] = [
         Cause::Accepted,
         Cause::Published,
         Cause::FillStarted,
@@ -199,5 +203,6 @@ impl Cause {
         Cause::Superseded,
         Cause::Evicted,
         Cause::Dropped,
+        Cause::Restarted,
     ];
 }

@@ -7,17 +7,17 @@ const LETTERS: &str = "FILDWUCXK";
 
 /// A row a state, a column a cause in the order of `Cause::ALL`, `.` where nothing may happen: Accepted,
 /// Published, FillStarted, Filled, FillRefused, WriteBackStarted, WriteBackDone, WriteBackRefused, Inherited,
-/// WriteBackDeferred, Stable, VerifierChanged, Condemned, LossRecorded, Superseded, Evicted, Dropped.
+/// WriteBackDeferred, Stable, VerifierChanged, Condemned, LossRecorded, Superseded, Evicted, Dropped, Restarted.
 const TABLE: [(State, &str); 9] = [
-    (State::Free, "I.L.............."),
-    (State::Incoming, ".D............F.."),
-    (State::Filling, "...CF.........F.."),
-    (State::Dirty, ".....W..X...K.F.F"),
-    (State::Writing, "......UX.D....F.."),
-    (State::Unstable, "..........CD..F.F"),
-    (State::Clean, "..............FFF"),
-    (State::Failed, ".....W......K.F.F"),
-    (State::Condemned, ".............FF.F"),
+    (State::Free, "I.L..............."),
+    (State::Incoming, ".D............F..."),
+    (State::Filling, "...CF.........F..."),
+    (State::Dirty, ".....W..X...K.F.F."),
+    (State::Writing, "......UX.D....F..D"),
+    (State::Unstable, "..........CD..F.FD"),
+    (State::Clean, "..............FFF."),
+    (State::Failed, ".....W......K.F.F."),
+    (State::Condemned, ".............FF.FD"),
 ];
 
 fn letter(state: Option<State>) -> char {
@@ -58,7 +58,13 @@ fn slots_under_io_move_only_when_it_ends() {
     assert_eq!(ends(State::Filling), [Cause::Filled, Cause::FillRefused, Cause::Superseded]);
     assert_eq!(
         ends(State::Writing),
-        [Cause::WriteBackDone, Cause::WriteBackRefused, Cause::WriteBackDeferred, Cause::Superseded]
+        [
+            Cause::WriteBackDone,
+            Cause::WriteBackRefused,
+            Cause::WriteBackDeferred,
+            Cause::Superseded,
+            Cause::Restarted
+        ]
     );
 }
 

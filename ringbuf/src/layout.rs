@@ -20,6 +20,9 @@ pub(crate) const DAEMON_SLEEPING: usize = 512;
 /// Byte offset of the submission entries in a ring; the completion entries follow them.
 pub(crate) const ENTRIES: usize = 4096;
 
+/// Bytes of a tag's record; the records follow the completion entries.
+pub(crate) const RECORD_BYTES: usize = 8;
+
 /// The session's shared memory: one page for the session, the rings, the payload area.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Layout {
@@ -53,7 +56,7 @@ impl Layout {
     }
 
     fn ring_bytes(&self) -> u64 {
-        let entry_bytes = (DESCRIPTOR_BYTES + COMPLETION_BYTES) as u64;
+        let entry_bytes = (DESCRIPTOR_BYTES + COMPLETION_BYTES + RECORD_BYTES) as u64;
         (ENTRIES as u64 + u64::from(self.entries) * entry_bytes).next_multiple_of(PAGE_BYTES)
     }
 

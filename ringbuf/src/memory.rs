@@ -208,6 +208,21 @@ impl RingMemory {
         words.iter().zip(values).for_each(|(word, value)| word.store(value, Ordering::Relaxed));
     }
 
+    fn records(&self) -> usize {
+        self.completions() + self.entries as usize * COMPLETION_BYTES
+    }
+
+    /// What the daemon said of the write under a tag; 0 if it has not taken it in.
+    pub(crate) fn read_record(&self, tag: u32) -> u64 {
+        let [word] = self.entry_words::<1>(self.records(), tag);
+        word.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn write_record(&self, tag: u32, generation: u64) {
+        let [word] = self.entry_words::<1>(self.records(), tag);
+        word.store(generation, Ordering::Release);
+    }
+
     /// The address of `length` payload bytes at `payload`.
     ///
     /// # Panics

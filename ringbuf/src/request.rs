@@ -82,7 +82,11 @@ pub struct Descriptor {
     /// Milliseconds after which the client would rather have ETIMEDOUT; 0 for never.
     pub timeout_ms: u32,
     /// Must be 0.
-    pub reserved_1: [u32; 5],
+    pub reserved_1: u32,
+    /// For a write that a daemon which died had taken in: what it said in the tag's record; else 0.
+    pub replay: u64,
+    /// Must be 0.
+    pub reserved_2: [u32; 2],
 }
 
 /// One entry of a completion ring, native byte order.
@@ -127,6 +131,8 @@ pub struct Request {
     pub payload: u64,
     /// Milliseconds after which to answer ETIMEDOUT if the request can still be withdrawn; 0 for never.
     pub timeout_ms: u32,
+    /// For a write: the generation under which an earlier life of the daemon took it in, as its client says; else 0.
+    pub replay: u64,
 }
 
 /// What a session's descriptors are checked against.
@@ -158,8 +164,11 @@ impl Request {
         zero(
             opcode,
             "reserved",
-            u64::from(raw.reserved_0) | u64::from(raw.reserved_1.iter().fold(0, |a, b| a | b)),
+            u64::from(raw.reserved_0) | u64::from(raw.reserved_1 | raw.reserved_2[0] | raw.reserved_2[1]),
         )?;
+        if opcode != Opcode::Write {
+            zero(opcode, "replay", raw.replay)?;
+        }
         match opcode {
             Opcode::Read | Opcode::Write => check_transfer(raw, reactor, limits)?,
             Opcode::Discard | Opcode::WriteZeroes => zero(opcode, "payload", raw.payload)?,
@@ -178,6 +187,7 @@ impl Request {
             length: raw.length,
             payload: raw.payload,
             timeout_ms: raw.timeout_ms,
+            replay: raw.replay,
         })
     }
 }
@@ -224,7 +234,9 @@ mod tests {
             length: 4096,
             payload: 65536 - 4096,
             timeout_ms: 0,
-            reserved_1: [0; 5],
+            reserved_1: 0,
+            replay: 0,
+            reserved_2: [0; 2],
         }
     }
 
@@ -234,7 +246,8 @@ mod tests {
 
     #[test]
     fn an_honest_write_passes_with_all_its_fields() {
-        let request = parse(Descriptor { flags: FLAG_FUA, timeout_ms: 9, ..write() }).expect("honest");
+        let request =
+            parse(Descriptor { flags: FLAG_FUA, timeout_ms: 9, replay: 3, ..write() }).expect("honest");
         let expected = Request {
             opcode: Opcode::Write,
             fua: true,
@@ -244,6 +257,7 @@ mod tests {
             length: 4096,
             payload: 61440,
             timeout_ms: 9,
+            replay: 3,
         };
         assert_eq!(request, expected);
     }
@@ -265,8 +279,12 @@ mod tests {
                 PeerFault::NotZero { opcode: Write, field: "reserved" },
             ),
             (
-                Descriptor { reserved_1: [0, 0, 0, 0, 1], ..write() },
+                Descriptor { reserved_2: [0, 1], ..write() },
                 PeerFault::NotZero { opcode: Write, field: "reserved" },
+            ),
+            (
+                Descriptor { opcode: 1, replay: 1, ..write() },
+                PeerFault::NotZero { opcode: Read, field: "replay" },
             ),
             (Descriptor { length: 0, ..write() }, PeerFault::Length { length: 0, length_max: 16384 }),
             (Descriptor { length: 16385, ..write() }, PeerFault::Length { length: 16385, length_max: 16384 }),
@@ -303,7 +321,7 @@ mod tests {
             let mut raw: Descriptor = zerocopy::transmute!(bytes);
             raw = Descriptor { opcode, flags: raw.flags & 3, tag: raw.tag % 16, length, ..raw };
             raw.reserved_0 = 0;
-            raw.reserved_1 = [0; 5];
+            (raw.reserved_1, raw.reserved_2) = (0, [0; 2]);
             raw.payload %= 2 * 65536;
             if let Ok(request) = parse(raw) {
                 prop_assert!(request.tag < 8);

@@ -8,7 +8,7 @@ use crate::limits::{REASON_BYTES_MAX, VOLUME_NAME_BYTES_MAX};
 pub const MAGIC: u64 = u64::from_le_bytes(*b"HOLDFAST");
 
 /// Changes with every change of the messages, the memory layout or the meaning of a field.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// Client to daemon, first message. The first 16 bytes keep their place in every version.
 #[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -79,8 +79,10 @@ pub struct ReplyMessage {
     pub request_bytes_max: u32,
     /// [`FLAG_READ_ONLY`] or 0.
     pub flags: u32,
+    /// The arena in which the cache is: records are good for another daemon that has the same.
+    pub arena: u64,
     /// 0.
-    pub reserved: [u64; 4],
+    pub reserved: [u64; 3],
 }
 
 /// The volume cannot be written to.

@@ -56,9 +56,9 @@ fn a_refusal_is_read_whatever_its_version_and_length() {
 
 #[test]
 fn another_version_and_another_protocol_are_recognised() {
-    let newer = ReplyMessage { version: 2, ..offer() };
+    let newer = ReplyMessage { version: 9, ..offer() };
     let error = connect_to(Some(newer.as_bytes()[..280].to_vec()));
-    assert!(matches!(error, ConnectError::Version { theirs: 2 }), "{error}");
+    assert!(matches!(error, ConnectError::Version { theirs: 9 }), "{error}");
     let error = connect_to(Some(b"HTTP/1.1 400 Bad Request\r\n".repeat(20)));
     assert!(matches!(error, ConnectError::Malformed(_)), "{error}");
 }

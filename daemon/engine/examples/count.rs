@@ -114,6 +114,7 @@ fn requests(scene: Scene, stride: u64) -> Vec<Request> {
         length: scene.length,
         buffer: step % A_TURN * scene.length,
         timeout_ms: 0,
+        replay: 0,
     };
     (0..VOLUME_LINES).map(request).collect()
 }

@@ -102,6 +102,18 @@ pub struct Io {
     pub segments: u32,
 }
 
+/// A write is taken in: until its answer is seen this is to be kept where it outlives the daemon, so that the client can
+/// send it again to a later life as [`crate::Request::replay`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Begun {
+    /// Whose.
+    pub session: SessionId,
+    /// The client's name for the write.
+    pub tag: u32,
+    /// The generation of its first line; each line has the next one.
+    pub generation: u64,
+}
+
 /// The answer to a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Completion {
@@ -272,9 +284,11 @@ pub const fn list_state(state: State) -> Option<ListState> {
 }
 
 /// Everything one turn wants done. The shell performs it in this order and clears it:
-/// `copies`, then [`crate::Engine::commit`], then `ledger`, `peers` and `answers`, then `ios`, then `completions`.
+/// `begun` and `copies`, then [`crate::Engine::commit`], then `ledger`, `peers` and `answers`, then `ios`, then `completions`.
 #[derive(Debug, Default)]
 pub struct Actions {
+    /// Writes that were taken in.
+    pub begun: Vec<Begun>,
     /// Bytes to move, in order.
     pub copies: Vec<Copy>,
     /// Device operations.
@@ -299,6 +313,7 @@ impl Actions {
     /// An empty list that holds one full turn without growing.
     pub fn with_capacity(limits: &crate::Limits) -> Actions {
         Actions {
+            begun: Vec::with_capacity(limits.copies_max()),
             copies: Vec::with_capacity(limits.copies_max()),
             ios: Vec::with_capacity(limits.ops_max),
             segments: Vec::with_capacity(limits.ops_max * limits.run_lines_max),
@@ -340,6 +355,7 @@ impl Actions {
 
     /// Forgets everything, keeps the memory.
     pub fn clear(&mut self) {
+        self.begun.clear();
         self.copies.clear();
         self.ios.clear();
         self.segments.clear();

@@ -122,6 +122,16 @@ impl<'a> Allowance<'a> {
         (self.budget / (KEPT_PART * 2 * reactors)).clamp(1, CHUNK_MAX)
     }
 
+    /// Takes what is not clean already, whatever the budget says: an earlier life has taken it in.
+    pub(crate) fn cover(&mut self, not_clean: u64) {
+        let more = not_clean.saturating_sub(self.credit);
+        if more > 0 {
+            self.share.take_all(more);
+            self.credit += more;
+            self.limit = self.credit;
+        }
+    }
+
     /// Gives back what this reactor has free: all of it, if others wait or the volume fails; else what is more than a
     /// reserve for the next writes.
     fn give_back(&mut self, not_clean: u64, generous: bool) {

@@ -3,6 +3,7 @@
 //! Every slot is either free, on the free list; or the *newest* slot of its line, in the map; or superseded, and then
 //! only waiting: for the commit of the turn, or for its own device operation.
 
+mod left;
 mod overwrite;
 
 use crate::header::{at, place};
@@ -82,8 +83,12 @@ impl<'a> Cache<'a> {
     /// # Panics
     /// If a header is not free, or there are more slots than a `u32` counts.
     pub(crate) fn new(headers: &'a [Header], seed: u64) -> Cache<'a> {
-        let slots = u32::try_from(headers.len()).expect("a reactor has fewer than 2^32 slots");
         assert!(headers.iter().all(|header| header.state() == State::Free), "the arena holds data");
+        Cache::unchecked(headers, seed)
+    }
+
+    fn unchecked(headers: &'a [Header], seed: u64) -> Cache<'a> {
+        let slots = u32::try_from(headers.len()).expect("a reactor has fewer than 2^32 slots");
         Cache {
             headers,
             map: HashTable::with_capacity(headers.len()),

@@ -23,12 +23,10 @@ pub(crate) struct Domain {
     waiting: Vec<(u32, u64)>,
     /// Owner: who gets the answer of the one in flight.
     serving: Vec<(u32, u64)>,
-    /// Any volume of the domain.
-    volume: u16,
 }
 
 impl Domain {
-    pub(crate) fn new(owner: u32, volume: u16, reactors: u32) -> Domain {
+    pub(crate) fn new(owner: u32, reactors: u32) -> Domain {
         Domain {
             owner,
             verifier: 1,
@@ -38,7 +36,6 @@ impl Domain {
             in_flight: false,
             waiting: Vec::with_capacity(reactors as usize + 1),
             serving: Vec::with_capacity(reactors as usize + 1),
-            volume,
         }
     }
 }
@@ -86,9 +83,11 @@ impl Engine<'_> {
         if state.in_flight || state.waiting.is_empty() || self.ops.free() == 0 {
             return;
         }
+        // Any volume of the domain whose device may be used.
+        let usable = |volume: &&crate::volume::Volume<'_>| volume.setup.domain == domain && volume.settled;
+        let Some(volume) = self.volumes.iter().find(usable).map(|volume| volume.id()) else { return };
         state.in_flight = true;
         core::mem::swap(&mut state.waiting, &mut state.serving);
-        let volume = state.volume;
         let op = self.ops.insert(Op::new(Purpose::Flush, volume, 0, 0, now));
         out.ios.push(Io {
             op,

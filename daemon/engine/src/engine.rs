@@ -10,12 +10,12 @@ use crate::requests::{Pending, RequestId, Requests};
 use crate::volume::Volume;
 use crate::waits::Waits;
 use crate::{
-    Actions, CacheStats, Completion, Event, Header, Instant, LedgerSeq, Limits, Operation, Request, SlotId,
-    Status, VolumeId, VolumeSetup, VolumeStats,
+    Actions, CacheStats, Completion, Event, Header, Instant, LedgerSeq, Limits, Notes, Operation, Request,
+    SlotId, VolumeId, VolumeSetup, VolumeStats,
 };
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
-use holdfast_policy::{Cause, State, errno};
+use holdfast_policy::errno;
 
 /// Entries that the ledger must be able to have on their way: the sweep begins where there is room for 128, with what is
 /// in flight beside them.
@@ -81,6 +81,15 @@ pub struct Engine<'a> {
     /// Slots on their way out, of all volumes.
     pub(crate) condemned: usize,
     pub(crate) next_token: u64,
+    pub(crate) notes: Notes<'a>,
+    /// Volumes begin unsettled.
+    pub(crate) resumes: bool,
+    /// The first generation of this life.
+    pub(crate) first_generation: u64,
+    /// The newest generation whose header is published.
+    pub(crate) published: u64,
+    /// Slots that operations of an earlier life may still use.
+    pub(crate) quarantine: Vec<SlotId>,
     /// Where the tick begins, so that no volume is always first.
     pub(crate) turn: usize,
     /// Slots that may hold data which is not clean: all but the reserve.
@@ -104,6 +113,10 @@ impl<'a> Engine<'a> {
     /// If a header is not free, the reserve is smaller than one request or leaves nothing, or what background work asks of
     /// the ledger at a time does not fit. The configuration refuses what could lead here, by the names of its keys.
     pub fn new(limits: Limits, headers: &'a [Header], now: Instant) -> Engine<'a> {
+        Engine::with(limits, headers.len(), Cache::new(headers, limits.seed), now)
+    }
+
+    pub(crate) fn with(limits: Limits, slots: usize, cache: Cache<'a>, now: Instant) -> Engine<'a> {
         let reserve = limits.reserve_slots as usize;
         assert!(
             limits.request_lines_max <= reserve,
@@ -111,7 +124,7 @@ impl<'a> Engine<'a> {
         );
         let entries = limits.ledger_entries_max;
         assert!(entries >= LEDGER_ENTRIES_LEAST, "{entries} ledger entries: write-back would never begin");
-        assert!(reserve < headers.len(), "the reserve of {reserve} slots leaves none of {}", headers.len());
+        assert!(reserve < slots, "the reserve of {reserve} slots leaves none of {slots}");
         assert!(
             (1..=crate::RUN_LINES_MAX).contains(&limits.run_lines_max),
             "runs of {}",
@@ -120,14 +133,14 @@ impl<'a> Engine<'a> {
         Engine {
             limits,
             now,
-            cache: Cache::new(headers, limits.seed),
+            cache,
             volumes: Vec::new(),
             domains: Vec::new(),
             ops: Ops::new(limits.ops_max),
             requests: Requests::new(limits.requests_max),
             waits: Waits::new(limits.waits_max(), limits.seed),
             settled: Vec::with_capacity(limits.waits_max()),
-            failures: Failures::new(headers.len()),
+            failures: Failures::new(slots),
             ledger: Outbox::new(limits.ledger_entries_max),
             staged: Vec::with_capacity(2 * limits.copies_max()),
             parked: VecDeque::with_capacity(limits.requests_max),
@@ -135,8 +148,13 @@ impl<'a> Engine<'a> {
             lists: VecDeque::with_capacity(LISTS_MAX),
             condemned: 0,
             next_token: 1,
+            notes: Notes::NONE,
+            resumes: false,
+            first_generation: 1,
+            published: 0,
+            quarantine: Vec::new(),
             turn: 0,
-            room: (headers.len() - reserve) as u64,
+            room: (slots - reserve) as u64,
             facts: 1,
             #[cfg(test)]
             always_the_long_way: false,
@@ -158,10 +176,16 @@ impl<'a> Engine<'a> {
         let domain = usize::from(setup.domain.0);
         assert!(domain <= self.domains.len(), "domains are numbered in order");
         if domain == self.domains.len() {
-            self.domains.push(Domain::new(setup.domain_owner, setup.id.0, self.limits.reactors));
+            self.domains.push(Domain::new(setup.domain_owner, self.limits.reactors));
         }
         self.waits.add_volume();
         self.volumes.push(Volume::new(setup, self.limits.requests_max));
+        let volume = self.volumes.last_mut().expect("it was just added");
+        if self.resumes {
+            volume.settled = false;
+            // What refused operations of an earlier life left on the device may go away until a flush.
+            volume.torn.add(0, setup.geometry.local_lines(), self.now);
+        }
         let given: u64 = self.volumes.iter().map(|volume| volume.allowance.room()).sum();
         let room = self.room;
         assert!(given <= room, "the volumes may take {given} slots; the reserve leaves {room}");
@@ -191,6 +215,7 @@ impl<'a> Engine<'a> {
             Event::Completed { op, result } => self.completed(now, op, result, out),
             Event::LedgerDurable { up_to } => self.ledger_durable(up_to, out),
             Event::Reported { token, failure_id } => self.reported(token, failure_id, out),
+            Event::Settled { volume } => self.settled(volume),
             Event::SessionClosed(session) => self.requests.orphan(session),
             Event::Flushed { domain, number, errno, verifier } => {
                 self.flushed(now, domain, number, errno, verifier, out)
@@ -215,7 +240,9 @@ impl<'a> Engine<'a> {
         self.turn = self.turn.wrapping_add(1);
         for step in 0..self.volumes.len() {
             let volume = (self.turn + step) % self.volumes.len();
-            self.tick_volume(now, volume, out);
+            if self.volumes[volume].settled {
+                self.tick_volume(now, volume, out);
+            }
         }
         self.tick_domains(now, out);
         self.answer_list(out);
@@ -224,6 +251,7 @@ impl<'a> Engine<'a> {
     fn tick_volume(&mut self, now: Instant, volume: usize, out: &mut Actions) {
         self.rebase_epochs(volume);
         self.settle_written(volume, out);
+        self.recheck_reported(volume, out);
         self.begin_turn(now, volume);
         self.mark_overdue(now, volume);
         self.retry_stalled(now, volume, out);
@@ -238,87 +266,6 @@ impl<'a> Engine<'a> {
         self.end_turn(volume);
     }
 
-    /// Publishes the headers of what was copied this turn and frees what they replace. Comes after the turn's copies,
-    /// before its completions.
-    pub fn commit(&mut self) {
-        let mut staged = core::mem::take(&mut self.staged);
-        for change in staged.drain(..) {
-            match change {
-                Staged::Overwrite { before, slot } => self.end_overwrite(before, slot),
-                other => self.carry_out(other),
-            }
-        }
-        self.staged = staged;
-    }
-
-    #[inline(always)]
-    fn end_overwrite(&mut self, before: SlotId, slot: SlotId) {
-        let header = self.cache.header(slot);
-        let volume = &mut self.volumes[usize::from(header.volume())];
-        self.cache.end_overwrite(&mut volume.counts, before, slot);
-        debug_assert!(volume.index.dirty.get(header.line()) && volume.dirty_since.is_some());
-    }
-
-    #[inline(never)]
-    fn carry_out(&mut self, change: Staged) {
-        match change {
-            Staged::Overwrite { before, slot } => self.end_overwrite(before, slot),
-            Staged::Publish(slot) => {
-                self.publish(slot);
-            }
-            Staged::Replace { before, slot } => {
-                let index = self.publish(slot);
-                self.cache.pass(&mut self.volumes[index].counts, before, Cause::Superseded);
-            }
-            Staged::Widen { slot, generation, mask } => {
-                let header = self.cache.header(slot);
-                if header.generation() == generation && header.state() != State::Free {
-                    self.cache.widen(slot, mask);
-                }
-            }
-            Staged::Filled { slot, generation, mask } => self.publish_filled(slot, generation, mask),
-            Staged::Free { slot, generation } => {
-                let header = self.cache.header(slot);
-                if header.generation() == generation && header.state() != State::Free {
-                    let volume = usize::from(header.volume());
-                    self.cache.pass(&mut self.volumes[volume].counts, slot, Cause::Superseded);
-                }
-            }
-        }
-    }
-
-    fn publish_filled(&mut self, slot: SlotId, generation: u64, mask: u32) {
-        let header = self.cache.header(slot);
-        if header.generation() != generation || header.state() != State::Filling {
-            return;
-        }
-        let newest = self.cache.is_newest(slot);
-        let counts = &mut self.volumes[usize::from(header.volume())].counts;
-        if newest {
-            self.cache.publish(counts, slot, Cause::Filled, Status::new(State::Clean, mask));
-        } else {
-            self.cache.pass(counts, slot, Cause::Superseded);
-        }
-    }
-
-    /// Makes a write the line's content; returns its volume's place.
-    #[inline]
-    fn publish(&mut self, slot: SlotId) -> usize {
-        let header = self.cache.header(slot);
-        let index = usize::from(header.volume());
-        let (line, volume) = (header.line(), &mut self.volumes[index]);
-        self.cache.pass_from(&mut volume.counts, slot, State::Incoming, Cause::Published);
-        volume.index.dirty.set(line);
-        volume.dirty_since.get_or_insert(self.now);
-        if header.attempts() > 0 {
-            self.cache.pass(&mut volume.counts, slot, Cause::Inherited);
-            volume.index.failed.set(line);
-        } else if volume.index.failed.count() > 0 {
-            volume.index.failed.clear(line);
-        }
-        index
-    }
-
     /// When [`Engine::tick`] must run again at the latest, though nothing happens meanwhile.
     pub fn next_wake(&self) -> Instant {
         let quiet = self.requests.len() == 0
@@ -329,10 +276,11 @@ impl<'a> Engine<'a> {
                     && !volume.allowance.is_engaged()
                     && volume.zeroed.is_empty()
                     && volume.torn.is_empty()
+                    && volume.recheck.is_none()
             });
         let background = !self.lists.is_empty()
             || self.held.front().is_some_and(|held| self.ledger.is_durable(held.seq))
-            || self.volumes.iter().any(|volume| volume.redirty);
+            || self.volumes.iter().any(|volume| volume.redirty && volume.settled);
         match (quiet, background) {
             (_, true) => self.now,
             (true, false) => Instant::NEVER,
@@ -369,7 +317,8 @@ impl<'a> Engine<'a> {
             Err(errno) => return answer(&request, errno, 0, out),
         };
         // What can be answered at once never becomes a pending request. Reads that can have been.
-        if matches!(request.operation, Operation::Write { .. }) && self.write_at_once(&request, lines, out) {
+        let at_once = matches!(request.operation, Operation::Write { .. }) && request.replay == 0;
+        if at_once && self.write_at_once(&request, lines, out) {
             return;
         }
         if self.requests.is_full() {
@@ -387,11 +336,13 @@ impl<'a> Engine<'a> {
             chunks: 0,
             fallback: false,
             orphan: false,
+            taken_before: 0,
             begun: false,
         };
         let id = self.requests.insert(pending);
         match request.operation {
             Operation::Read => self.read(now, id, lines, out),
+            Operation::Write { .. } if request.replay != 0 => self.replay(id, lines, out),
             Operation::Write { .. } => self.write(id, lines, out),
             Operation::Flush => self.flush(id),
             Operation::Discard | Operation::WriteZeroes { .. } => self.zero(id),

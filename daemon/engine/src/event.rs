@@ -72,6 +72,9 @@ pub struct Request {
     pub length: u64,
     /// Where the data is in the session's payload area; the engine passes it on in copies.
     pub buffer: u64,
+    /// The generation of its first line, if an earlier life of the daemon took it in and did not answer it, as
+    /// [`crate::Begun`] said; else 0. A client that says something wrong harms its own request only.
+    pub replay: u64,
     /// Milliseconds after which it is rather answered with `ETIMEDOUT`, if nothing of it has happened: then nothing of it
     /// will. 0 is never.
     pub timeout_ms: u32,
@@ -82,6 +85,12 @@ pub struct Request {
 pub enum Event {
     /// A client asks.
     Request(Request),
+    /// No device operation of an earlier life is in flight for the volume: what it left may be changed, and the device be
+    /// used. Until then the volume serves what needs no device. See [`crate::Engine::resume`].
+    Settled {
+        /// Which.
+        volume: VolumeId,
+    },
     /// A session is over: its parked requests are dropped and not answered. What it had acknowledged stays.
     SessionClosed(SessionId),
     /// A device operation ended: bytes done (0 for flush, zeroes, discard), or a negative errno.
@@ -227,5 +236,13 @@ pub enum Command {
         errno: u16,
         /// When it failed first.
         first: Instant,
+        /// The generation that was given up.
+        generation: u64,
+    },
+    /// Put the ledger's mark on lines again: it holds them as not stable from an earlier run. Those that are stable by now
+    /// are reported as healed.
+    RestoreReport {
+        /// Where.
+        range: ByteRange,
     },
 }

@@ -59,5 +59,16 @@ pub(crate) fn setup<'a>(
 /// A request of the first session.
 pub(crate) fn request(volume: u16, operation: Operation, offset: u64, length: u64) -> Request {
     let (session, volume) = (SessionId(1), VolumeId(volume));
-    Request { session, tag: 1, sequence: 1, volume, operation, offset, length, buffer: 0, timeout_ms: 0 }
+    Request {
+        session,
+        tag: 1,
+        sequence: 1,
+        volume,
+        operation,
+        offset,
+        length,
+        buffer: 0,
+        timeout_ms: 0,
+        replay: 0,
+    }
 }

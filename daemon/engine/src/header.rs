@@ -226,6 +226,15 @@ impl Header {
         self.0[DIRTY].load(Ordering::Relaxed) as u32
     }
 
+    /// The identity, if its checksum says that it is one, whatever the status says: that of a free slot is what it held
+    /// last.
+    pub fn sound_identity(&self) -> Option<Identity> {
+        let (volume, line, generation, dirty) = (self.volume(), self.line(), self.generation(), self.dirty());
+        let found = self.0[DIRTY].load(Ordering::Relaxed) >> 32;
+        let sound = found == u64::from(checksum(self.place(), generation, dirty));
+        sound.then_some(Identity { volume, line, generation, dirty })
+    }
+
     /// Reads a header that an earlier process left behind, believing nothing.
     ///
     /// # Errors

@@ -10,7 +10,7 @@ use crate::cache::Overwrite;
 use crate::engine::{Engine, Staged, answer};
 use crate::part::Part;
 use crate::read::copy_out;
-use crate::{Actions, Copy, Operation, Request};
+use crate::{Actions, Begun, Copy, Operation, Request};
 use core::ops::Range;
 
 /// What a write has to know of its volume, as a number.
@@ -33,7 +33,8 @@ impl Engine<'_> {
         }
         match request.operation {
             Operation::Read => self.read_hit(request, out),
-            Operation::Write { fua: false } => self.write_hit(request, out),
+            // What an earlier life may have taken in is the long way's.
+            Operation::Write { fua: false } if request.replay == 0 => self.write_hit(request, out),
             _ => false,
         }
     }
@@ -100,12 +101,14 @@ impl Engine<'_> {
             if !self.admits(index, 1) {
                 return false;
             }
+            self.begin(request, out);
             let part = Part::first(request, self.volumes[index].line_bytes());
             self.write_line(request, index, first, part, out);
         } else {
             if lines > self.limits.request_lines_max as u64 || !self.admits(index, lines) {
                 return false;
             }
+            self.begin(request, out);
             self.write_lines(request, first..end, out);
         }
         // Counts one a request: 64 bits outlast the machine.
@@ -113,6 +116,13 @@ impl Engine<'_> {
         stats.writes = stats.writes.wrapping_add(1);
         answer(request, 0, 0, out);
         true
+    }
+
+    /// Notes a write before its first generation is taken.
+    #[inline(always)]
+    pub(crate) fn begin(&self, request: &Request, out: &mut Actions) {
+        let generation = self.cache.next_generation();
+        out.begun.push(Begun { session: request.session, tag: request.tag, generation });
     }
 
     /// Whether a volume takes in so many lines more without a further question.
@@ -159,6 +169,8 @@ impl Engine<'_> {
     fn look_around(&mut self, index: usize) {
         let volume = &self.volumes[index];
         let calm = !volume.writes_through()
+            // Operations of an earlier life may be in flight.
+            && volume.settled
             && volume.gate.is_none()
             && self.pressing_class(index).is_none()
             // Zeroes in flight, or to be done again, keep writes out.
@@ -202,6 +214,7 @@ mod tests {
     /// All that can be seen of a run: what it wants done, the headers, the counters.
     #[derive(Default, PartialEq, Debug)]
     struct Seen {
+        begun: Vec<Vec<Begun>>,
         copies: Vec<Vec<Copy>>,
         ios: Vec<Vec<Io>>,
         completions: Vec<Vec<Completion>>,
@@ -253,6 +266,7 @@ mod tests {
                 done.push(Event::Completed { op: io.op, result });
             }
             now = now.after_ms(*pause);
+            seen.begun.push(core::mem::take(&mut out.begun));
             seen.copies.push(core::mem::take(&mut out.copies));
             seen.ios.push(core::mem::take(&mut out.ios));
             seen.completions.push(core::mem::take(&mut out.completions));

@@ -65,11 +65,16 @@ impl Losses {
         healed
     }
 
-    /// Marks the losses of whole lines as superseded.
-    pub(crate) fn supersede(&mut self, first: u64, end: u64) {
-        for (_, loss) in self.lines.range_mut(first..end) {
+    /// Marks the losses of whole lines that are older than `generation` as superseded.
+    pub(crate) fn supersede(&mut self, first: u64, end: u64, generation: u64) {
+        for (_, loss) in self.lines.range_mut(first..end).filter(|(_, loss)| loss.generation < generation) {
             loss.superseded = loss.mask;
         }
+    }
+
+    /// What was lost of a line.
+    pub(crate) fn of(&self, line: u64) -> Option<&Loss> {
+        if self.lines.is_empty() { None } else { self.lines.get(&line) }
     }
 
     /// The first lost line not before `from` and before `end`.

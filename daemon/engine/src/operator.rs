@@ -64,6 +64,10 @@ impl Engine<'_> {
             Command::List { state, from } => {
                 self.lists.push_back(ListWanted { token, volume: index, state, from });
             }
+            Command::Drain if !self.volumes[index].settled => {
+                let left = self.volumes[index].counts.not_clean();
+                out.answers.push((token, Answer::Drained { left }));
+            }
             Command::Drain => self.add_task(index, Task::Drain { token }),
             Command::SetPolicy { tuning } => {
                 let answer = self.set_policy(index, *tuning);
@@ -73,8 +77,12 @@ impl Engine<'_> {
                 let answer = self.grow(index, bytes);
                 out.answers.push((token, answer));
             }
-            Command::RestoreLoss { range, class, errno, first } => {
-                self.restore_loss(index, range, class, errno, first);
+            Command::RestoreLoss { range, class, errno, first, generation } => {
+                self.restore_loss(index, range, (class, errno), first, generation);
+                out.answers.push((token, Answer::Done));
+            }
+            Command::RestoreReport { range } => {
+                self.restore_report(index, range);
                 out.answers.push((token, Answer::Done));
             }
         }
@@ -232,14 +240,23 @@ impl Engine<'_> {
         None
     }
 
-    fn restore_loss(&mut self, index: usize, range: ByteRange, class: u8, errno: u16, first: Instant) {
+    fn restore_loss(
+        &mut self,
+        index: usize,
+        range: ByteRange,
+        (class, errno): (u8, u16),
+        first: Instant,
+        generation: u64,
+    ) {
+        // Of whatever arena and reactor it is: what is written from now on is newer.
+        self.cache.resume_above(generation);
         let (begin, end) = self.volumes[index].lines_in(range);
         self.volumes[index].torn.add(begin, end, self.now);
         for line in begin..end {
             let volume = &mut self.volumes[index];
             let mask = volume.mask_within(line, range) & volume.geometry().existing_mask(line);
-            let loss =
-                Loss { mask, superseded: 0, generation: 0, class, errno, attempts: 0, first, last: first };
+            let (attempts, last) = (0, first);
+            let loss = Loss { mask, superseded: 0, generation, class, errno, attempts, first, last };
             volume.losses.add(line, loss);
         }
     }

@@ -51,6 +51,8 @@ pub(crate) struct Op {
     pub(crate) doubts: u64,
     /// Zeroes: it is a discard.
     pub(crate) discard: bool,
+    /// Zeroes: the place of its note for a later life, if it has one of its own.
+    pub(crate) note: Option<usize>,
     /// It finds out whether the device still refuses.
     pub(crate) probe: bool,
     /// A retry pass sent it.
@@ -76,6 +78,7 @@ impl Op {
             overdue: false,
             doubts: 0,
             discard: false,
+            note: None,
             probe: false,
             pass: false,
             thorough: false,

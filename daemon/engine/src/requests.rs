@@ -27,6 +27,8 @@ pub(crate) struct Pending {
     pub(crate) chunks: u32,
     /// Zeroes: the device cannot, so they are written through the cache.
     pub(crate) fallback: bool,
+    /// Writes: lines at the beginning that an earlier life has taken in.
+    pub(crate) taken_before: u32,
     /// Its session is over, or it was answered with a timeout: nobody waits for the answer.
     pub(crate) orphan: bool,
     /// Something of it has happened, or is on its way: it cannot be withdrawn.

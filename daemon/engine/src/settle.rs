@@ -81,7 +81,14 @@ impl Engine<'_> {
     }
 
     /// Sectors of a line are stable, as of `generation`: what was lost of them before is lost no more.
-    fn heal_loss(&mut self, index: usize, line: u64, mask: u32, generation: u64, out: &mut Actions) {
+    pub(crate) fn heal_loss(
+        &mut self,
+        index: usize,
+        line: u64,
+        mask: u32,
+        generation: u64,
+        out: &mut Actions,
+    ) {
         let mask = mask & !self.condemned_sectors(index, line);
         let healed = self.volumes[index].losses.heal(line, mask, generation);
         if healed != 0 {
@@ -166,8 +173,12 @@ impl Engine<'_> {
 
     /// The zeroed ranges that a successful device flush covered are stable.
     pub(crate) fn settle_zeroed(&mut self, index: usize) {
-        for range in self.volumes[index].zeroed.iter_mut().filter(|range| range.covered && !range.redo) {
+        let (notes, volume) = (self.notes, &mut self.volumes[index]);
+        let id = volume.id();
+        // Before anything that the same flush covered becomes clean: nobody would write that again after a redo.
+        for range in volume.zeroed.iter_mut().filter(|range| range.covered && !range.redo && !range.stable) {
             range.stable = true;
+            notes.remove_zeroed(id, range.note);
         }
     }
 
@@ -208,7 +219,7 @@ impl Engine<'_> {
     }
 
     /// Takes the ledger's mark off some lines that are not dirty any more; returns the line to go on from.
-    fn unreport(&mut self, index: usize, first: u64, end: u64, out: &mut Actions) -> u64 {
+    pub(crate) fn unreport(&mut self, index: usize, first: u64, end: u64, out: &mut Actions) -> u64 {
         let mut from = first;
         let mut healed = Neighbours::default();
         for _ in 0..HEALED_A_TURN {

@@ -74,6 +74,12 @@ impl Share {
         Share { board: Apart::default(), seats: (0..reactors).map(|_| Apart::default()).collect() }
     }
 
+    /// All who shared it are dead, and what they took with them. For whoever plays a death.
+    pub fn forget(&self) {
+        self.board.0.taken.store(0, Release);
+        (0..self.reactors()).for_each(|reactor| self.say(reactor, Words::default()));
+    }
+
     /// How many reactors share it.
     pub(crate) fn reactors(&self) -> u32 {
         u32::try_from(self.seats.len()).expect("at most 64")

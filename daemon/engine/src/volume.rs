@@ -121,6 +121,8 @@ pub(crate) struct Zeroed {
     pub(crate) report_cursor: u64,
     /// When it was issued, in generations.
     pub(crate) generation: u64,
+    /// Its place in the notes for a later life.
+    pub(crate) note: usize,
 }
 
 /// A slot on its way out.
@@ -183,6 +185,10 @@ pub(crate) enum Task {
 /// One volume.
 pub(crate) struct Volume<'a> {
     pub(crate) setup: VolumeSetup<'a>,
+    /// No operation of an earlier life is in flight: the device may be used.
+    pub(crate) settled: bool,
+    /// Lines from here on may carry the ledger's mark of an earlier life although they are stable.
+    pub(crate) recheck: Option<u64>,
     pub(crate) index: DirtyIndex<'a>,
     pub(crate) counts: Counts,
     /// What it may have of the budget, and what is known of it on other reactors.
@@ -252,6 +258,8 @@ impl<'a> Volume<'a> {
         let allowance = Allowance::new(setup.share, geometry.reactor, budget, room);
         let written = usize::try_from(allowance.room()).unwrap_or(WRITTEN_MAX).clamp(64, WRITTEN_MAX);
         Volume {
+            settled: true,
+            recheck: None,
             index: DirtyIndex::new(setup.index_lines, setup.index),
             counts: Counts::default(),
             allowance,

@@ -8,7 +8,7 @@ use crate::requests::RequestId;
 use crate::volume::Volume;
 use crate::waits::Until;
 use crate::writeback::Manner;
-use crate::{Actions, Copy, Identity, Operation, Request, SlotId, Status};
+use crate::{Actions, Begun, Copy, Identity, Operation, Request, SlotId, Status};
 use holdfast_policy::State;
 
 /// Whether a write can go on.
@@ -40,6 +40,7 @@ impl Engine<'_> {
             Admission::Granted | Admission::Overwrite => {}
             Admission::Blocked | Admission::Full => return false,
         }
+        self.begin(request, out);
         self.take_in(request, (first, end), None, out);
         answer(request, 0, 0, out);
         true
@@ -106,6 +107,9 @@ impl Engine<'_> {
         let lines = (pending.cursor, pending.end);
         let state = self.requests.get_mut(id);
         (state.cursor, state.begun) = (pending.end, true);
+        let Request { session, tag, .. } = pending.request;
+        let generation = self.cache.next_generation() - u64::from(pending.taken_before);
+        out.begun.push(Begun { session, tag, generation });
         self.take_in(&pending.request, lines, until.map(|until| (id, until)), out);
         if until.is_none() {
             self.complete(id, 0, 0, out);

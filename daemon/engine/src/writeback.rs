@@ -21,7 +21,7 @@ impl Engine<'_> {
     /// Whether the volume may have another operation in flight: one that hangs must not take all there are.
     pub(crate) fn may_submit(&self, volume: usize) -> bool {
         let share = (self.limits.ops_max / self.volumes.len()).max(4);
-        self.ops.free() > 1 && (self.volumes[volume].ops as usize) < share
+        self.volumes[volume].settled && self.ops.free() > 1 && (self.volumes[volume].ops as usize) < share
     }
 
     /// Begins to write the run of lines from `line` on, at most `max`. Returns the number of lines, 0 if it cannot now.
@@ -420,7 +420,7 @@ impl Engine<'_> {
 
     /// A superseded slot's write did not come through: the newest slot of the line, which holds all of it, takes over
     /// its obligation and its failure. There is none if that slot was given up meanwhile: the loss holds all of it.
-    fn hand_over(&mut self, index: usize, line: u64, slot: SlotId) {
+    pub(crate) fn hand_over(&mut self, index: usize, line: u64, slot: SlotId) {
         let volume = &mut self.volumes[index];
         let (status, epoch) = (self.cache.header(slot).status(), self.cache.link(slot));
         volume.epochs.remove(epoch, Stage::Writing);

@@ -2,6 +2,7 @@
 
 use crate::engine::{Engine, Staged};
 use crate::epochs::Stage;
+use crate::notes::ZeroedNote;
 use crate::ops::{Op, Purpose, Waiter};
 use crate::requests::RequestId;
 use crate::volume::{ZEROED_MAX, Zeroed};
@@ -171,6 +172,9 @@ impl Engine<'_> {
         let mut op = Op::new(Purpose::Zero, volume.id(), first, lines, now);
         op.waiters[0] = waiter;
         (op.doubts, op.discard) = (volume.doubts, discard);
+        // Should the daemon die, the device does it all the same, and what the cache has of the lines is not the device's.
+        let intent = ZeroedNote { first, end: first + count, discard, generation: 0 };
+        op.note = waiter.map(|_| self.notes.add_zeroed(op.volume, intent));
         volume.index.busy.set_range(first, count);
         volume.ops += 1;
         volume.fences += 1;
@@ -194,6 +198,9 @@ impl Engine<'_> {
         match op.waiters[0] {
             None => self.redo_completed(now, index, &op, errno),
             Some(waiter) => self.chunk_completed(index, &op, waiter, errno, out),
+        }
+        if let Some(note) = op.note {
+            self.notes.remove_zeroed(op.volume, note);
         }
     }
 
@@ -252,14 +259,17 @@ impl Engine<'_> {
     fn lines_zeroed(&mut self, index: usize, op: &Op, out: &mut Actions) {
         let (first, end) = (op.first, op.first + op.count as u64);
         let mut epoch = self.volumes[index].epochs.current();
+        let generation = self.cache.take_generation();
+        // Before any slot is freed: a daemon that dies in between zeroes the range again, or another write is lost.
+        let note = ZeroedNote { first, end, discard: op.discard, generation };
+        let note = self.notes.add_zeroed(op.volume, note);
         for line in first..end {
             if let Some(older) = self.drop_line(index, line) {
                 epoch = epoch.min(older);
             }
         }
-        let generation = self.cache.take_generation();
         let volume = &mut self.volumes[index];
-        volume.losses.supersede(first, end);
+        volume.losses.supersede(first, end, generation);
         let doubted = volume.doubts != op.doubts;
         volume.epochs.add(epoch, if doubted { Stage::Waiting } else { Stage::Written });
         volume.fences += u32::from(doubted);
@@ -277,6 +287,7 @@ impl Engine<'_> {
             heal_cursor: first,
             report_cursor: first,
             generation,
+            note,
         });
         volume.written_since.get_or_insert(self.now);
         self.notify_range(index, (first, end), generation, Until::Written, out);

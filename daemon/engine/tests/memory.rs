@@ -69,6 +69,7 @@ fn turn(engine: &mut Engine<'_>, out: &mut Actions, line: u64, done: &mut Vec<Ev
             offset: (line + step * 10) * 4096 % VOLUME_BYTES,
             length: 4096,
             buffer: 0,
+            replay: 0,
             timeout_ms: 0,
         };
         engine.apply(Instant(1), Event::Request(request), out);

@@ -3,7 +3,7 @@
 use crate::Random;
 use crate::reactor::Payload;
 use crate::violation::{Clause, demand};
-use holdfast_engine::{Completion, Operation, Request};
+use holdfast_engine::{Begun, Completion, Operation, Request};
 use std::collections::BTreeMap;
 
 /// A request that was not answered by everybody yet.
@@ -25,6 +25,8 @@ pub struct Outstanding {
     pub read_harm: u64,
     /// Whether it must be refused as malformed.
     pub malformed: bool,
+    /// What each reactor said when it took it in, 0 for nothing.
+    pub records: [u64; 8],
 }
 
 /// How a request ended.
@@ -98,6 +100,13 @@ impl Clients {
             self.payload.insert(key, data);
         }
         self.outstanding.insert(key, outstanding);
+    }
+
+    /// A reactor took a write in.
+    pub fn begun(&mut self, reactor: usize, begun: &Begun) {
+        if let Some(waiting) = self.outstanding.get_mut(&(begun.session.0, begun.tag)) {
+            waiting.records[reactor] = begun.generation;
+        }
     }
 
     /// One reactor's answer. Returns the request and its data if it was the last one owed.

@@ -133,6 +133,13 @@ impl Disk {
         ends
     }
 
+    /// A write in flight takes what its slots hold now.
+    pub fn overtake(&mut self, key: u64, stamps: Vec<u64>) {
+        let flight = self.flights.get_mut(&key).expect("an operation in flight");
+        assert!(matches!(flight.operation.work, Work::Write(_)), "only writes read slots");
+        flight.operation.work = Work::Write(stamps);
+    }
+
     /// Ends an operation: what it did is done now.
     pub fn finish(&mut self, key: u64, coverage: &mut Coverage) -> Finished {
         let Flight { operation, trouble, mark } = self.flights.remove(&key).expect("an operation in flight");

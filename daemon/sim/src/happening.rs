@@ -14,6 +14,29 @@ pub enum Happening {
         /// Which.
         op: u32,
     },
+    /// A device operation ends whose daemon was killed.
+    Lands {
+        /// Whose it was.
+        reactor: usize,
+        /// The disk's name for it.
+        key: u64,
+    },
+    /// Nothing of earlier lives is in flight on a volume: the life of this number has its lock.
+    Settles {
+        /// Which.
+        volume: u16,
+        /// Of which life.
+        life: u64,
+    },
+    /// A client has found its way back to the life of this number.
+    Reconnects {
+        /// Which.
+        session: u32,
+        /// To which life.
+        life: u64,
+    },
+    /// Nothing: whoever was meant is dead.
+    Nothing,
     /// The ledger has a reactor's entries up to this one on disk.
     Durable {
         /// Whose.
@@ -56,6 +79,20 @@ impl Queue {
         self.count += 1;
         self.order.push(Reverse((time, self.count)));
         self.waiting.insert(self.count, happening);
+    }
+
+    /// The daemon is killed: what its operations do they do all the same, what it told itself nobody hears. `key` is the
+    /// disk's name for an operation.
+    pub fn killed(&mut self, key: impl Fn(usize, u32) -> u64) {
+        for happening in self.waiting.values_mut() {
+            match *happening {
+                Happening::Ends { reactor, op } => {
+                    *happening = Happening::Lands { reactor, key: key(reactor, op) };
+                }
+                Happening::Durable { .. } | Happening::Arrives { .. } => *happening = Happening::Nothing,
+                _ => {}
+            }
+        }
     }
 
     /// When the next thing happens.

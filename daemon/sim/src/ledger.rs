@@ -52,9 +52,21 @@ impl Entry {
 struct Known {
     failed: Ranges,
     lost: Ranges,
+    /// The generations that were given up of each lost sector, the newest last.
+    generations: BTreeMap<u64, Vec<u64>>,
 }
 
 impl Known {
+    fn rescind(&mut self, from: u64, to: u64, generation: u64) {
+        for (&sector, generations) in self.generations.range_mut(from..to) {
+            generations.retain(|&other| other != generation);
+            if generations.is_empty() {
+                self.lost.remove(sector, sector + 1);
+            }
+        }
+        self.generations.retain(|_, generations| !generations.is_empty());
+    }
+
     /// The same set has the same name.
     fn name(&self) -> u64 {
         let ranges = self.failed.iter().chain([(u64::MAX, 0)]).chain(self.lost.iter());
@@ -76,6 +88,8 @@ pub struct Ledger {
     durable: Vec<u64>,
     last: Vec<u64>,
     known: BTreeMap<u16, Known>,
+    /// What is durable and was not yet heard of by each reactor.
+    unheard: Vec<Vec<Noted>>,
     random: Random,
 }
 
@@ -84,7 +98,16 @@ impl Ledger {
     pub fn new(reactors: usize, random: Random) -> Ledger {
         let none = || vec![0; reactors];
         let (queues, known) = (vec![VecDeque::new(); reactors], BTreeMap::new());
-        Ledger { outage_until: 0, queues, taken: none(), durable: none(), last: none(), known, random }
+        Ledger {
+            outage_until: 0,
+            queues,
+            taken: none(),
+            durable: none(),
+            last: none(),
+            known,
+            unheard: vec![Vec::new(); reactors],
+            random,
+        }
     }
 
     /// Takes a reactor's next entry. Returns its number.
@@ -113,6 +136,7 @@ impl Ledger {
             Entry::Report(volume, _) => self.known.entry(volume).or_default().name(),
             Entry::Noted(noted) => {
                 self.keep(&noted);
+                self.unheard[reactor].push(noted);
                 0
             }
         };
@@ -125,8 +149,59 @@ impl Ledger {
         match noted.note {
             Note::NotStable => known.failed.insert(from, to),
             Note::Healed => known.failed.remove(from, to),
-            Note::Lost(_) => known.lost.insert(from, to),
-            Note::Rescinded(_) | Note::LossHealed | Note::Acknowledged => known.lost.remove(from, to),
+            Note::Lost(generation) => {
+                known.lost.insert(from, to);
+                (from..to).for_each(|sector| known.generations.entry(sector).or_default().push(generation));
+            }
+            Note::Rescinded(generation) => known.rescind(from, to, generation),
+            Note::LossHealed | Note::Acknowledged => {
+                known.lost.remove(from, to);
+                known.generations.retain(|&sector, _| sector < from || sector >= to);
+            }
         }
+    }
+
+    /// A reactor has heard what is durable, and acted.
+    pub fn heard(&mut self, reactor: usize) {
+        self.unheard[reactor].clear();
+    }
+
+    /// The daemon is killed. A first part of what a reactor has sent is on disk: returns what became durable without its
+    /// hearing, and what was forgotten, each in order.
+    pub fn killed(&mut self, reactor: usize) -> (Vec<Noted>, Vec<Noted>, Vec<Noted>) {
+        let waiting = self.queues[reactor].len() as u64;
+        let odds = self.random.pick(&[0, 500, 1_000]);
+        let count = if self.random.chance(odds) { self.random.below(waiting + 1) } else { 0 };
+        let up_to = self.durable[reactor] + count;
+        let before = self.unheard[reactor].len();
+        while self.next_durable(reactor, up_to).is_some() {}
+        let mut unheard = std::mem::take(&mut self.unheard[reactor]);
+        let fresh = unheard.split_off(before);
+        let forgotten = self.queues[reactor].drain(..).filter_map(|entry| match entry {
+            Entry::Noted(noted) => Some(noted),
+            Entry::Report(..) => None,
+        });
+        let forgotten = forgotten.collect();
+        (self.taken[reactor], self.durable[reactor]) = (0, 0);
+        (unheard, fresh, forgotten)
+    }
+
+    /// What it holds as not stable of a volume.
+    pub fn failed(&self, volume: u16) -> Vec<(u64, u64)> {
+        self.known.get(&volume).map(|known| known.failed.iter().collect()).unwrap_or_default()
+    }
+
+    /// What it holds as lost of a volume: ranges with the newest generation that was given up.
+    pub fn lost(&self, volume: u16) -> Vec<((u64, u64), u64)> {
+        let mut runs: Vec<((u64, u64), u64)> = Vec::new();
+        let Some(known) = self.known.get(&volume) else { return runs };
+        for (&sector, generations) in &known.generations {
+            let newest = generations.last().copied().unwrap_or(0);
+            match runs.last_mut() {
+                Some((range, generation)) if range.1 == sector && *generation == newest => range.1 += 1,
+                _ => runs.push(((sector, sector + 1), newest)),
+            }
+        }
+        runs
     }
 }

@@ -14,6 +14,7 @@ mod disk;
 pub mod draw;
 mod fault;
 mod happening;
+mod kill;
 mod ledger;
 mod losses;
 mod medium;

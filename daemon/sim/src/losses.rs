@@ -9,7 +9,12 @@ struct Loss {
     recorded: u64,
     /// When the record was durable.
     since: u64,
+    /// The daemon died before it acted: it may still hold what is on record as lost.
+    doubtful: bool,
 }
+
+/// What was taken off by a note that is not durable: the note's range, and the losses.
+type Removed = ((u64, u64), Vec<(u64, Loss)>);
 
 /// The losses of one volume.
 #[derive(Debug, Default)]
@@ -19,12 +24,14 @@ pub(crate) struct Losses {
     healing: Vec<(u64, u64, u64)>,
     /// Losses that ended while requests waited: from, to, when.
     ended: Vec<(u64, u64, u64)>,
+    /// What would come back if the daemon died.
+    removed: Vec<Removed>,
 }
 
 impl Losses {
     /// The ledger is told of a loss.
     pub(crate) fn record(&mut self, (from, to): (u64, u64), generation: u64, now: u64) {
-        let loss = Loss { generation, recorded: now, since: u64::MAX };
+        let loss = Loss { generation, recorded: now, since: u64::MAX, doubtful: false };
         (from..to).for_each(|sector| self.sectors.entry(sector).or_default().push(loss));
     }
 
@@ -37,27 +44,62 @@ impl Losses {
 
     /// The loss did not happen.
     pub(crate) fn rescind(&mut self, range: (u64, u64), generation: u64) {
-        for (_, losses) in self.sectors.range_mut(range.0..range.1) {
+        let mut removed = Vec::new();
+        for (&sector, losses) in self.sectors.range_mut(range.0..range.1) {
+            let gone = losses.iter().filter(|loss| loss.generation == generation);
+            removed.extend(gone.map(|loss| (sector, Loss { doubtful: true, ..*loss })));
             losses.retain(|loss| loss.generation != generation);
         }
+        self.removed.push((range, removed));
         self.sectors.retain(|_, losses| !losses.is_empty());
     }
 
-    /// The ledger is told that a range is lost no more. Returns its lost sectors with when they were recorded. Nobody who
+    /// The ledger is told that a range is lost no more. Returns its lost sectors with when the last was recorded, and the last
+    /// that is certain. Nobody who
     /// waits began before `oldest`.
-    pub(crate) fn heal(&mut self, (from, to): (u64, u64), now: u64, oldest: u64) -> Vec<(u64, u64)> {
+    pub(crate) fn heal(&mut self, (from, to): (u64, u64), now: u64, oldest: u64) -> Vec<(u64, u64, u64)> {
         self.ended.retain(|&(_, _, when)| when > oldest);
         self.ended.push((from, to, now));
         let (mut healed, mut since) = (Vec::new(), u64::MAX);
         for (&sector, losses) in self.sectors.range(from..to) {
             since = losses.iter().map(|loss| loss.since).fold(since, u64::min);
-            healed.push((sector, losses.iter().map(|loss| loss.recorded).fold(0, u64::max)));
+            // What may still be held heals its own loss: the daemon died over it.
+            let certain = losses.iter().filter(|loss| !loss.doubtful);
+            let certain = certain.map(|loss| loss.recorded).fold(0, u64::max);
+            healed.push((sector, losses.iter().map(|loss| loss.recorded).fold(0, u64::max), certain));
         }
-        healed.iter().for_each(|(sector, _)| {
-            self.sectors.remove(sector);
-        });
+        let mut removed = Vec::new();
+        for (sector, _, _) in &healed {
+            let losses = self.sectors.remove(sector).unwrap_or_default();
+            removed.extend(losses.into_iter().map(|loss| (*sector, loss)));
+        }
+        self.removed.push(((from, to), removed));
         self.healing.push((from, to, since));
         healed
+    }
+
+    /// The ledger holds the end of losses of a range, of whatever kind.
+    pub(crate) fn removal_durable(&mut self, range: (u64, u64)) {
+        if let Some(at) = self.removed.iter().position(|(other, _)| *other == range) {
+            self.removed.remove(at);
+        }
+    }
+
+    /// The daemon died before the ledger held the end of losses: they are on record still.
+    pub(crate) fn come_back(&mut self, range: (u64, u64)) {
+        let Some(at) = self.removed.iter().rposition(|(other, _)| *other == range) else { return };
+        for (sector, loss) in self.removed.remove(at).1 {
+            if loss.since != u64::MAX {
+                self.sectors.entry(sector).or_default().push(loss);
+            }
+        }
+        self.healed(range);
+    }
+
+    /// The daemon died before it acted on a loss.
+    pub(crate) fn doubt(&mut self, range: (u64, u64), generation: u64) {
+        let losses = self.sectors.range_mut(range.0..range.1).flat_map(|(_, losses)| losses);
+        losses.filter(|loss| loss.generation == generation).for_each(|loss| loss.doubtful = true);
     }
 
     /// The ledger holds the end of a loss.
@@ -80,7 +122,7 @@ impl Losses {
 
     /// If the sector's loss was in force at `when`: when the last such loss was recorded.
     pub(crate) fn in_force(&self, sector: u64, when: u64) -> Option<u64> {
-        let losses = self.sectors.get(&sector)?.iter().filter(|loss| loss.since < when);
+        let losses = self.sectors.get(&sector)?.iter().filter(|loss| loss.since < when && !loss.doubtful);
         losses.map(|loss| loss.recorded).max()
     }
 
@@ -93,7 +135,9 @@ impl Losses {
 
     /// A sector of `own` whose loss was in force at `when`, if there is one.
     pub(crate) fn any_in_force(&self, own: impl Fn(u64) -> bool, when: u64) -> Option<u64> {
-        self.sectors.keys().copied().find(|&sector| own(sector) && self.in_force(sector, when).is_some())
+        let in_force = |losses: &[Loss]| losses.iter().any(|loss| loss.since < when);
+        let lost = self.sectors.iter().find(|(sector, losses)| own(**sector) && in_force(losses));
+        lost.map(|(&sector, _)| sector)
     }
 
     /// Whether the end of a loss that was in force at `when` is not yet durable.

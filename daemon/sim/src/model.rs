@@ -58,6 +58,12 @@ const fn zeroes(operation: Operation) -> bool {
     matches!(operation, Operation::Discard | Operation::WriteZeroes { .. })
 }
 
+/// Whether a request wants a sector to be zeroes.
+fn zeroes_over(request: &Request, volume: u16, sector: u64) -> bool {
+    let (first, end) = span(request);
+    zeroes(request.operation) && request.volume.0 == volume && (first..end).contains(&sector)
+}
+
 impl Model {
     fn tick(&mut self) -> u64 {
         self.clock += 1;
@@ -76,13 +82,8 @@ impl Model {
         let volume = self.volumes.entry(request.volume.0).or_default();
         if matches!(request.operation, Operation::Write { .. }) {
             for sector in from..to {
-                let zeroing = self.pending.iter().filter(|(_, other)| {
-                    let (first, end) = span(other);
-                    zeroes(other.operation)
-                        && other.volume == request.volume
-                        && first <= sector
-                        && sector < end
-                });
+                let zeroing =
+                    self.pending.iter().filter(|(_, other)| zeroes_over(other, request.volume.0, sector));
                 let new = || Versions::new(zeroing.map(|(&id, _)| id));
                 let oldest = volume.losses.oldest(sector, oldest);
                 volume.sectors.entry(sector).or_insert_with(new).submitted(stamp(id, sector), id, oldest);
@@ -207,7 +208,8 @@ impl Model {
             reason = true;
             let known = volume.reported.contains(sector) || volume.losses.touch(sector, sector + 1);
             demand(Clause::C9, known, || {
-                format!("flush {id} failed; sector {sector} is neither stable nor on record")
+                let stable = content(sector).1;
+                format!("flush {id} failed; sector {sector} is {stable:x}, not on record, of {versions:x?}")
             });
         }
         let lost = volume.losses.any_in_force(own, id);
@@ -226,6 +228,9 @@ impl Model {
     pub fn noted(&mut self, volume: u16, note: Note, range: (u64, u64), durable: bool, content: Content<'_>) {
         let now = self.tick();
         let oldest = self.pending.first_key_value().map_or(now, |(&oldest, _)| oldest);
+        if matches!((note, durable), (Note::Lost(_), false)) {
+            self.know(volume, range);
+        }
         let volume = self.volume(volume);
         match (note, durable) {
             (Note::NotStable, true) => volume.reported.insert(range.0, range.1),
@@ -237,6 +242,40 @@ impl Model {
             (Note::Acknowledged, false) => volume.acknowledge(range, now, oldest, content),
             (Note::LossHealed | Note::Acknowledged, true) => volume.losses.healed(range),
             (Note::NotStable | Note::Healed, false) | (Note::Rescinded(_), true) => {}
+        }
+        if durable && matches!(note, Note::Rescinded(_) | Note::LossHealed | Note::Acknowledged) {
+            volume.losses.removal_durable(range);
+        }
+    }
+
+    /// Sectors are lost: from now on zeroes of them are told from the zeroes before, also where nobody ever wrote.
+    fn know(&mut self, volume: u16, (from, to): (u64, u64)) {
+        let sectors = &mut self.volumes.entry(volume).or_default().sectors;
+        for sector in from..to {
+            sectors.entry(sector).or_insert_with(|| {
+                let zeroing = self.pending.iter().filter(|(_, other)| zeroes_over(other, volume, sector));
+                Versions::new(zeroing.map(|(&id, _)| id))
+            });
+        }
+    }
+
+    /// The daemon was killed before it acted on a note that the ledger holds.
+    pub fn unheard(&mut self, volume: u16, note: Note, range: (u64, u64)) {
+        if let Note::Lost(generation) = note {
+            self.volume(volume).losses.doubt(range, generation);
+        }
+    }
+
+    /// The daemon was killed before the ledger held a note. Call it for the newest note first.
+    pub fn forgotten(&mut self, volume: u16, note: Note, range: (u64, u64)) {
+        let losses = &mut self.volume(volume).losses;
+        match note {
+            Note::Lost(generation) => {
+                losses.rescind(range, generation);
+                losses.removal_durable(range);
+            }
+            Note::Rescinded(_) | Note::LossHealed | Note::Acknowledged => losses.come_back(range),
+            Note::NotStable | Note::Healed => {}
         }
     }
 
@@ -255,7 +294,7 @@ impl Volume {
     /// A loss may only end by newer data that is stable; that there is still newer data which is not is the flush's
     /// business (M8).
     fn heal(&mut self, range: (u64, u64), now: u64, oldest: u64, content: Content<'_>) {
-        for (sector, recorded) in self.losses.heal(range, now, oldest) {
+        for (sector, _, recorded) in self.losses.heal(range, now, oldest) {
             let stable = content(sector).1;
             let versions = self.sectors.get(&sector);
             let newer = versions.is_none_or(|versions| versions.is_newer(stable, recorded));
@@ -268,7 +307,7 @@ impl Volume {
     }
 
     fn acknowledge(&mut self, range: (u64, u64), now: u64, oldest: u64, content: Content<'_>) {
-        for (sector, recorded) in self.losses.heal(range, now, oldest) {
+        for (sector, recorded, _) in self.losses.heal(range, now, oldest) {
             let (view, stable) = content(sector);
             if let Some(versions) = self.sectors.get_mut(&sector) {
                 versions.forget_order(recorded, now, [view, stable]);

@@ -3,13 +3,28 @@
 use crate::happening::Happening;
 use crate::ledger::Entry;
 use crate::model::Note;
-use crate::shell::{Shell, content, key, name, name32};
+use crate::shell::{Shell, content, name, name32};
 use crate::violation::{Clause, demand};
 use holdfast_engine::{Actions, Event, Instant, Io, IoKind, LedgerEntry, LedgerSeq, PeerMessage, VolumeId};
 use holdfast_policy::{ErrorClass, Policy};
 
 impl Shell<'_> {
     pub(crate) fn turn(&mut self, number: usize) {
+        self.think(number);
+        let mut actions = std::mem::take(&mut self.reactors[number].actions);
+        self.reactors[number].check_capacities(&actions);
+        self.perform(number, &actions);
+        actions.clear();
+        let reactor = &mut self.reactors[number];
+        reactor.actions = actions;
+        reactor.observe(self.plan, &self.disks, &mut self.coverage);
+        self.ledger.heard(number);
+        self.check_budgets(number);
+        self.check_probes(number);
+    }
+
+    /// The first half of a turn: everything that a reactor is told.
+    pub(crate) fn think(&mut self, number: usize) {
         self.before_turn(number);
         let now = Instant(self.now);
         let reactor = &mut self.reactors[number];
@@ -27,19 +42,11 @@ impl Shell<'_> {
             taken += 1;
         }
         reactor.engine.tick(now, &mut reactor.actions);
-        let mut actions = std::mem::take(&mut reactor.actions);
-        reactor.check_capacities(&actions);
-        self.perform(number, &actions);
-        actions.clear();
-        let reactor = &mut self.reactors[number];
-        reactor.actions = actions;
-        reactor.observe(self.plan, &self.disks, &mut self.coverage);
-        self.check_budgets(number);
-        self.check_probes(number);
     }
 
     /// The documented order: copies, commit, then ledger, peers and answers, then operations, then completions.
     fn perform(&mut self, number: usize, actions: &Actions) {
+        actions.begun.iter().for_each(|begun| self.clients.begun(number, begun));
         for copy in &actions.copies {
             self.trace.line(self.now, format_args!("r{number} {copy:?}"));
             self.reactors[number].copy(copy, &mut self.clients);
@@ -61,7 +68,7 @@ impl Shell<'_> {
         actions.completions.iter().for_each(|completion| self.answered(number, completion));
     }
 
-    fn send_ledger(&mut self, number: usize, entries: &[(LedgerSeq, LedgerEntry)]) {
+    pub(crate) fn send_ledger(&mut self, number: usize, entries: &[(LedgerSeq, LedgerEntry)]) {
         for (seq, entry) in entries {
             self.trace.line(self.now, format_args!("r{number} ledger {seq:?} {entry:?}"));
             let ours = Entry::of(entry);
@@ -118,7 +125,7 @@ impl Shell<'_> {
         self.queue.push(*last, Happening::Arrives { reactor: to, event: Box::new(event) });
     }
 
-    fn submit(&mut self, number: usize, io: Io, actions: &Actions) {
+    pub(crate) fn submit(&mut self, number: usize, io: Io, actions: &Actions) {
         self.trace.line(self.now, format_args!("r{number} begin {io:?}"));
         self.trace.mix(&[u64::from(io.op.0), io.kind as u64, io.offset, io.length]);
         let volume = &self.plan.volumes[usize::from(io.volume.0)];
@@ -132,7 +139,8 @@ impl Shell<'_> {
         }
         self.probes.begun(io);
         let operation = self.reactors[number].submit(io, &actions.segments, volume);
-        let ends = self.disks[domain].submit(self.now, key(number, io.op.0), operation, &mut self.coverage);
+        let key = self.key(number, io.op.0);
+        let ends = self.disks[domain].submit(self.now, key, operation, &mut self.coverage);
         self.queue.push(ends, Happening::Ends { reactor: number, op: io.op.0 });
     }
 

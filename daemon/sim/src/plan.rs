@@ -1,9 +1,9 @@
 //! Everything about a run that is fixed before it begins.
 
 use crate::medium::MediumSetup;
-use holdfast_engine::{FlushOnFailure, Geometry, Header, Limits, Mode, Share, Tuning, room_slots};
+use holdfast_engine::{FlushOnFailure, Geometry, Header, Limits, Mode, Notes, Share, Tuning, room_slots};
 use holdfast_policy::{DirtyIndex, Rules};
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// One volume of a run.
 #[derive(Clone, Copy, Debug)]
@@ -94,6 +94,8 @@ pub struct Memory {
     pub headers: Vec<Vec<Header>>,
     /// For each reactor and volume the words of its index.
     pub indexes: Vec<Vec<Vec<AtomicU64>>>,
+    /// For each reactor what it notes for a later life.
+    pub notes: Vec<Vec<AtomicU64>>,
     /// For each volume what its reactors share.
     pub shares: Vec<Share>,
 }
@@ -104,14 +106,23 @@ impl Memory {
         let headers = |_| (0..plan.slots).map(|_| Header::default()).collect();
         let indexes = |reactor| {
             let lines = plan.volumes.iter().map(|volume| volume.geometry_of(reactor).local_lines());
-            lines
-                .map(|lines| (0..DirtyIndex::words_needed(lines)).map(|_| AtomicU64::new(0)).collect())
-                .collect()
+            lines.map(|lines| zeroes(DirtyIndex::words_needed(lines))).collect()
         };
         Memory {
             headers: (0..plan.reactors).map(headers).collect(),
             indexes: (0..plan.reactors).map(indexes).collect(),
+            notes: (0..plan.reactors).map(|_| zeroes(Notes::words_needed(plan.volumes.len()))).collect(),
             shares: plan.volumes.iter().map(|_| Share::new(plan.reactors)).collect(),
         }
     }
+
+    /// What is not in the arena dies with the daemon.
+    pub fn forget_indexes(&self) {
+        let words = self.indexes.iter().flatten().flatten();
+        words.for_each(|word| word.store(0, Ordering::Relaxed));
+    }
+}
+
+fn zeroes(words: usize) -> Vec<AtomicU64> {
+    (0..words).map(|_| AtomicU64::new(0)).collect()
 }

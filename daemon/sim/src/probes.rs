@@ -31,6 +31,12 @@ impl Probes {
         self.asked.insert(volume, now);
     }
 
+    /// The daemon starts again: its gates are open, and what it knows of bad blocks it knows from what it left.
+    pub(crate) fn restarted(&mut self) {
+        self.last.clear();
+        self.begun.clear();
+    }
+
     /// A device operation ended.
     pub(crate) fn ended(&mut self, io: &Io, result: i32, line_bytes: u64) {
         if io.kind != IoKind::Write {

@@ -41,6 +41,8 @@ pub struct Reactor<'a> {
     pub requests: VecDeque<Request>,
     /// Its device operations in flight.
     pub flights: BTreeMap<u32, Flight>,
+    /// Those of earlier lives, by the disk's name for them.
+    pub orphans: BTreeMap<u64, Flight>,
     /// Turns it had.
     pub turns: u64,
     headers: &'a [Header],
@@ -85,6 +87,7 @@ impl<'a> Reactor<'a> {
             inbox: VecDeque::new(),
             requests: VecDeque::new(),
             flights: BTreeMap::new(),
+            orphans: BTreeMap::new(),
             turns: 0,
             headers,
             states: vec![State::Free; headers.len()],
@@ -92,6 +95,36 @@ impl<'a> Reactor<'a> {
             uses: vec![Use::None; headers.len()],
             line_sectors,
         }
+    }
+
+    /// The daemon was killed: everything but the arena is gone, and what is in flight stays in flight.
+    pub fn killed(&mut self, engine: Engine<'a>, key: impl Fn(u32) -> u64) {
+        self.engine = engine;
+        self.actions.clear();
+        self.inbox.clear();
+        self.requests.clear();
+        self.orphans
+            .extend(std::mem::take(&mut self.flights).into_iter().map(|(op, flight)| (key(op), flight)));
+    }
+
+    /// An operation of an earlier life ends: a write with what its slots hold by now.
+    pub fn land(&mut self, key: u64, disk: &mut Disk, coverage: &mut Coverage) -> Io {
+        let Flight { io, segments } = self.orphans.remove(&key).expect("an operation in flight");
+        let places: Vec<usize> = segments
+            .iter()
+            .flat_map(|segment| self.sectors(segment.slot, segment.at, segment.length))
+            .collect();
+        if io.kind == IoKind::Write {
+            disk.overtake(key, places.iter().map(|&place| self.slots[place]).collect());
+        }
+        let finished = disk.finish(key, coverage);
+        for (place, stamp) in places.into_iter().zip(finished.data) {
+            self.slots[place] = stamp;
+        }
+        for segment in &segments {
+            self.uses[segment.slot.0 as usize] = Use::None;
+        }
+        io
     }
 
     fn sectors(&self, slot: SlotId, at: u32, length: u32) -> std::ops::Range<usize> {
@@ -204,6 +237,8 @@ impl<'a> Reactor<'a> {
         if io.kind == IoKind::Flush {
             return;
         }
+        let old = self.orphans.values().any(|flight| flight.io.volume == io.volume);
+        demand(Clause::M1, !old, || format!("{io:?} while an operation of an earlier life is in flight"));
         let block = u64::from(volume.geometry.block_bytes);
         let inside = io.length > 0 && io.offset + io.length <= volume.geometry.volume_bytes;
         let whole = io.offset.is_multiple_of(block) && io.length.is_multiple_of(block);

@@ -30,6 +30,13 @@ impl InForce {
         }
     }
 
+    /// The daemon starts again: what operators changed in use is forgotten, what was attempted before is not.
+    pub fn restarted(&mut self, now: u64, plan: &Plan) {
+        let InForce { turns, .. } = InForce::new(plan);
+        self.turns = turns;
+        self.changed.fill(now);
+    }
+
     /// A reactor's turn begins, in which it hears `events`.
     pub fn begin<'e>(&mut self, now: u64, reactor: usize, events: impl Iterator<Item = &'e Event>) {
         for rules in &mut self.turns[reactor] {

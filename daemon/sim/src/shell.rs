@@ -14,10 +14,10 @@ use crate::trace::Trace;
 use crate::violation::{Clause, demand};
 use crate::{Civil, Coverage, Random};
 use holdfast_engine::{
-    Answer, Command, DomainId, Engine, Event, Instant, IoKind, LedgerSeq, Operation, Request, SessionId,
-    Share, Token, VolumeId, VolumeSetup,
+    Actions, Answer, Command, DomainId, Engine, Event, Instant, IoKind, LedgerSeq, Notes, Operation, Request,
+    SessionId, Share, Token, VolumeId, VolumeSetup,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The whole simulated daemon with its disks, its ledger and its clients.
 pub struct Shell<'a> {
@@ -59,9 +59,14 @@ pub struct Shell<'a> {
     /// Since when nothing is wrong with a volume.
     pub(crate) calm_since: Vec<u64>,
     tokens: u64,
-    civil: Civil,
+    pub(crate) civil: Civil,
     pub(crate) peers: BTreeMap<(usize, usize), u64>,
     pub(crate) flushing: Vec<bool>,
+    /// How often the daemon was started.
+    pub(crate) life: u64,
+    /// Sessions that have not found their way to this life.
+    pub(crate) away: BTreeSet<u32>,
+    pub(crate) memory: &'a Memory,
     malformed: u64,
     idle_turns: u64,
     pub(crate) random: Random,
@@ -106,6 +111,9 @@ impl<'a> Shell<'a> {
             civil: Civil::default(),
             peers: BTreeMap::new(),
             flushing: vec![false; plan.domains()],
+            life: 0,
+            away: BTreeSet::new(),
+            memory,
             malformed: 0,
             idle_turns: 0,
             random,
@@ -134,6 +142,7 @@ impl<'a> Shell<'a> {
             length,
             buffer,
             timeout_ms,
+            replay: 0,
         };
         let block = u64::from(plan.geometry.block_bytes);
         let malformed = operation != Operation::Flush
@@ -165,10 +174,14 @@ impl<'a> Shell<'a> {
                 since: self.now,
                 read_harm,
                 malformed,
+                records: [0; 8],
             },
             data,
         );
-        receivers.into_iter().for_each(|reactor| self.reactors[reactor].requests.push_back(request));
+        // A client without a daemon keeps its request until it has one.
+        if !self.away.contains(&session.0) {
+            receivers.into_iter().for_each(|reactor| self.reactors[reactor].requests.push_back(request));
+        }
         self.trace.mix(&[id, offset, length]);
         self.trace.line(self.now, format_args!("ask {id}: {request:?}"));
         id
@@ -248,6 +261,10 @@ impl<'a> Shell<'a> {
     fn happen(&mut self, happening: Happening) {
         match happening {
             Happening::Ends { reactor, op } => self.ends(reactor, op),
+            Happening::Lands { reactor, key } => self.lands(reactor, key),
+            Happening::Settles { volume, life } => self.settles(volume, life),
+            Happening::Reconnects { session, life } => self.reconnects(session, life),
+            Happening::Nothing => {}
             Happening::Durable { reactor, up_to } => self.durable(reactor, up_to),
             Happening::Arrives { reactor, event } => self.reactors[reactor].inbox.push_back(*event),
             Happening::Reset { domain } => {
@@ -274,8 +291,9 @@ impl<'a> Shell<'a> {
     fn ends(&mut self, reactor: usize, op: u32) {
         let volume = self.reactors[reactor].flights[&op].io.volume.0;
         let domain = usize::from(self.plan.volumes[usize::from(volume)].domain);
+        let key = self.key(reactor, op);
         let (io, result) =
-            self.reactors[reactor].finish(op, &mut self.disks[domain], key(reactor, op), &mut self.coverage);
+            self.reactors[reactor].finish(op, &mut self.disks[domain], key, &mut self.coverage);
         self.trace.mix(&[reactor as u64, u64::from(op), u64::from(result.cast_unsigned())]);
         self.trace.line(self.now, format_args!("r{reactor} end {result}: {io:?}"));
         if io.kind == IoKind::Flush {
@@ -288,6 +306,11 @@ impl<'a> Shell<'a> {
         }
         self.probes.ended(&io, result, u64::from(self.plan.line_bytes));
         self.reactors[reactor].inbox.push_back(Event::Completed { op: io.op, result });
+    }
+
+    /// The disk's name for an operation of this life.
+    pub(crate) fn key(&self, reactor: usize, op: u32) -> u64 {
+        self.life << 48 | (reactor as u64) << 32 | u64::from(op)
     }
 
     fn durable(&mut self, reactor: usize, up_to: u64) {
@@ -316,8 +339,21 @@ impl Reactor<'_> {
 }
 
 fn start<'a>(plan: &Plan, memory: &'a Memory, number: u32) -> Reactor<'a> {
+    let mut engine = engine(plan, memory, number, 1_000_000);
+    let mut nothing = Actions::default();
+    engine.rebuild(Instant(1_000_000), &mut nothing).expect("empty memory");
+    for volume in 0..plan.volumes.len() {
+        let settled = Event::Settled { volume: VolumeId(name(volume)) };
+        engine.apply(Instant(1_000_000), settled, &mut nothing);
+    }
+    Reactor::new(plan, number, engine, &memory.headers[number as usize])
+}
+
+/// A reactor's engine over what is in memory, not yet rebuilt.
+pub(crate) fn engine<'a>(plan: &Plan, memory: &'a Memory, number: u32, now: u64) -> Engine<'a> {
     let at = number as usize;
-    let mut engine = Engine::new(plan.limits_of(number), &memory.headers[at], Instant(1_000_000));
+    let notes = Notes::over(&memory.notes[at]);
+    let mut engine = Engine::resume(plan.limits_of(number), &memory.headers[at], notes, Instant(now));
     for (volume, setup) in plan.volumes.iter().enumerate() {
         engine.add_volume(VolumeSetup {
             id: VolumeId(name(volume)),
@@ -338,17 +374,13 @@ fn start<'a>(plan: &Plan, memory: &'a Memory, number: u32) -> Reactor<'a> {
             index: &memory.indexes[at][volume],
         });
     }
-    Reactor::new(plan, number, engine, &memory.headers[at])
+    engine
 }
 
 /// What the disk has of a volume: the view of a reader, and what is stable.
 pub(crate) fn content<'d>(disks: &'d [Disk], plan: &Plan, volume: u16) -> impl Fn(u64) -> (u64, u64) + 'd {
     let medium = &disks[usize::from(plan.volumes[usize::from(volume)].domain)].media[&volume];
     |sector| (medium.view.get(sector), medium.stable.get(sector))
-}
-
-pub(crate) const fn key(reactor: usize, op: u32) -> u64 {
-    (reactor as u64) << 32 | op as u64
 }
 
 pub(crate) fn name(number: usize) -> u16 {

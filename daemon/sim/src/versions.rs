@@ -1,7 +1,7 @@
 //! The values that one sector may have.
 //!
 //! A version is *superseded* for whoever began at `since` if another one took effect before `since` and was submitted
-//! after this one was answered; what overlaps in time may end up in either order.
+//! after this one was answered or seen; what overlaps in time may end up in either order.
 
 const NEVER: u64 = u64::MAX;
 
@@ -69,7 +69,9 @@ impl Versions {
     }
 
     fn superseded(&self, old: &Version, since: u64, effect: impl Fn(&Version) -> u64) -> bool {
-        self.all.iter().any(|new| effect(new) < since && old.answered < new.submitted)
+        // Once seen it has happened, though it may not be answered: it must not happen again.
+        let happened = old.answered.min(old.effective);
+        self.all.iter().any(|new| effect(new) < since && happened < new.submitted)
     }
 
     /// Whether a read that began at `since` and ended `now` may have seen `stamp`; if the sector's loss was recorded at

@@ -23,6 +23,8 @@ pub enum Clause {
     C8,
     /// Nothing is forgotten.
     C9,
+    /// The in-flight fence.
+    M1,
     /// One device operation a sector.
     M2,
     /// A timeout is told only of what can no longer happen.
@@ -37,7 +39,7 @@ pub enum Clause {
 
 impl Clause {
     /// All of them.
-    pub const ALL: [Clause; 14] = [
+    pub const ALL: [Clause; 15] = [
         Clause::C1,
         Clause::C2,
         Clause::C3,
@@ -47,6 +49,7 @@ impl Clause {
         Clause::C7,
         Clause::C8,
         Clause::C9,
+        Clause::M1,
         Clause::M2,
         Clause::M9,
         Clause::M12,
@@ -66,6 +69,7 @@ impl Clause {
             Clause::C7 => "C7 written is not stable",
             Clause::C8 => "C8 retry is civil",
             Clause::C9 => "C9 nothing is forgotten",
+            Clause::M1 => "M1 in-flight fence",
             Clause::M2 => "M2 one operation a sector",
             Clause::M12 => "M12 one probe at a time",
             Clause::M9 => "M9 a timeout is final",

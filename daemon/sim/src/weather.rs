@@ -37,11 +37,13 @@ pub enum Kind {
     LedgerOutage,
     /// Sessions end and others begin.
     Sessions,
+    /// The daemon is killed, now and then in the middle of a turn.
+    Kill,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Kind; 14] = [
+    pub const ALL: [Kind; 15] = [
         Kind::MediumWrite,
         Kind::Space,
         Kind::Transient,
@@ -56,6 +58,7 @@ impl Kind {
         Kind::Grow,
         Kind::LedgerOutage,
         Kind::Sessions,
+        Kind::Kill,
     ];
 
     /// Its name on the command line and in reports.
@@ -75,6 +78,7 @@ impl Kind {
             Kind::Grow => "grow",
             Kind::LedgerOutage => "ledger-outage",
             Kind::Sessions => "sessions",
+            Kind::Kill => "kill",
         }
     }
 
@@ -101,7 +105,7 @@ impl Kind {
                 Trouble::Hang,
                 true,
             ),
-            Kind::Reset | Kind::Grow | Kind::LedgerOutage | Kind::Sessions => return None,
+            Kind::Reset | Kind::Grow | Kind::LedgerOutage | Kind::Sessions | Kind::Kill => return None,
         })
     }
 }
@@ -159,6 +163,7 @@ impl Weather {
                 shell.coverage.fault(kind.name());
                 shell.ledger.outage_until = shell.now + lasts % 10_000_000_000;
             }
+            (Kind::Kill, _) => shell.kill(),
             _ => {
                 shell.coverage.fault(kind.name());
                 if let Some((session, volume)) = shell.clients.any(random) {

@@ -1,28 +1,46 @@
 //! Making an arena and handing out its parts.
 
-use super::existing::{self, Existing, SUPERBLOCK, SUPERBLOCK_VOID};
+use super::existing::{self, Existing, Left, SUPERBLOCK, SUPERBLOCK_VOID};
 use super::layout::{Plan, headers_name, slots_name};
 use super::memory::Mapping;
 use super::place::{Place, failed};
 use super::slots::{SegmentMemory, SlotAddresses, Slots};
 use super::superblock::Superblock;
-use super::{ArenaError, ArenaLayout, ArenaWarning, HeldData, SEGMENT_BYTES_MAX};
+use super::volumes::{self, NOTES};
+use super::{ArenaError, ArenaLayout, ArenaVolume, ArenaWarning, HeldData, SEGMENT_BYTES_MAX};
 use crate::device::Patience;
 use holdfast_engine::Header;
 use rustix::fs::FallocateFlags;
 use std::fs::File;
 use std::io::{self, Read};
+use std::path::Path;
+use std::sync::atomic::AtomicU64;
 
 /// Memory is taken in pieces of this size, so that progress can be told.
 const CHUNK_BYTES: u64 = 64 << 20;
+
+/// How an arena came to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// There was none.
+    New,
+    /// It is the one that an earlier daemon left, with what it holds.
+    TakenOver(HeldData),
+    /// In the place of one, of this id, that held nothing which is not on stable media.
+    Replaced(u64),
+    /// In the place of one, of this id, whose data was given up.
+    Discarded(u64),
+}
 
 /// One reactor's part of the arena.
 #[derive(Debug)]
 pub struct Shard {
     /// The reactor's number.
     pub reactor: u32,
-    /// One for each slot, all of them free.
+    /// One for each slot; they say what an earlier daemon left, if the arena was taken over.
     pub headers: &'static [Header],
+    /// What the reactor notes for a later daemon.
+    pub notes: &'static [AtomicU64],
     /// The memory.
     pub slots: Slots,
 }
@@ -34,13 +52,18 @@ pub struct Arena {
     superblock: Superblock,
     shards: Vec<Shard>,
     warnings: Vec<ArenaWarning>,
+    origin: Origin,
+    /// What was mapped and not touched yet.
+    cold: Vec<&'static Mapping>,
 }
 
 impl Arena {
-    /// Makes an arena, all of its memory allocated and zero. `progress` is told (bytes done, bytes in all).
+    /// Makes an arena, all of its memory allocated and zero, or takes one over. `progress` is told (bytes done, bytes in
+    /// all).
     ///
-    /// What an earlier daemon left in the directory is replaced if all of it is on stable media, or was never
-    /// acknowledged. If not, it is refused, or given up if `discard_existing` says so. A directory that is damaged, of
+    /// What an earlier daemon left in the directory is taken over if it has this layout and these volumes. If not, it is
+    /// replaced if all of it is on stable media, or was never acknowledged; else it is refused, or given up if
+    /// `discard_existing` says so. A directory that is damaged, of
     /// a later format, or not an arena's is refused whatever the layout says. For up to 2 seconds a lock or memory that
     /// a killed daemon still has is waited for.
     ///
@@ -50,21 +73,24 @@ impl Arena {
         let place = Place::enter(layout)?;
         Arena::create_in(&place, layout, progress)
             .inspect_err(|_| place.remove_if_ours())
-            .map(|(superblock, shards, warnings)| Arena { place, superblock, shards, warnings })
+            .map(|parts| parts.in_place(place))
     }
 
     fn create_in(
         place: &Place,
         layout: &ArenaLayout,
         progress: &mut dyn FnMut(u64, u64),
-    ) -> Result<(Superblock, Vec<Shard>, Vec<ArenaWarning>), ArenaError> {
+    ) -> Result<Parts, ArenaError> {
         let plan = Plan::new(layout, place.page_bytes())?;
         place.claim()?;
         let mut warnings = Vec::new();
         if !place.is_huge() {
             warnings.push(ArenaWarning::OnTmpfs);
         }
-        make_way(place, layout, &mut warnings)?;
+        let origin = match make_way(place, layout, &plan, &mut warnings)? {
+            Way::Free(origin) => origin,
+            Way::Left(left) => return take_over(place, layout, *left, warnings),
+        };
         wait_for_room(place, &plan)?;
         let made = make(place, layout, plan, progress, &mut warnings);
         if made.is_err() {
@@ -72,7 +98,7 @@ impl Arena {
             let _ = existing::remove(place);
         }
         let (superblock, shards) = made?;
-        Ok((superblock, shards, warnings))
+        Ok(Parts { superblock, shards, warnings, origin, cold: Vec::new() })
     }
 
     /// The parts, reactor 0 first. Once: later calls return nothing.
@@ -80,9 +106,36 @@ impl Arena {
         std::mem::take(&mut self.shards)
     }
 
+    /// How it came to be.
+    pub fn origin(&self) -> Origin {
+        self.origin
+    }
+
+    /// Fills the page tables of an arena that was taken over, and locks its memory: what [`Arena::create`] does with a new
+    /// one. On a thread of its own, since clients wait.
+    pub fn warm_up(&mut self, lock: bool) {
+        let (cold, huge) = (std::mem::take(&mut self.cold), self.place.is_huge());
+        let warm = move || {
+            for mapping in cold {
+                // What cannot be had now is had at its first touch, and what cannot be locked may be swapped out.
+                let _ = mapping.populate();
+                if lock && !huge {
+                    let _ = mapping.lock();
+                }
+            }
+        };
+        // Without a thread everything is only slower at first.
+        let _ = std::thread::Builder::new().name("holdfast-warm".to_owned()).spawn(warm);
+    }
+
     /// What the operator should be told.
     pub fn warnings(&self) -> &[ArenaWarning] {
         &self.warnings
+    }
+
+    /// Its directory.
+    pub fn path(&self) -> &Path {
+        &self.place.path
     }
 
     /// A number that no other arena has, new each time one is made.
@@ -127,15 +180,156 @@ impl Arena {
     }
 }
 
-/// Removes what is there, if it may go.
-fn make_way(place: &Place, layout: &ArenaLayout, warnings: &mut Vec<ArenaWarning>) -> Result<(), ArenaError> {
-    match existing::examine(place)? {
-        Existing::Nothing => {}
-        Existing::Left(held) if held == HeldData::default() => warnings.push(ArenaWarning::Replaced),
-        Existing::Left(held) if layout.discard_existing => warnings.push(ArenaWarning::Discarded(held)),
-        Existing::Left(held) => return Err(ArenaError::HoldsData { path: place.path.clone(), held }),
+/// What an arena is made of, before it knows its place.
+struct Parts {
+    superblock: Superblock,
+    shards: Vec<Shard>,
+    warnings: Vec<ArenaWarning>,
+    origin: Origin,
+    cold: Vec<&'static Mapping>,
+}
+
+impl Parts {
+    fn in_place(self, place: Place) -> Arena {
+        let Parts { superblock, shards, warnings, origin, cold } = self;
+        Arena { place, superblock, shards, warnings, origin, cold }
     }
-    existing::remove(place)
+}
+
+/// What becomes of what is there.
+enum Way {
+    Free(Origin),
+    Left(Box<Left>),
+}
+
+/// Removes what is there, if it may go; what is to be taken over is returned.
+fn make_way(
+    place: &Place,
+    layout: &ArenaLayout,
+    plan: &Plan,
+    warnings: &mut Vec<ArenaWarning>,
+) -> Result<Way, ArenaError> {
+    let origin = match existing::examine(place)? {
+        Existing::Nothing => Origin::New,
+        Existing::Left(left) if layout.discard_existing => {
+            warnings.push(ArenaWarning::Discarded(left.held));
+            Origin::Discarded(left.superblock.arena_id)
+        }
+        Existing::Left(left) => {
+            let Some((why, remedy)) = misfit(&left, plan, &layout.volumes)? else {
+                return Ok(Way::Left(left));
+            };
+            if left.held != HeldData::default() {
+                return Err(ArenaError::HoldsData { path: place.path.clone(), held: left.held, why, remedy });
+            }
+            warnings.push(ArenaWarning::Replaced);
+            Origin::Replaced(left.superblock.arena_id)
+        }
+    };
+    existing::remove(place)?;
+    Ok(Way::Free(origin))
+}
+
+/// Why an arena cannot be taken over, and what would do; `None` if it can.
+fn misfit(
+    left: &Left,
+    plan: &Plan,
+    volumes: &[ArenaVolume],
+) -> Result<Option<(String, &'static str)>, ArenaError> {
+    const DRAIN: &str = "Start once more as it was, and stop it with SIGTERM when all is written";
+    let old = &left.superblock.plan;
+    if left.superblock.older {
+        let why = "of format 1, from which nothing can be taken over".to_owned();
+        return Ok(Some((
+            why,
+            "Start the release that wrote it, and stop it with SIGTERM when all is written",
+        )));
+    }
+    if left.superblock.boot_id != boot_id()? {
+        let why = "which was made in another boot of the host: its memory is a copy".to_owned();
+        return Ok(Some((why, "Remove the directory")));
+    }
+    if !plan.fits(old) {
+        let why = format!(
+            "made for {} reactors with {} slots of {} bytes each, stripes of {} bytes; the configuration wants {}, {}, {}, \
+             {}",
+            old.reactors,
+            old.slots,
+            old.line_bytes,
+            old.stripe_bytes,
+            plan.reactors,
+            plan.slots,
+            plan.line_bytes,
+            plan.stripe_bytes
+        );
+        return Ok(Some((why, DRAIN)));
+    }
+    if volumes.len() > old.volumes as usize {
+        return Ok(Some((format!("which has room for {} volumes only", old.volumes), DRAIN)));
+    }
+    for (number, known) in left.volumes.iter().enumerate() {
+        let differs = match volumes.get(number).filter(|volume| volume.name == known.name) {
+            None => Some("is not in the configuration".to_owned()),
+            Some(volume) => known.differs(volume, old.line_bytes),
+        };
+        if let Some(differs) = differs {
+            return Ok(Some((format!("whose volume '{}' {differs}", known.name), DRAIN)));
+        }
+    }
+    Ok(None)
+}
+
+/// Maps what is there. Nothing is touched but the entries of new volumes.
+fn take_over(
+    place: &Place,
+    layout: &ArenaLayout,
+    left: Left,
+    mut warnings: Vec<ArenaWarning>,
+) -> Result<Parts, ArenaError> {
+    let plan = &left.superblock.plan;
+    let mut notes = existing::map(&place.file(NOTES), plan.note_bytes())?;
+    volumes::write(&mut notes, &layout.volumes, left.volumes.len());
+    let notes = notes.leak();
+    let mut cold = Vec::new();
+    let mut shards = Vec::new();
+    for reactor in 0..plan.reactors {
+        let headers = existing::map(&place.file(&headers_name(reactor)), plan.header_bytes)?.leak();
+        let mut segments = Vec::new();
+        for (number, bytes) in plan.segments().enumerate() {
+            let mapping = existing::map(&place.file(&slots_name(reactor, number)), bytes)?.leak();
+            segments.push(SegmentMemory { base: mapping.base(), bytes: mapping.len() });
+            cold.push(mapping);
+        }
+        shards.push(shard_of(plan, reactor, headers.headers(plan.slots as usize), segments, notes));
+    }
+    warnings.push(ArenaWarning::TakenOver(left.held));
+    let origin = Origin::TakenOver(left.held);
+    Ok(Parts { superblock: left.superblock, shards, warnings, origin, cold })
+}
+
+fn shard_of(
+    plan: &Plan,
+    reactor: u32,
+    headers: &'static [Header],
+    segments: Vec<SegmentMemory>,
+    notes: &'static Mapping,
+) -> Shard {
+    let addresses = SlotAddresses::new(segments.into(), plan.slots, plan.line_bytes, SEGMENT_BYTES_MAX);
+    let notes = existing::notes_of(notes, plan, reactor, |words| words);
+    Shard { reactor, headers, notes, slots: Slots::new(addresses) }
+}
+
+/// What the volumes of an arena that is there are called, in the order of their numbers: whoever takes it over numbers them
+/// alike. Empty if there is none, or none that could be taken over.
+pub fn volume_order(path: &Path) -> Vec<String> {
+    let read = |layout| {
+        let place = Place::enter_existing(layout).ok()?;
+        match existing::examine(&place).ok()? {
+            Existing::Left(left) => Some(left.volumes.into_iter().map(|known| known.name).collect()),
+            Existing::Nothing => None,
+        }
+    };
+    read(path).unwrap_or_default()
 }
 
 /// Memory of the arena that was just removed may be pinned by the last I/O of its daemon.
@@ -157,11 +351,13 @@ fn make(
     progress: &mut dyn FnMut(u64, u64),
     warnings: &mut Vec<ArenaWarning>,
 ) -> Result<(Superblock, Vec<Shard>), ArenaError> {
-    let superblock = Superblock { plan, arena_id: random_id()?, boot_id: boot_id()?, serving: true };
+    let superblock =
+        Superblock { plan, arena_id: random_id()?, boot_id: boot_id()?, serving: true, older: false };
     let mapping = write_superblock(place, &superblock)?;
     let mut maker =
         Maker { place, layout, progress, warnings, done: 0, total: superblock.plan.total_bytes() };
-    let shards = (0..superblock.plan.reactors).map(|reactor| maker.shard(&superblock.plan, reactor));
+    let notes = maker.notes(&superblock.plan)?;
+    let shards = (0..superblock.plan.reactors).map(|reactor| maker.shard(&superblock.plan, reactor, notes));
     let shards = shards.collect::<Result<Vec<Shard>, ArenaError>>()?;
     Superblock::mark_serving(&mapping);
     Ok((superblock, shards))
@@ -195,15 +391,23 @@ struct Maker<'a> {
 }
 
 impl Maker<'_> {
-    fn shard(&mut self, plan: &Plan, reactor: u32) -> Result<Shard, ArenaError> {
+    fn notes(&mut self, plan: &Plan) -> Result<&'static Mapping, ArenaError> {
+        let path = self.place.file(NOTES);
+        let file = self.place.create_file(NOTES, plan.note_bytes())?;
+        self.allocate(NOTES, &file, plan.note_bytes())?;
+        let mut mapping = Mapping::of(&file, plan.note_bytes()).map_err(failed("map", &path))?;
+        volumes::write(&mut mapping, &self.layout.volumes, 0);
+        Ok(mapping.leak())
+    }
+
+    fn shard(&mut self, plan: &Plan, reactor: u32, notes: &'static Mapping) -> Result<Shard, ArenaError> {
         let headers = self.mapped(&headers_name(reactor), plan.header_bytes)?.headers(plan.slots as usize);
         let mut segments = Vec::new();
         for (number, bytes) in plan.segments().enumerate() {
             let mapping = self.mapped(&slots_name(reactor, number), bytes)?;
             segments.push(SegmentMemory { base: mapping.base(), bytes: mapping.len() });
         }
-        let addresses = SlotAddresses::new(segments.into(), plan.slots, plan.line_bytes, SEGMENT_BYTES_MAX);
-        Ok(Shard { reactor, headers, slots: Slots::new(addresses) })
+        Ok(shard_of(plan, reactor, headers, segments, notes))
     }
 
     /// A file whose memory is all there, mapped for good.

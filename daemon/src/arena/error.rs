@@ -14,23 +14,32 @@ pub struct HeldData {
     pub unstable: u64,
     /// Refused by the device and held.
     pub failed: u64,
+    /// Of which nobody knows, because their headers are damaged.
+    pub damaged: u64,
+    /// Ranges that the device was to zero and may yet forget.
+    pub zeroed: u64,
 }
 
 impl HeldData {
     /// All of them.
     pub fn lines(&self) -> u64 {
-        self.dirty + self.writing + self.unstable + self.failed
+        self.dirty + self.writing + self.unstable + self.failed + self.damaged
     }
 }
 
 impl fmt::Display for HeldData {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let HeldData { dirty, writing, unstable, failed } = self;
+        let HeldData { dirty, writing, unstable, failed, damaged, zeroed } = self;
         let all = self.lines();
         write!(
             f,
             "{all} lines ({dirty} dirty, {writing} being written, {unstable} unstable, {failed} failed)"
-        )
+        )?;
+        match (damaged, zeroed) {
+            (0, 0) => Ok(()),
+            (_, 0) => write!(f, " and {damaged} damaged headers"),
+            _ => write!(f, ", {damaged} damaged headers and {zeroed} ranges of zeroes"),
+        }
     }
 }
 
@@ -93,8 +102,8 @@ pub enum ArenaError {
     },
     /// An earlier daemon left data behind that is not on stable media.
     #[error(
-        "arena: {} still holds {held} of an earlier daemon, which this release cannot take over; they are nowhere \
-         else. Nothing was touched. To give them up for good, start once with --discard-arena",
+        "arena: {} still holds {held} of an earlier daemon, {why}; they are nowhere else. Nothing was touched. {remedy}, or \
+         give them up for good: start once with --discard-arena",
         path.display()
     )]
     HoldsData {
@@ -102,6 +111,10 @@ pub enum ArenaError {
         path: PathBuf,
         /// What.
         held: HeldData,
+        /// Why they cannot be taken over.
+        why: String,
+        /// What would do.
+        remedy: &'static str,
     },
     /// The directory has files that no arena has.
     #[error("arena: {} holds {found:?}, which is not part of an arena; give the arena a directory of its own", path.display())]
@@ -188,6 +201,8 @@ pub enum ArenaWarning {
         /// `RLIMIT_MEMLOCK` in bytes, none if unlimited.
         limit_bytes: Option<u64>,
     },
+    /// An earlier daemon's arena was taken over.
+    TakenOver(HeldData),
     /// An earlier daemon's arena held nothing that is not on stable media, and was replaced.
     Replaced,
     /// An earlier daemon's arena held data, and was discarded because that was asked for.
@@ -206,6 +221,9 @@ impl fmt::Display for ArenaWarning {
                 let error = std::io::Error::from_raw_os_error(*errno);
                 let limit = limit_bytes.map_or("unlimited".to_owned(), |bytes| format!("{bytes} bytes"));
                 write!(f, "the arena is not locked in memory: {error} (RLIMIT_MEMLOCK is {limit})")
+            }
+            ArenaWarning::TakenOver(held) => {
+                write!(f, "the arena of a daemon that did not end cleanly was taken over, and with it {held}")
             }
             ArenaWarning::Replaced => {
                 write!(f, "an earlier daemon's arena, all of it on stable media, was replaced")

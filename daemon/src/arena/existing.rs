@@ -3,33 +3,45 @@
 //! | found | with it |
 //! |---|---|
 //! | nothing, or a creation that never got to serve | is replaced |
-//! | headers that say free, incoming, filling, clean | is replaced |
-//! | a header that says dirty, writing, unstable, failed or condemned | refused, unless discarding was asked for |
+//! | an arena of this configuration | taken over, headers and all |
+//! | of another one, or of an older format, and everything in it is on stable media | is replaced |
+//! | the same, and something in it is not | refused, unless discarding was asked for |
 //! | files of others, a later format, anything that does not add up | refused, never overwritten |
 //!
 //! Replaced means new files: device I/O of a killed daemon may still be on its way into slots of the old ones (M1),
 //! and lands in pages that are nobody's. Zeroing the old files in place was rejected for that reason.
 
-use super::layout::headers_name;
+use super::layout::{Plan, headers_name};
 use super::memory::Mapping;
 use super::place::{Place, failed, length_of, remove_file};
 use super::superblock::{SUPERBLOCK_BYTES, Superblock};
+use super::volumes::{self, KnownVolume, NOTES, VOLUME_BYTES};
 use super::{ArenaError, HeldData};
+use holdfast_engine::Notes;
 use holdfast_policy::State;
 use std::fs::File;
 use std::io::Read;
+use std::path::Path;
+use std::sync::atomic::AtomicU64;
 
 pub(super) const SUPERBLOCK: &str = "superblock";
 /// The superblock before it is in place, and after it is out of it: the files beside it are worth nothing.
 pub(super) const SUPERBLOCK_VOID: &str = "superblock.void";
 
 /// What is in the directory.
-#[derive(Debug, PartialEq, Eq)]
 pub(super) enum Existing {
     /// Nothing of value.
     Nothing,
     /// An arena, and what it holds.
-    Left(HeldData),
+    Left(Box<Left>),
+}
+
+/// An arena that an earlier daemon left.
+pub(super) struct Left {
+    pub(super) superblock: Superblock,
+    pub(super) held: HeldData,
+    /// In the order of their numbers.
+    pub(super) volumes: Vec<KnownVolume>,
 }
 
 /// Looks and touches nothing.
@@ -50,7 +62,7 @@ pub(super) fn examine(place: &Place) -> Result<Existing, ArenaError> {
     if !superblock.serving {
         return Ok(Existing::Nothing);
     }
-    for (name, bytes) in superblock.plan.files() {
+    for (name, bytes) in superblock.plan.files().filter(|(name, _)| !(superblock.older && name == NOTES)) {
         if length_of(&place.file(&name))? != Some(bytes) {
             return Err(damaged(place, format!("{name:?} is missing, or not {bytes} bytes long")));
         }
@@ -59,7 +71,35 @@ pub(super) fn examine(place: &Place) -> Result<Existing, ArenaError> {
     for reactor in 0..superblock.plan.reactors {
         count_held(place, &superblock, reactor, &mut held)?;
     }
-    Ok(Existing::Left(held))
+    let volumes = if superblock.older { Vec::new() } else { read_notes(place, &superblock.plan, &mut held)? };
+    Ok(Existing::Left(Box::new(Left { superblock, held, volumes })))
+}
+
+/// The volumes; and counts the zeroes that are noted.
+fn read_notes(place: &Place, plan: &Plan, held: &mut HeldData) -> Result<Vec<KnownVolume>, ArenaError> {
+    let path = place.file(NOTES);
+    let mapping = map(&path, plan.note_bytes())?;
+    for reactor in 0..plan.reactors {
+        held.zeroed += notes_of(&mapping, plan, reactor, Notes::over).zeroed_ranges();
+    }
+    volumes::read(&mapping, plan).map_err(|what| damaged(place, what))
+}
+
+/// The words of one reactor's notes.
+pub(super) fn notes_of<'m, T>(
+    mapping: &'m Mapping,
+    plan: &Plan,
+    reactor: u32,
+    made: impl FnOnce(&'m [AtomicU64]) -> T,
+) -> T {
+    let table = plan.volumes as usize * VOLUME_BYTES;
+    made(mapping.words(table + reactor as usize * plan.note_words() * 8, plan.note_words()))
+}
+
+/// A file of an arena that is there.
+pub(super) fn map(path: &Path, bytes: u64) -> Result<Mapping, ArenaError> {
+    let file = File::options().read(true).write(true).open(path).map_err(failed("open", path))?;
+    Mapping::of(&file, bytes).map_err(failed("map", path))
 }
 
 /// Removes every file of an arena. The superblock is voided first and removed last, so that an end in between does not
@@ -69,7 +109,7 @@ pub(super) fn remove(place: &Place) -> Result<(), ArenaError> {
     if length_of(&superblock)?.is_some() {
         std::fs::rename(&superblock, &void).map_err(failed("void", &superblock))?;
     }
-    for name in names(place)?.iter().filter(|name| name.starts_with("shard-")) {
+    for name in names(place)?.iter().filter(|name| name.starts_with("shard-") || *name == NOTES) {
         remove_file(&place.file(name))?;
     }
     remove_file(&void)
@@ -81,13 +121,12 @@ fn count_held(
     reactor: u32,
     held: &mut HeldData,
 ) -> Result<(), ArenaError> {
-    let path = place.file(&headers_name(reactor));
-    let file = File::options().read(true).write(true).open(&path).map_err(failed("open", &path))?;
-    let mapping = Mapping::of(&file, superblock.plan.header_bytes).map_err(failed("map", &path))?;
-    for (slot, header) in mapping.headers(superblock.plan.slots as usize).iter().enumerate() {
-        let (_, status) = header
-            .recover()
-            .map_err(|damage| damaged(place, format!("header {slot} of reactor {reactor}: {damage:?}")))?;
+    let mapping = map(&place.file(&headers_name(reactor)), superblock.plan.header_bytes)?;
+    for header in mapping.headers(superblock.plan.slots as usize) {
+        let Ok((_, status)) = header.recover() else {
+            held.damaged += 1;
+            continue;
+        };
         match status.state {
             State::Free | State::Incoming | State::Filling | State::Clean => {}
             State::Dirty => held.dirty += 1,
@@ -125,11 +164,11 @@ fn names(place: &Place) -> Result<Vec<String>, ArenaError> {
     Ok(names)
 }
 
-/// `shard-N.headers`, `shard-N.slots.K` or a superblock.
+/// `shard-N.headers`, `shard-N.slots.K`, the notes or a superblock.
 fn is_ours(name: &str) -> bool {
     let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     let Some((number, rest)) = name.strip_prefix("shard-").and_then(|rest| rest.split_once('.')) else {
-        return name == SUPERBLOCK || name == SUPERBLOCK_VOID;
+        return [SUPERBLOCK, SUPERBLOCK_VOID, NOTES].contains(&name);
     };
     is_number(number) && (rest == "headers" || rest.strip_prefix("slots.").is_some_and(is_number))
 }

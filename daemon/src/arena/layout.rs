@@ -1,6 +1,8 @@
 //! From what the operator wants to files and their sizes.
 
 use super::ArenaError;
+use super::volumes::{NOTES, VOLUME_BYTES};
+use holdfast_engine::Notes;
 use std::path::PathBuf;
 
 /// Bytes of a segment at most: the largest buffer that io_uring registers (`EFAULT` above).
@@ -32,6 +34,19 @@ pub struct ArenaLayout {
     pub lock_memory: bool,
     /// Give up data that an earlier daemon left in it. The operator's `--discard-arena`.
     pub discard_existing: bool,
+    /// The volumes, in the order of their numbers.
+    pub volumes: Vec<ArenaVolume>,
+}
+
+/// A volume as the arena knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ArenaVolume {
+    /// Its name.
+    pub name: String,
+    /// Who its backing is.
+    pub identity: String,
+    /// Its size.
+    pub bytes: u64,
 }
 
 impl ArenaLayout {
@@ -55,7 +70,12 @@ pub(super) struct Plan {
     pub(super) slots: u32,
     /// Bytes of one reactor's file of headers.
     pub(super) header_bytes: u64,
+    /// Volumes that there is room for in the notes.
+    pub(super) volumes: u32,
 }
+
+/// Volumes that an arena has room for at least: others may be added before the next drain.
+const VOLUMES_MIN: u32 = 16;
 
 impl Plan {
     /// Divides the size. Every reactor gets the same; what does not divide is left over.
@@ -77,7 +97,25 @@ impl Plan {
             found: slots,
             must: "below 2^32; use more reactors or longer lines",
         })?;
-        Ok(Plan { page_bytes, reactors, line_bytes, stripe_bytes, slots, header_bytes })
+        let volumes = u32::try_from(layout.volumes.len()).unwrap_or(u32::MAX).next_multiple_of(VOLUMES_MIN);
+        let volumes = volumes.max(VOLUMES_MIN);
+        Ok(Plan { page_bytes, reactors, line_bytes, stripe_bytes, slots, header_bytes, volumes })
+    }
+
+    /// Whether an arena of the other plan serves as well as one of this.
+    pub(super) fn fits(&self, other: &Plan) -> bool {
+        Plan { volumes: 0, ..*self } == Plan { volumes: 0, ..*other }
+    }
+
+    /// Words of one reactor's notes.
+    pub(super) fn note_words(&self) -> usize {
+        Notes::words_needed(self.volumes as usize)
+    }
+
+    /// Bytes of the file of notes: the volumes, and what each reactor remembers. It comes on top of the arena's size.
+    pub(super) fn note_bytes(&self) -> u64 {
+        let words = self.reactors as usize * self.note_words();
+        (u64::from(self.volumes) * VOLUME_BYTES as u64 + words as u64 * 8).next_multiple_of(self.page_bytes)
     }
 
     /// Bytes of one reactor's slots, whole pages.
@@ -94,15 +132,18 @@ impl Plan {
 
     /// Bytes of all files.
     pub(super) fn total_bytes(&self) -> u64 {
-        self.page_bytes + u64::from(self.reactors) * (self.header_bytes + self.slot_bytes())
+        self.page_bytes
+            + self.note_bytes()
+            + u64::from(self.reactors) * (self.header_bytes + self.slot_bytes())
     }
 
     /// Every file but the superblock, with its size.
     pub(super) fn files(&self) -> impl Iterator<Item = (String, u64)> {
-        (0..self.reactors).flat_map(move |reactor| {
+        let notes = std::iter::once((NOTES.to_owned(), self.note_bytes()));
+        notes.chain((0..self.reactors).flat_map(move |reactor| {
             let segments = self.segments().enumerate().map(move |(n, bytes)| (slots_name(reactor, n), bytes));
             std::iter::once((headers_name(reactor), self.header_bytes)).chain(segments)
-        })
+        }))
     }
 }
 
@@ -150,6 +191,7 @@ mod tests {
             prefault: false,
             lock_memory: false,
             discard_existing: false,
+            volumes: Vec::new(),
         }
     }
 
@@ -158,7 +200,7 @@ mod tests {
         for page in [4096, 2 << 20] {
             for (size, reactors, line) in [(64 << 20, 1, 4096), (1 << 30, 2, 8192), (5 << 30, 3, 16384)] {
                 let plan = Plan::new(&layout(size, reactors, line), page).expect("fits");
-                let total = plan.total_bytes();
+                let total = plan.total_bytes() - plan.note_bytes();
                 assert!(total <= size, "{total} of {size}");
                 assert!(size - total < u64::from(reactors) * (2 * page + 2 * u64::from(line)) + page);
                 assert!(u64::from(plan.slots) * HEADER_BYTES <= plan.header_bytes, "each slot has a header");
@@ -168,7 +210,7 @@ mod tests {
                     plan.segments().all(|bytes| bytes <= SEGMENT_BYTES_MAX && bytes.is_multiple_of(page))
                 );
                 let files: u64 = plan.files().map(|(_, bytes)| bytes).sum();
-                assert_eq!(files + page, total);
+                assert_eq!(files + page, total + plan.note_bytes());
             }
         }
     }
@@ -180,7 +222,8 @@ mod tests {
         assert_eq!(sizes.len(), 3);
         assert_eq!(sizes[..2], [SEGMENT_BYTES_MAX; 2]);
         let names: Vec<String> = plan.files().map(|(name, _)| name).collect();
-        assert_eq!(names[4..], ["shard-1.headers", "shard-1.slots.0", "shard-1.slots.1", "shard-1.slots.2"]);
+        assert_eq!(names[0], NOTES);
+        assert_eq!(names[5..], ["shard-1.headers", "shard-1.slots.0", "shard-1.slots.1", "shard-1.slots.2"]);
     }
 
     #[test]

@@ -66,6 +66,27 @@ impl Mapping {
         unsafe { AtomicU64::from_ptr(self.raw.as_mut_ptr().add(offset).cast::<u64>()) }
     }
 
+    /// `count` words from `offset` on.
+    pub(super) fn words(&self, offset: usize, count: usize) -> &[AtomicU64] {
+        assert!(
+            offset.is_multiple_of(8) && offset + count * 8 <= self.raw.len(),
+            "{count} words at {offset} of {}",
+            self.raw.len()
+        );
+        // SAFETY: as in `word`, for `count` of them; what is borrowed here is not written by `write`.
+        unsafe { std::slice::from_raw_parts(self.raw.as_ptr().add(offset).cast::<AtomicU64>(), count) }
+    }
+
+    /// A copy of the bytes at `offset`.
+    pub(super) fn read<const BYTES: usize>(&self, offset: usize) -> [u8; BYTES] {
+        assert!(offset + BYTES <= self.raw.len(), "reads past a mapping of {}", self.raw.len());
+        let mut bytes = [0; BYTES];
+        // SAFETY: in bounds (asserted); the array is ours and does not overlap a mapping. Whoever changes the bytes
+        // meanwhile tears the copy, which is checked before it is believed.
+        unsafe { bytes.as_mut_ptr().copy_from_nonoverlapping(self.raw.as_ptr().add(offset), BYTES) }
+        bytes
+    }
+
     /// Stores bytes, before anybody else looks at the file.
     pub(super) fn write(&mut self, offset: usize, bytes: &[u8]) {
         assert!(offset + bytes.len() <= self.raw.len(), "writes past a mapping of {}", self.raw.len());

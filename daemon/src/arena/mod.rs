@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! PATH/superblock        what this arena is: version, layout, arena id, boot id
+//! PATH/notes             its volumes, and what reactors remember beside headers
 //! PATH/shard-N.headers   reactor N's table of 32-byte headers
 //! PATH/shard-N.slots.K   reactor N's slots, in segments of at most 1 GiB
 //! ```
@@ -10,7 +11,7 @@
 //! An anonymous memfd was rejected: it dies with the daemon, and with it every write that was acknowledged.
 //!
 //! One daemon owns the directory by an `flock` on it. An arena that an earlier daemon left behind is examined before
-//! anything is touched (see [`Arena::create`]).
+//! anything is touched, and taken over if it is this configuration's (see [`Arena::create`]).
 
 mod create;
 mod error;
@@ -21,10 +22,11 @@ mod place;
 mod remains;
 mod slots;
 mod superblock;
+mod volumes;
 
-pub use create::{Arena, Shard};
+pub use create::{Arena, Origin, Shard, volume_order};
 pub use error::{ArenaError, ArenaWarning, HeldData};
-pub use layout::{ArenaLayout, SEGMENT_BYTES_MAX};
+pub use layout::{ArenaLayout, ArenaVolume, SEGMENT_BYTES_MAX};
 pub use memory::zeroed_words;
 pub use remains::Remains;
 pub use slots::{SegmentMemory, SlotAddresses, Slots};

@@ -34,13 +34,30 @@ impl Place {
         Ok(Place { path, directory, huge_page_bytes, created: !existed })
     }
 
+    /// Opens the directory to look at it, if it is there.
+    pub(super) fn enter_existing(path: &Path) -> Result<Place, ArenaError> {
+        let huge_page_bytes = suitable(path, path)?;
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let directory = rustix::fs::open(path, flags, Mode::empty()).map_err(failed("open", path))?;
+        Ok(Place { path: path.to_owned(), directory, huge_page_bytes, created: false })
+    }
+
     /// Takes the directory for this process, or says who has it. Held as long as the place is.
     ///
     /// The lock is on the directory and not on a file in it, so that files can be replaced under it.
     pub(super) fn claim(&self) -> Result<(), ArenaError> {
-        let taken = Patience::start().lock(&self.directory).map_err(failed("lock", &self.path))?;
-        if taken {
-            return Ok(());
+        loop {
+            let taken = Patience::start().lock(&self.directory).map_err(failed("lock", &self.path))?;
+            if taken {
+                return Ok(());
+            }
+            // A killed daemon whose operations are stuck in a thread of the kernel keeps all it had until they end.
+            let holder = crate::device::lock_holder(&self.directory);
+            let Some(pid) = holder.filter(|&pid| is_dead(pid)) else { break };
+            tracing::warn!(
+                pid,
+                "the daemon before is dead, and its last operations are still in flight: waiting"
+            );
         }
         Err(ArenaError::InUse {
             path: self.path.clone(),
@@ -129,6 +146,12 @@ impl Place {
         }
         Ok(())
     }
+}
+
+/// Whether a process is a zombie: its threads may yet have something in flight, and it will never do anything again.
+fn is_dead(pid: i32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('Z'))
 }
 
 /// An error of `doing` something with `path`.

@@ -7,9 +7,10 @@ use super::create::boot_id;
 use super::layout::{HEADER_BYTES, Plan, headers_name, slots_name};
 use super::place::{failed, length_of};
 use super::superblock::{SUPERBLOCK_BYTES, Superblock};
-use super::{ArenaError, ArenaLayout, SEGMENT_BYTES_MAX, existing};
+use super::volumes::{NOTES, VOLUME_BYTES};
+use super::{ArenaError, ArenaLayout, SEGMENT_BYTES_MAX, existing, volumes};
 use crate::device::{Patience, lock_holder};
-use holdfast_engine::{Header, HeaderDamage, Identity, Status};
+use holdfast_engine::{Header, HeaderDamage, Identity, Notes, Status};
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
@@ -99,6 +100,36 @@ impl Remains {
         self.plan.slots
     }
 
+    /// The name of the volume that headers know by a number; `None` if the arena is of format 1, which had no names, or the
+    /// name cannot be read.
+    pub fn volume_name(&self, number: u16) -> Option<String> {
+        let mut bytes = [0; VOLUME_BYTES];
+        let named = self.superblock.as_ref().is_none_or(|superblock| number_of_names(superblock) > number);
+        let file = named.then(|| open_plain(&self.path.join(NOTES)).ok()).flatten()?;
+        file.read_exact_at(&mut bytes, u64::from(number) * VOLUME_BYTES as u64).ok()?;
+        volumes::parse(bytes).map(|volume| volume.name)
+    }
+
+    /// How many ranges of zeroes or discards no device flush has covered yet, as far as that can be read.
+    pub fn zeroed_ranges(&self) -> u64 {
+        let Some(superblock) = self.superblock.as_ref().filter(|superblock| !superblock.older) else {
+            return 0;
+        };
+        let plan = &superblock.plan;
+        let Ok(file) = open_plain(&self.path.join(NOTES)) else { return 0 };
+        let table = u64::from(plan.volumes) * VOLUME_BYTES as u64;
+        let mut bytes = vec![0; plan.note_words() * 8];
+        let mut ranges = 0;
+        for reactor in 0..u64::from(plan.reactors) {
+            let at = table + reactor * bytes.len() as u64;
+            if file.read_exact_at(&mut bytes, at).is_ok() {
+                let words: Vec<AtomicU64> = bytes.chunks_exact(8).map(word_of).collect();
+                ranges += Notes::over(&words).zeroed_ranges();
+            }
+        }
+        ranges
+    }
+
     /// Shows every header of a reactor in the order of slots; the ones behind the end of a file that was cut are not
     /// shown.
     ///
@@ -152,6 +183,11 @@ impl Remains {
     }
 }
 
+fn number_of_names(superblock: &Superblock) -> u16 {
+    let volumes = if superblock.older { 0 } else { superblock.plan.volumes };
+    u16::try_from(volumes).unwrap_or(u16::MAX)
+}
+
 fn read_superblock(path: &Path) -> Result<Superblock, ArenaError> {
     let file = path.join(existing::SUPERBLOCK);
     let mut bytes = [0; SUPERBLOCK_BYTES];
@@ -167,7 +203,8 @@ fn plan_of_files(path: &Path, layout: &ArenaLayout) -> Option<Plan> {
         let is = |(name, bytes): (String, u64)| {
             length_of(&path.join(name)).is_ok_and(|found| found == Some(bytes))
         };
-        plan.files().all(is)
+        // How many volumes the notes were made for is not the configuration's to say.
+        plan.files().filter(|(name, _)| name != NOTES).all(is)
     };
     plans.into_iter().find(fits)
 }
@@ -198,9 +235,9 @@ fn read_up_to(file: &File, bytes: &mut [u8], at: u64) -> io::Result<usize> {
 }
 
 fn header_of(bytes: &[u8]) -> Header {
-    let word = |n: usize| {
-        let bytes = bytes[n * 8..n * 8 + 8].try_into().expect("a header has four words of eight bytes");
-        AtomicU64::new(u64::from_ne_bytes(bytes))
-    };
-    Header::from_words([word(0), word(1), word(2), word(3)])
+    Header::from_words([0, 1, 2, 3].map(|n| word_of(&bytes[n * 8..n * 8 + 8])))
+}
+
+fn word_of(bytes: &[u8]) -> AtomicU64 {
+    AtomicU64::new(u64::from_ne_bytes(bytes.try_into().expect("a word has eight bytes")))
 }

@@ -14,8 +14,12 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 /// Bytes of it; the rest of its page, which may be huge, stays zero.
 pub(super) const SUPERBLOCK_BYTES: usize = 4096;
 /// The format that this release writes and reads.
-pub(super) const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = 2;
+/// Had no notes: what is in such an arena cannot be taken over.
+const OLDER: u32 = 1;
 
+/// More volumes than any configuration has.
+const VOLUMES_MAX: u32 = 4096;
 const MAGIC: [u8; 8] = *b"HOLDFAST";
 const STATE_AT: usize = SUPERBLOCK_BYTES - 8;
 
@@ -38,7 +42,7 @@ struct Fields {
     header_bytes: u64,
     line_bytes: u32,
     slots: u32,
-    reserved: u32,
+    volumes: u32,
     checksum: u32,
 }
 
@@ -57,6 +61,8 @@ pub(super) struct Superblock {
     pub(super) boot_id: [u8; 16],
     /// Whether its files were all made, so that slots may hold something.
     pub(super) serving: bool,
+    /// Its format is an older one, without notes.
+    pub(super) older: bool,
 }
 
 impl Superblock {
@@ -74,7 +80,7 @@ impl Superblock {
             header_bytes: plan.header_bytes,
             line_bytes: plan.line_bytes,
             slots: plan.slots,
-            reserved: 0,
+            volumes: plan.volumes,
             checksum: 0,
         };
         fields.checksum = fields.sum();
@@ -95,7 +101,7 @@ impl Superblock {
             return Err(ArenaError::Foreign { path: path.to_owned(), found: "superblock".to_owned() });
         }
         // Before the checksum: a later format may have its checksum elsewhere, and must not be called damaged.
-        if fields.version > VERSION {
+        if fields.version > VERSION || fields.version < OLDER {
             return Err(ArenaError::Newer { path: path.to_owned(), version: fields.version, known: VERSION });
         }
         if fields.checksum != fields.sum() {
@@ -107,7 +113,13 @@ impl Superblock {
             SERVING => true,
             other => return Err(damaged(format!("its superblock's state is {other:#x}"))),
         };
-        Ok(Superblock { plan, arena_id: fields.arena_id, boot_id: fields.boot_id, serving })
+        Ok(Superblock {
+            plan,
+            arena_id: fields.arena_id,
+            boot_id: fields.boot_id,
+            serving,
+            older: fields.version == OLDER,
+        })
     }
 }
 
@@ -121,7 +133,9 @@ fn plan_of(fields: &Fields) -> Result<Plan, String> {
         && (4096..=SEGMENT_BYTES_MAX).contains(&page)
         && fields.header_bytes.is_multiple_of(page)
         && fields.header_bytes <= 1 << 40
-        && u64::from(fields.slots) <= room;
+        && u64::from(fields.slots) <= room
+        && fields.volumes <= VOLUMES_MAX
+        && (fields.volumes > 0 || fields.version == OLDER);
     if !plausible || fields.slots == 0 {
         return Err(format!(
             "its layout is impossible ({} slots in {} bytes)",
@@ -135,5 +149,6 @@ fn plan_of(fields: &Fields) -> Result<Plan, String> {
         stripe_bytes: fields.stripe_bytes,
         slots: fields.slots,
         header_bytes: fields.header_bytes,
+        volumes: fields.volumes,
     })
 }

@@ -27,7 +27,9 @@ fn write_report(out: &mut String, settings: &Settings) -> fmt::Result {
     };
     writeln!(out, "reactors   {}, {pinned}, {idle}", daemon.reactors)?;
     let slots = settings.slots_a_reactor();
-    let pages = arena.size_bytes / HUGE_PAGE_BYTES;
+    // What does not divide is left over; notes come on top.
+    let all = settings.arena_layout().total_bytes(HUGE_PAGE_BYTES).unwrap_or(arena.size_bytes);
+    let pages = all.div_ceil(HUGE_PAGE_BYTES);
     writeln!(out, "cache      {} in {}", bytes_in_words(arena.size_bytes), arena.path.display())?;
     writeln!(out, "           {pages} huge pages of 2 MiB, if it is on hugetlbfs")?;
     writeln!(out, "           {slots} lines of {} bytes on each reactor", arena.line_bytes)?;

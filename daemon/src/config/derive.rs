@@ -2,7 +2,7 @@
 
 use super::read_daemon::HUGE_PAGE_BYTES;
 use super::settings::{LimitSettings, Settings, VolumeSettings};
-use crate::arena::ArenaLayout;
+use crate::arena::{ArenaLayout, ArenaVolume};
 use holdfast_engine::{Header, Limits, RUN_LINES_MAX, room_slots};
 
 const HEADER_BYTES: u64 = size_of::<Header>() as u64;
@@ -12,6 +12,11 @@ const LEDGER_ENTRIES_MAX: usize = 4096;
 const REQUESTS_A_TURN: usize = 64;
 /// Lines that each kind of background work looks at in a turn: a quantum of about 10 us.
 const STEPS_A_TURN: usize = 256;
+
+/// A volume before anybody has looked at its backing.
+fn unopened(volume: &VolumeSettings) -> ArenaVolume {
+    ArenaVolume { name: volume.name.clone(), identity: String::new(), bytes: 0 }
+}
 
 impl Settings {
     /// Slots of one reactor; all have as many. An arena on pages of 4 KiB has this many and a few more; one on pages
@@ -30,7 +35,8 @@ impl Settings {
         (header_bytes, (slot_bytes / line).min(header_bytes / HEADER_BYTES))
     }
 
-    /// The arena's layout, to be looked at: without memory that is filled or locked, and nothing that may be given up.
+    /// The arena's layout, to be looked at: without memory that is filled or locked, nothing that may be given up, and of
+    /// the volumes only the names.
     pub fn arena_layout(&self) -> ArenaLayout {
         ArenaLayout {
             path: self.arena.path.clone(),
@@ -41,6 +47,7 @@ impl Settings {
             prefault: false,
             lock_memory: false,
             discard_existing: false,
+            volumes: self.volumes.iter().map(unopened).collect(),
         }
     }
 

@@ -1,10 +1,11 @@
 //! A file or block device under a volume, opened so that it is ours alone and does what it says.
 
 use super::identity::{DomainKey, Identity, WriteCache};
-use super::{BackingError, Directness, Thin, open};
+use super::{BackingError, Directness, Patience, Thin, open};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// What kind of thing it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +49,8 @@ pub struct Backing {
     pub(super) domain: DomainKey,
     pub(super) write_cache: WriteCache,
     pub(super) thin: Option<Arc<Thin>>,
+    /// The lock is ours.
+    pub(super) fenced: AtomicBool,
 }
 
 impl Backing {
@@ -58,8 +61,37 @@ impl Backing {
     pub fn open(spec: &BackingSpec) -> Result<Backing, BackingError> {
         match spec.kind {
             BackingKind::Block => open::block_device(spec),
-            BackingKind::File => open::file(spec),
+            BackingKind::File => open::file(spec, false),
         }
+    }
+
+    /// The same for a daemon that takes an arena over: a file that operations of a dead process still hold is opened without
+    /// its lock, which [`Backing::fence`] takes later. A block device is waited for as in [`Backing::open`], because its
+    /// exclusive claim goes with its opening.
+    ///
+    /// # Errors
+    /// As [`Backing::open`].
+    pub fn open_late(spec: &BackingSpec) -> Result<Backing, BackingError> {
+        match spec.kind {
+            BackingKind::Block => open::block_device(spec),
+            BackingKind::File => open::file(spec, true),
+        }
+    }
+
+    /// Whether the lock is ours: no operation of another process is in flight, and I/O may begin (mechanism M1).
+    pub fn is_fenced(&self) -> bool {
+        self.fenced.load(Ordering::Acquire)
+    }
+
+    /// Tries to take the lock, once; whether it is ours now.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn fence(&self) -> std::io::Result<bool> {
+        if !self.is_fenced() && Patience::none().lock(&self.fd)? {
+            self.fenced.store(true, Ordering::Release);
+        }
+        Ok(self.is_fenced())
     }
 
     /// The descriptor, to be registered with rings of this process. Never to be given to another one.

@@ -31,6 +31,11 @@ impl Patience {
         Patience { until: Instant::now() + span }
     }
 
+    /// None at all.
+    pub(crate) fn none() -> Patience {
+        Patience::of(Duration::ZERO)
+    }
+
     /// Sleeps a little; false if there is no patience left.
     pub(crate) fn wait(&self) -> bool {
         if Instant::now() >= self.until {

@@ -10,6 +10,10 @@ use rustix::io::Errno;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+/// How long a late lock is waited for at first: what a kill takes when nothing is stuck.
+const LATE: std::time::Duration = std::time::Duration::from_millis(100);
 
 /// Opens a block device.
 pub(super) fn block_device(spec: &BackingSpec) -> Result<Backing, BackingError> {
@@ -21,7 +25,7 @@ pub(super) fn block_device(spec: &BackingSpec) -> Result<Backing, BackingError> 
     // O_EXCL without O_CREAT: nobody mounts it or builds on it while we have it, and we do not get what is so used.
     let flags = access(spec) | OFlags::DIRECT | OFlags::EXCL;
     let fd = open_patiently(path, flags)?;
-    let stat = claim(path, &fd, FileType::BlockDevice)?;
+    let (stat, _) = claim(path, &fd, FileType::BlockDevice, false)?;
     let size = rustix::fs::seek(&fd, SeekFrom::End(0)).map_err(failed(path, "find its size"))?;
     let block_bytes = rustix::fs::ioctl_blksszget(&fd).map_err(failed(path, "find its logical block"))?;
     check_size(spec, size, block_bytes)?;
@@ -35,19 +39,20 @@ pub(super) fn block_device(spec: &BackingSpec) -> Result<Backing, BackingError> 
         domain: identity::domain_of_block_device(&stat),
         write_cache: identity::write_cache(stat.st_rdev),
         thin: None,
+        fenced: AtomicBool::new(true),
         fd,
     })
 }
 
-/// Opens a regular file, creating it if that was asked for.
-pub(super) fn file(spec: &BackingSpec) -> Result<Backing, BackingError> {
+/// Opens a regular file, creating it if that was asked for; `late`, without its lock if a dead process has that.
+pub(super) fn file(spec: &BackingSpec, late: bool) -> Result<Backing, BackingError> {
     let path = &spec.path;
     if path.exists() {
         expect_kind(spec, FileType::RegularFile)?;
     } else if spec.create && spec.size.is_none() {
         return Err(BackingError::NoSize { path: path.clone() });
     }
-    let (fd, stat, direct) = open_directly(spec)?;
+    let (fd, (stat, fenced), direct) = open_directly(spec, late)?;
     let size = if stat.st_size == 0 { give_size(spec, &fd)? } else { length(&stat) };
     let (directness, block_bytes) = match direct {
         Ok(direct) => (Directness::Direct(direct.proof), direct.block_bytes),
@@ -66,19 +71,24 @@ pub(super) fn file(spec: &BackingSpec) -> Result<Backing, BackingError> {
         domain: DomainKey::File { device: stat.st_dev, inode: stat.st_ino },
         write_cache: identity::write_cache(stat.st_dev),
         thin,
+        fenced: AtomicBool::new(fenced),
         fd,
     })
 }
 
+/// Its status and whether the lock is ours.
+type Claimed = (Stat, bool);
+type Opened = (OwnedFd, Claimed, Result<Direct, NotDirect>);
+
 /// Opened, locked, and with its proof, or the reason why it is buffered and allowed to be.
-fn open_directly(spec: &BackingSpec) -> Result<(OwnedFd, Stat, Result<Direct, NotDirect>), BackingError> {
+fn open_directly(spec: &BackingSpec, late: bool) -> Result<Opened, BackingError> {
     let path = &spec.path;
     let create = if spec.create { OFlags::CREATE } else { OFlags::empty() };
     let why = match rustix::fs::open(path, access(spec) | create | OFlags::DIRECT, mode()) {
         Ok(fd) => {
-            let stat = claim(path, &fd, FileType::RegularFile)?;
-            match prove(fd.as_fd(), file_system(path, &fd)?, length(&stat)) {
-                Ok(direct) => return Ok((fd, stat, Ok(direct))),
+            let claimed = claim(path, &fd, FileType::RegularFile, late)?;
+            match prove(fd.as_fd(), file_system(path, &fd)?, length(&claimed.0)) {
+                Ok(direct) => return Ok((fd, claimed, Ok(direct))),
                 Err(why) => why,
             }
         }
@@ -89,8 +99,8 @@ fn open_directly(spec: &BackingSpec) -> Result<(OwnedFd, Stat, Result<Direct, No
         return Err(BackingError::NotDirect { path: path.clone(), why });
     }
     let fd = rustix::fs::open(path, access(spec) | create, mode()).map_err(failed(path, "open it"))?;
-    let stat = claim(path, &fd, FileType::RegularFile)?;
-    Ok((fd, stat, Err(why)))
+    let claimed = claim(path, &fd, FileType::RegularFile, late)?;
+    Ok((fd, claimed, Err(why)))
 }
 
 fn access(spec: &BackingSpec) -> OFlags {
@@ -139,9 +149,14 @@ fn open_patiently(path: &Path, flags: OFlags) -> Result<OwnedFd, BackingError> {
 }
 
 /// Locks the description. What was opened may by now be another thing than what was looked at.
-fn claim(path: &Path, fd: &OwnedFd, wanted: FileType) -> Result<Stat, BackingError> {
+fn claim(path: &Path, fd: &OwnedFd, wanted: FileType, late: bool) -> Result<Claimed, BackingError> {
     let started = std::time::Instant::now();
-    if !Patience::start().lock(fd).map_err(failed(path, "lock it"))? {
+    let patience = if late { Patience::of(LATE) } else { Patience::start() };
+    let fenced = patience.lock(fd).map_err(failed(path, "lock it"))?;
+    // Of a process that lives it is not the operations in flight that are in the way.
+    let alive =
+        |holder: Option<i32>| holder.is_some_and(|pid| Path::new(&format!("/proc/{pid}/fd/0")).exists());
+    if !fenced && (!late || alive(super::lock_holder(fd))) {
         let waited_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         return Err(BackingError::Locked {
             path: path.to_owned(),
@@ -151,7 +166,7 @@ fn claim(path: &Path, fd: &OwnedFd, wanted: FileType) -> Result<Stat, BackingErr
     }
     let stat = rustix::fs::fstat(fd).map_err(failed(path, "look at it"))?;
     check_kind(path, &stat, wanted)?;
-    Ok(stat)
+    Ok((stat, fenced))
 }
 
 /// An empty file gets its size, if it may: it was just created, here or by a daemon that ended before this.

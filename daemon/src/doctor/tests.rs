@@ -105,11 +105,12 @@ fn a_host_that_is_well_has_nothing_but_ok() {
 
 #[test]
 fn huge_pages_are_counted_for_the_configured_arena() {
+    // The notes have a page of their own, on top of the arena's size.
     let fake = Fake::well();
     let look = |fake: &Fake| memory::arena(&fake.host(), &settings(""));
-    is(&look(&fake), Level::Ok, "600 of 600 pages of 2048 KiB are free, the arena needs 512");
+    is(&look(&fake), Level::Ok, "600 of 600 pages of 2048 KiB are free, the arena needs 513");
     fake.put("/sys/kernel/mm/hugepages/hugepages-2048kB/resv_hugepages", "100");
-    is(&look(&fake), Level::Fail, "sysctl -w vm.nr_hugepages=612");
+    is(&look(&fake), Level::Fail, "sysctl -w vm.nr_hugepages=613");
     fake.put("/dev/hugepages/holdfast/superblock", "");
     is(&look(&fake), Level::Ok, "the arena is there");
 
@@ -134,7 +135,7 @@ fn pages_of_a_gibibyte_have_their_own_pool() {
     is(
         &memory::arena(&fake.host(), &settings),
         Level::Fail,
-        "echo 8 > /sys/kernel/mm/hugepages/hugepages-1048576kB",
+        "echo 9 > /sys/kernel/mm/hugepages/hugepages-1048576kB",
     );
 }
 

@@ -5,8 +5,8 @@ use super::memory::{Closed, Memory, Told};
 use super::rows;
 use super::shape;
 use super::store::{
-    AUDIT, ByNumber, ByPlace, HISTORY, LOST, META, NEXT_ID_KEY, NOT_STABLE, TOLD, VERSION, VERSION_KEY,
-    VOLUMES,
+    AUDIT, ByNumber, ByPlace, HISTORY, INCARNATION_KEY, LOST, META, NEXT_ID_KEY, NOT_STABLE, TOLD, VERSION,
+    VERSION_KEY, VOLUMES,
 };
 use super::volume::Volume;
 use redb::{Builder, Database, ReadTransaction, ReadableDatabase, StorageBackend, TableError};
@@ -82,6 +82,7 @@ fn read_meta(rows: &ReadTransaction, memory: &mut Memory) -> Result<(), LoadErro
         VERSION => {}
         other => return Err(LoadError::Version(other)),
     }
+    memory.incarnation = meta.get(INCARNATION_KEY)?.map_or(0, |value| value.value());
     // Half of all numbers: so that counting on from a hostile one never overflows.
     memory.next_id = number(NEXT_ID_KEY)?;
     if memory.next_id == 0 || memory.next_id > u64::MAX / 2 {

@@ -66,6 +66,8 @@ pub(super) struct Memory {
     pub(super) volumes: BTreeMap<u32, Volume>,
     /// The failure id that the next new set gets.
     pub(super) next_id: u64,
+    /// Changes when memory died with data that was not on stable media; 0 before the first.
+    pub(super) incarnation: u64,
     pub(super) history: Bounded<Closed>,
     pub(super) told: Bounded<Told>,
     pub(super) audit: Bounded<Audit>,
@@ -83,6 +85,7 @@ impl Memory {
         Memory {
             volumes: BTreeMap::new(),
             next_id: 1,
+            incarnation: 0,
             history: Bounded::new(history_max),
             told: Bounded::new(history_max),
             audit: Bounded::new(history_max),

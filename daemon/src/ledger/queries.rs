@@ -69,6 +69,17 @@ impl Ledger {
         self.volume(volume).mark
     }
 
+    /// What changes when memory dies with data that was not on stable media; 0 if it never did.
+    pub fn incarnation(&self) -> u64 {
+        self.memory.incarnation
+    }
+
+    /// Another one from now on. Durable with the next commit.
+    pub fn set_incarnation(&mut self, incarnation: u64) {
+        self.memory.incarnation = incarnation;
+        self.memory.pending = true;
+    }
+
     /// The volume is larger now: ranges behind its old end can be on record, too. Durable with the next commit.
     ///
     /// # Panics

@@ -22,6 +22,8 @@ pub(super) const AUDIT: ByNumber = TableDefinition::new("audit");
 pub(super) const VERSION_KEY: &str = "version";
 /// The key of the next failure id in [`META`].
 pub(super) const NEXT_ID_KEY: &str = "next_id";
+/// The key of the incarnation in [`META`]; missing in a store of before there was one.
+pub(super) const INCARNATION_KEY: &str = "incarnation";
 /// The version of these tables and rows.
 pub(super) const VERSION: u64 = 1;
 
@@ -93,6 +95,7 @@ fn write_meta(transaction: &WriteTransaction, memory: &Memory) -> Result<(), red
     let mut meta = transaction.open_table(META)?;
     meta.insert(VERSION_KEY, VERSION)?;
     meta.insert(NEXT_ID_KEY, memory.next_id)?;
+    meta.insert(INCARNATION_KEY, memory.incarnation)?;
     Ok(())
 }
 

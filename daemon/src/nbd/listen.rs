@@ -271,7 +271,9 @@ fn serve(shared: &Arc<Shared>, mut stream: Stream) -> Result<(), NoAgreement> {
         agreed => agreed?,
     };
     let export = &exports[agreed.export];
-    let options = Options { queue_depth: DEPTH, request_bytes: PIECE_BYTES, ..Options::default() };
+    // The daemon does not outlive itself: a session that ends here was ended by somebody, and so is the connection.
+    let options =
+        Options { queue_depth: DEPTH, request_bytes: PIECE_BYTES, reconnect: None, ..Options::default() };
     let queue = Queue::connect(&shared.clients, &export.name, options);
     let queue = queue.map_err(|error| io::Error::other(error.to_string()))?;
     let (volume, holes) = &shared.volumes[agreed.export];

@@ -111,6 +111,13 @@ impl<'a> Reactor<'a> {
         })
     }
 
+    /// What the engine has to say before its first turn.
+    pub fn begin_with(&mut self, mut actions: Actions) {
+        let number = self.number;
+        let entries = actions.ledger.drain(..).map(|(seq, entry)| Entry { reactor: number, seq, entry });
+        self.late_entries.extend(entries);
+    }
+
     /// Polls until it is told to stop.
     ///
     /// # Errors
@@ -250,6 +257,12 @@ impl<'a> Reactor<'a> {
 
     /// Performs what the engine wants, in the order it asks for. Whether there was anything.
     fn perform(&mut self) -> bool {
+        // What outlives the daemon says that a write was taken in, before its first header does.
+        for begun in &self.actions.begun {
+            if let Some(taken) = self.sessions.get(begun.session) {
+                taken.seat.ring.note_begun(begun.tag, begun.generation);
+            }
+        }
         let busy = self.copy();
         self.engine.commit();
         let busy = busy | self.send();

@@ -41,6 +41,7 @@ pub(super) fn take(seat: &mut Seat, now: Instant) -> Result<Option<Taken>, PeerF
         offset: wire.offset,
         length: wire.length,
         buffer: wire.payload,
+        replay: wire.replay,
         timeout_ms: wire.timeout_ms,
     }))))
 }

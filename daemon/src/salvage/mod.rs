@@ -1,7 +1,7 @@
 //! `holdfastd salvage`: what an arena holds when no daemon will start, listed and exported. It only reads.
 //!
 //! ```text
-//! superblock -> headers (the newest of each line) -> names (configuration, ledger) -> list, sparse files and manifests
+//! superblock -> headers (the newest of each line) -> names (arena, configuration, ledger) -> list, sparse files and manifests
 //! ```
 //! Salvage is for the night when the daemon refuses: everything it reads may be damaged, and it says what is and goes on.
 
@@ -80,7 +80,6 @@ fn salvage(options: &Options) -> Result<Report, SalvageError> {
     let layout = settings.as_ref().map(config::Settings::arena_layout);
     let remains = Remains::open(&options.arena, layout.as_ref())?;
     let ledger = read_ledger(options.state_dir.as_deref(), settings.as_ref(), &mut notes);
-    let sources = Sources { settings, ledger, arena_id: remains.id() };
     // A crash in the making leaves files of zeroes, or some of them: that they are missing is no damage.
     let mut found = if remains.has_served() { scan::scan(&remains) } else { scan::Found::default() };
     let this_boot = remains.is_of_this_boot();
@@ -107,11 +106,20 @@ fn salvage(options: &Options) -> Result<Report, SalvageError> {
                 .to_owned(),
         );
     }
+    let zeroed = remains.zeroed_ranges();
+    if zeroed > 0 {
+        notes.push(format!(
+            "{zeroed} ranges of zeroes or discards were not flushed: a daemon that takes the arena over makes them stable, \
+             the exports do not have them"
+        ));
+    }
     if let Some(to) = &options.to {
         let made = std::fs::create_dir_all(to);
         made.map_err(|source| SalvageError::Directory { path: to.clone(), source })?;
     }
     let numbers: BTreeSet<u16> = found.lines.iter().map(|line| line.volume).collect();
+    let names = numbers.iter().filter_map(|&number| Some((number, remains.volume_name(number)?)));
+    let sources = Sources { settings, ledger, arena_id: remains.id(), names: names.collect() };
     for &number in &numbers {
         let named = sources.name(number, &numbers);
         let volume = export::Volume::new(&remains, &mut found, number, named);

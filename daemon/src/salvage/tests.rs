@@ -4,7 +4,7 @@
 
 use super::report::Report;
 use super::{Options, salvage};
-use crate::arena::{Arena, ArenaLayout, Shard};
+use crate::arena::{Arena, ArenaLayout, ArenaVolume, Shard};
 use crate::ledger::{Ledger, Now, OpenMark};
 use holdfast_ctl::manifest::{Export, Manifest};
 use holdfast_engine::{
@@ -58,6 +58,12 @@ impl Rig {
 
     /// The same with as many reactors and as long lines.
     fn shaped(slots: &[Held], reactors: u32, line_bytes: u32) -> Rig {
+        // Without names, as those of format 1 were.
+        Rig::naming(slots, reactors, line_bytes, &[])
+    }
+
+    /// The same, and the arena names its volumes.
+    fn naming(slots: &[Held], reactors: u32, line_bytes: u32, names: &[&str]) -> Rig {
         let memory = TempDir::new_in("/dev/shm").expect("/dev/shm is writable");
         let rig = Rig { memory, disk: TempDir::new().expect("a directory") };
         let layout = ArenaLayout {
@@ -69,6 +75,7 @@ impl Rig {
             prefault: false,
             lock_memory: false,
             discard_existing: false,
+            volumes: names.iter().map(|name| volume(name)).collect(),
         };
         let mut arena = Arena::create(&layout, &mut |_, _| {}).expect("an arena");
         let mut shards = arena.take_shards();
@@ -139,6 +146,11 @@ impl Rig {
         self.disk.path().join("out")
     }
 
+    fn salvage_again(&self) -> Report {
+        let _ = std::fs::remove_dir_all(self.to());
+        self.salvage()
+    }
+
     fn salvage(&self) -> Report {
         salvage(&self.options(["a", "b"])).expect("something to salvage")
     }
@@ -157,6 +169,10 @@ impl Rig {
     fn damage(&self, report: &Report) -> String {
         report.damage.iter().map(|damage| format!("{:?} {}\n", damage.slot, damage.what)).collect()
     }
+}
+
+fn volume(name: &str) -> ArenaVolume {
+    ArenaVolume { name: name.to_owned(), identity: format!("disk {name}"), bytes: 64 * MIB }
 }
 
 fn put(shard: &mut Shard, held: &Held) {
@@ -337,6 +353,28 @@ fn a_volume_is_named_only_if_nothing_speaks_against_it() {
     let (named, report) = names(&rig, &rig.options(["a", "b"]));
     assert_eq!(named, ["a", "b"]);
     assert!(!report.is_sound() && report.to_text(false).contains("is damaged"), "{report:?}");
+}
+
+/// The arena's own names need no configuration, and do not follow its order; a damaged one is no name.
+#[test]
+fn an_arena_knows_the_names_of_its_volumes() {
+    let slots = [held(0, 0, State::Dirty, 1), Held { volume: 1, ..held(1, 1, State::Dirty, 2) }];
+    let rig = Rig::naming(&slots, 2, 4096, &["a", "b"]);
+    let names = |rig: &Rig, options: &Options| -> Vec<String> {
+        let _ = std::fs::remove_dir_all(rig.to());
+        let report = salvage(options).expect("listed");
+        report.volumes.iter().map(|volume| volume.name.clone()).collect()
+    };
+    assert_eq!(names(&rig, &rig.options(["b", "a"])), ["a", "b"]);
+    assert!(rig.salvage_again().is_sound());
+    let without =
+        Options { config: None, state_dir: Some(rig.disk.path().into()), ..rig.options(["a", "b"]) };
+    assert_eq!(names(&rig, &without), ["a", "b"]);
+    patch(&rig.file("notes"), 256 + 16, |byte| *byte ^= 1);
+    assert_eq!(names(&rig, &without), ["a", "volume-1"]);
+
+    let rig = Rig::naming(&slots, 2, 4096, &["a", "c"]);
+    assert_eq!(names(&rig, &rig.options(["a", "b"])), ["a", "volume-1"], "the ledger has no 'c' here");
 }
 
 #[test]

@@ -1,9 +1,15 @@
 //! Which volume is behind a number of the arena's headers.
 //!
-//! The arena numbers volumes in the order of the configuration that it was made with. A wrong name would send data to a
-//! wrong disk, so a name is given only if nothing speaks against it; else the volume is called by its number.
+//! The arena has a table of their names. One of format 1 had none, and the table may be damaged: then volumes are numbered
+//! in the order of the configuration that the arena was made with. A wrong name would send data to a wrong disk, so a name is
+//! given only if nothing speaks against it; else the volume is called by its number.
 //!
-//! | configuration | ledger | name |
+//! | table | ledger | name |
+//! |---|---|---|
+//! | has that number | has the name in this arena, or cannot be read, or is not there | that name |
+//! | has that number | has the name in another arena, or drained, or not at all | the number |
+//!
+//! | configuration, without a name in the table | ledger | name |
 //! |---|---|---|
 //! | has that number | has the name in this arena | that name |
 //! | has that number | cannot be read, or is not there | that name, with a note |
@@ -15,7 +21,7 @@ use crate::config::Settings;
 use crate::ledger::{ArchivedVolume, Failure};
 use holdfast_ctl::api::Time;
 use holdfast_ctl::manifest::{HeldRefusal, LostRange};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What else is known of the arena's volumes.
 pub(super) struct Sources {
@@ -23,6 +29,8 @@ pub(super) struct Sources {
     pub(super) ledger: Option<Vec<ArchivedVolume>>,
     /// None if the superblock does not say: then any arena will do.
     pub(super) arena_id: Option<u64>,
+    /// The arena's own names.
+    pub(super) names: BTreeMap<u16, String>,
 }
 
 /// A volume and what is on record of it.
@@ -36,6 +44,9 @@ pub(super) struct Named {
 impl Sources {
     /// Names one of `numbers`, which are all that the arena has.
     pub(super) fn name(&self, number: u16, numbers: &BTreeSet<u16>) -> Named {
+        if let Some(name) = self.names.get(&number).filter(|name| is_plain(name)) {
+            return self.known(number, name);
+        }
         let configured =
             self.settings.as_ref().and_then(|settings| settings.volumes.get(usize::from(number)));
         let configured = configured.map(|volume| volume.name.as_str());
@@ -66,6 +77,25 @@ impl Sources {
                 }
             }
             (None, None) => unnamed(number, candidates(number, &[])),
+        }
+    }
+
+    /// Names a volume as the arena does.
+    fn known(&self, number: u16, name: &str) -> Named {
+        let Some(ledger) = &self.ledger else {
+            return Named { name: name.to_owned(), recorded: None, notes: Vec::new() };
+        };
+        match self.here(ledger).find(|volume| volume.name == name) {
+            Some(volume) => {
+                Named { name: name.to_owned(), recorded: Some(volume.clone()), notes: Vec::new() }
+            }
+            None => unnamed(
+                number,
+                format!(
+                    "volume {number} of the arena is '{name}', but the ledger does not have its data in this arena: this \
+                     arena is not the newest, or the ledger is another daemon's"
+                ),
+            ),
         }
     }
 

@@ -67,8 +67,8 @@ pub(super) fn wait(hub: &Hub, signals: &Signals, abandon: bool) -> u64 {
         if left > 0 {
             tracing::error!(
                 lines = left,
-                "not all data could be written: it stays in the arena '{}', which this release cannot take over, and the \
-                 ledger lists it. To give it up, start with '--discard-arena'; it is then on record as lost. To end \
+                "not all data could be written: it stays in the arena '{}', from which the next daemon serves it, and \
+                 the ledger lists it. To give it up, start with '--discard-arena'; it is then on record as lost. To end \
                  without a remainder, mend the device before, or 'serve --abandon'",
                 hub.settings.arena.path.display()
             );

@@ -51,6 +51,18 @@ pub enum StartError {
         /// Why.
         source: RegisterError,
     },
+    /// The volume's data is in an arena that is not the one of this configuration.
+    #[error(
+        "volume '{volume}' has data in an arena of this boot that is not at {}: start with the 'arena.path' that it was \
+         used with last, and stop it there with SIGTERM; or give that data up: start once with --discard-arena",
+        path.display()
+    )]
+    OtherArena {
+        /// Which.
+        volume: String,
+        /// Where the arena of this configuration is.
+        path: PathBuf,
+    },
     /// The ledger cannot make durable that held data of an earlier boot is lost.
     #[error(
         "volume '{volume}': data that the device had refused was in memory when the host went down, and the ledger \

@@ -54,6 +54,7 @@ impl Served {
 
 /// What is known of the arena.
 pub(super) struct ArenaFacts {
+    pub(super) id: u64,
     pub(super) bytes: u64,
     pub(super) huge: bool,
 }

@@ -124,12 +124,12 @@ impl Keeper {
         }
     }
 
-    /// Has every reactor let a session go; closing its socket tells the client.
+    /// Has every reactor let a session go. Its socket closes with the last of them: a client that finds it closed may send
+    /// again what was not answered, and nobody takes anything from the old rings.
     fn dismiss(&mut self, session: SessionId) {
         let Some(live) = self.live.get_mut(&session).filter(|live| !live.leaving) else { return };
         live.leaving = true;
         self.hub.sessions.leaving(session);
-        let _ = rustix::net::shutdown(&live.socket, rustix::net::Shutdown::Both);
         for link in self.hub.links.iter() {
             self.hub.post(link, Mail::Leave(session));
         }
@@ -310,6 +310,7 @@ fn offer(hub: &Hub, hello: &Hello, volume: usize, id: SessionId) -> Offer {
     Offer {
         session: number_of(id),
         incarnation: hub.incarnation,
+        arena: hub.arena.id,
         volume: VolumeInfo {
             bytes: volume.bytes.load(Ordering::Acquire),
             block_bytes: volume.block_bytes,

@@ -6,6 +6,7 @@
 
 mod end;
 mod error;
+mod fence;
 mod hub;
 mod keeper;
 mod lookout;
@@ -23,11 +24,11 @@ mod volumes;
 pub use error::StartError;
 
 use crate::admin;
-use crate::arena::{Arena, ArenaLayout};
+use crate::arena::{self, Arena, ArenaLayout, ArenaVolume, Origin};
 use crate::config::{Backing, Settings};
 use crate::events::Events;
 use crate::kernel::{self, Weight};
-use crate::ledger::{CommitOutcome, Ledger, LostRecord, Now};
+use crate::ledger::{CommitOutcome, Ledger, LostRecord, NotStableRecord, Now, OpenMark};
 use crate::nbd;
 use crate::reactor::{Clock, Link, Outlets, Post};
 use crate::service;
@@ -62,9 +63,19 @@ pub fn serve(settings: Settings, options: Options) -> Result<ExitCode, StartErro
     let mut warnings = look_at_kernel()?;
     let clock = Clock::start();
     let mut ledger = open_ledger(&settings, clock)?;
-    let volumes = volumes::open(&settings)?;
-    let mut arena = make_arena(&settings, &options, &mut warnings)?;
-    let losses = register(&mut ledger, &volumes, clock, &arena)?;
+    let (settings, left) = in_order(settings);
+    let volumes = volumes::open(&settings, left)?;
+    let mut arena = make_arena(&settings, &volumes, &options, &mut warnings)?;
+    let records = match register(&mut ledger, &volumes, clock, &arena, &options) {
+        Ok(records) => records,
+        Err(error) => {
+            if !matches!(arena.origin(), Origin::TakenOver(_)) {
+                // It was made for nothing. The first error is the one to tell.
+                let _ = arena.remove();
+            }
+            return Err(error);
+        }
+    };
     let resource = |what| move |source| StartError::Resource { what, source };
     let links = (0..settings.daemon.reactors).map(|_| Link::new(volumes.len()));
     let links: Arc<[Link]> = links.collect::<Result<_, _>>().map_err(resource("no mailbox"))?;
@@ -85,12 +96,14 @@ pub fn serve(settings: Settings, options: Options) -> Result<ExitCode, StartErro
     let plan = reactors::Plan {
         settings: &settings,
         volumes: &volumes,
-        losses: &losses,
+        records: &records,
         outlets: &outlets,
         clock,
         seed,
     };
     let (threads, sheets, fallbacks) = reactors::start(&plan, shards)?;
+    arena.warm_up(true);
+    volumes.iter().for_each(|volume| fence::wait_for(volume, &links));
     warnings.extend(fallbacks);
     // What the settings only suspect of the arena is known by now.
     let suspected = crate::config::warnings(&settings);
@@ -98,6 +111,7 @@ pub fn serve(settings: Settings, options: Options) -> Result<ExitCode, StartErro
     for warning in &warnings {
         tracing::warn!("{warning}");
     }
+    let incarnation = ledger.incarnation();
     let book = scribe::Book::new(ledger, entries, clock);
     let scribe = book.start(Arc::clone(&links)).map_err(resource("no thread for the ledger"))?;
     let (events, hook) = Events::start(&settings.events).map_err(resource("no thread for events"))?;
@@ -109,8 +123,8 @@ pub fn serve(settings: Settings, options: Options) -> Result<ExitCode, StartErro
         events,
         sheets,
         clock,
-        incarnation: random_word() | 1,
-        arena: ArenaFacts { bytes: arena.bytes(), huge: arena.is_huge() },
+        incarnation,
+        arena: ArenaFacts { id: arena.id(), bytes: arena.bytes(), huge: arena.is_huge() },
         warnings,
         config: options.config.clone(),
         in_force: Mutex::new(Arc::new(settings.clone())),
@@ -214,12 +228,22 @@ fn now(clock: Clock) -> Now {
 
 fn make_arena(
     settings: &Settings,
+    volumes: &[volumes::Volume],
     options: &Options,
     warnings: &mut Vec<String>,
 ) -> Result<Arena, StartError> {
-    let discard_existing = options.discard_arena;
-    let layout =
-        ArenaLayout { prefault: true, lock_memory: true, discard_existing, ..settings.arena_layout() };
+    let volumes = volumes.iter().map(|volume| ArenaVolume {
+        name: volume.settings.name.clone(),
+        identity: volume.backing.identity().name.clone(),
+        bytes: volume.backing.size(),
+    });
+    let layout = ArenaLayout {
+        prefault: true,
+        lock_memory: true,
+        discard_existing: options.discard_arena,
+        volumes: volumes.collect(),
+        ..settings.arena_layout()
+    };
     let mut told = std::time::Instant::now();
     let mut progress = |done: u64, all: u64| {
         if told.elapsed() >= std::time::Duration::from_secs(2) {
@@ -238,27 +262,56 @@ fn make_arena(
     Ok(arena)
 }
 
-/// Makes the volumes known to the ledger, and returns what is lost of each. The arena is new: what the ledger has as
-/// held in memory is in memory no more, and becomes lost before anybody can read or flush (C11).
+/// The volumes in the order in which an arena that is there has them: its headers know them by number.
+/// Whether there is one comes along.
+fn in_order(mut settings: Settings) -> (Settings, bool) {
+    let order = arena::volume_order(&settings.arena.path);
+    let place = |name: &str| order.iter().position(|known| known == name).unwrap_or(usize::MAX);
+    settings.volumes.sort_by_key(|volume| place(&volume.name));
+    (settings, !order.is_empty())
+}
+
+/// What is on record of a volume.
+#[derive(Clone, Debug, Default)]
+struct Records {
+    lost: Vec<LostRecord>,
+    not_stable: Vec<NotStableRecord>,
+}
+
+/// Makes the volumes known to the ledger, and returns what is on record of each. What was held in an arena that is no more
+/// becomes lost before anybody can read or flush (C11, M13).
 fn register(
     ledger: &mut Ledger,
     volumes: &[volumes::Volume],
     clock: Clock,
     arena: &Arena,
-) -> Result<Vec<Vec<LostRecord>>, StartError> {
+    options: &Options,
+) -> Result<Vec<Records>, StartError> {
     let mut held = None;
+    let boot = u128::from_ne_bytes(arena.boot_id());
+    let mut died = false;
     for volume in volumes {
         let name = &volume.settings.name;
         let identity = &volume.backing.identity().name;
         ledger
             .register_volume(volume.id, name, identity, volume.backing.size())
             .map_err(|source| StartError::Register { volume: name.clone(), source })?;
-        if !ledger.not_stable(volume.id).is_empty() {
+        let kept = is_kept(ledger.open_mark(volume.id), arena, boot);
+        if kept == Kept::Elsewhere && !options.discard_arena {
+            let path = arena.path().to_owned();
+            return Err(StartError::OtherArena { volume: name.clone(), path });
+        }
+        let gone = kept == Kept::Elsewhere || kept == Kept::Gone;
+        died |= gone;
+        let on_record = !ledger.not_stable(volume.id).is_empty();
+        if on_record && (gone || (kept == Kept::Nothing && arena.origin() == Origin::New)) {
             ledger.turn_into_lost(now(clock), volume.id);
             held = Some(name.clone());
         }
-        let boot = u128::from_ne_bytes(arena.boot_id());
-        ledger.mark_open(volume.id, crate::ledger::OpenMark { boot, arena: u128::from(arena.id()) });
+        ledger.mark_open(volume.id, OpenMark { boot, arena: u128::from(arena.id()) });
+    }
+    if died || ledger.incarnation() == 0 {
+        ledger.set_incarnation(random_word() | 1);
     }
     match (ledger.commit_all(now(clock)), held) {
         (CommitOutcome::Stuck(stuck), Some(volume)) => {
@@ -266,7 +319,37 @@ fn register(
         }
         (CommitOutcome::Stuck(_) | CommitOutcome::Durable { .. }, _) => {}
     }
-    Ok(volumes.iter().map(|volume| ledger.lost(volume.id)).collect())
+    let records = |volume: &volumes::Volume| Records {
+        lost: ledger.lost(volume.id),
+        not_stable: ledger.not_stable(volume.id),
+    };
+    Ok(volumes.iter().map(records).collect())
+}
+
+/// Where the data is that a volume had in memory when it was used last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kept {
+    /// There is none: it was drained.
+    Nothing,
+    /// Here, or it was all on stable media.
+    Here,
+    /// In an arena of this boot that is not here.
+    Elsewhere,
+    /// Nowhere.
+    Gone,
+}
+
+fn is_kept(mark: Option<OpenMark>, arena: &Arena, boot: u128) -> Kept {
+    let Some(mark) = mark else { return Kept::Nothing };
+    if mark.boot != boot {
+        return Kept::Gone;
+    }
+    match arena.origin() {
+        Origin::TakenOver(_) if mark.arena == u128::from(arena.id()) => Kept::Here,
+        Origin::Replaced(id) if mark.arena == u128::from(id) => Kept::Here,
+        Origin::Discarded(id) if mark.arena == u128::from(id) => Kept::Gone,
+        _ => Kept::Elsewhere,
+    }
 }
 
 /// A number that nobody can guess: seeds the map against clients who choose their addresses.

@@ -1,14 +1,16 @@
 //! Starts the reactors' threads.
 
+use super::Records;
 use super::error::StartError;
 use super::map::Sheet;
 use super::volumes::Volume;
-use crate::arena::{self, Shard};
+use crate::arena::{self, ArenaError, Shard};
 use crate::config::Settings;
 use crate::device::{Backing, Disk, DiskOptions, Faults};
-use crate::ledger::LostRecord;
 use crate::reactor::{Clock, Outlets, Reactor, SEATS_MAX};
-use holdfast_engine::{Actions, Command, Engine, Event, RUN_LINES_MAX, Share, Token, VolumeId, VolumeSetup};
+use holdfast_engine::{
+    Actions, Command, Engine, Event, Misfit, Notes, RUN_LINES_MAX, Share, Token, VolumeId, VolumeSetup,
+};
 use holdfast_policy::DirtyIndex;
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
@@ -17,7 +19,7 @@ use std::thread::JoinHandle;
 pub(super) struct Plan<'a> {
     pub(super) settings: &'a Settings,
     pub(super) volumes: &'a [Volume],
-    pub(super) losses: &'a [Vec<LostRecord>],
+    pub(super) records: &'a [Records],
     pub(super) outlets: &'a Outlets,
     pub(super) clock: Clock,
     pub(super) seed: u64,
@@ -71,7 +73,7 @@ struct Part {
     shard: Shard,
     setups: Vec<VolumeSetup<'static>>,
     files: Vec<(VolumeId, Arc<Backing>, Option<Arc<Faults>>)>,
-    losses: Vec<Vec<LostRecord>>,
+    records: Vec<Records>,
     outlets: Outlets,
     clock: Clock,
     seed: u64,
@@ -114,7 +116,7 @@ impl Part {
             shard,
             setups,
             files,
-            losses: plan.losses.to_vec(),
+            records: plan.records.to_vec(),
             outlets: plan.outlets.clone(),
             clock: plan.clock,
             seed: plan.seed,
@@ -158,7 +160,7 @@ impl Part {
     fn build(
         self,
         core: Option<u32>,
-        mut notes: Vec<String>,
+        mut notices: Vec<String>,
     ) -> Result<(Reactor<'static>, Vec<String>), StartError> {
         let reactor = self.shard.reactor;
         let failed = |source| StartError::Disk { reactor, source };
@@ -173,43 +175,77 @@ impl Part {
             reactor_cores: &cores,
         };
         let (mut disk, fallbacks) = Disk::new(&options, self.shard.slots.addresses()).map_err(failed)?;
-        notes.extend(fallbacks.iter().map(ToString::to_string));
+        notices.extend(fallbacks.iter().map(ToString::to_string));
         for (volume, backing, faults) in &self.files {
             disk.attach(*volume, backing, faults.clone()).map_err(failed)?;
         }
-        let mut engine = Engine::new(limits, self.shard.headers, self.clock.now());
+        let notes = Notes::over(self.shard.notes);
+        let mut engine = Engine::resume(limits, self.shard.headers, notes, self.clock.now());
         let volumes = self.setups.len();
         for setup in self.setups {
             engine.add_volume(setup);
         }
-        restore_losses(&mut engine, &self.losses, self.clock, &limits);
+        let mut actions = Actions::with_capacity(&limits);
+        let fenced: Vec<bool> = self.files.iter().map(|(_, backing, _)| backing.is_fenced()).collect();
+        restore(&mut engine, &self.records, &fenced, self.clock, &mut actions).map_err(|misfit| {
+            let what = format!("reactor {reactor}: {misfit:?}");
+            StartError::Arena(ArenaError::Damaged { path: self.settings.arena.path.clone(), what })
+        })?;
         let idle = self.settings.daemon.idle;
         let (slots, outlets, clock) = (self.shard.slots, self.outlets, self.clock);
         let reactor = Reactor::new(limits, engine, disk, slots, outlets, clock, idle, core, volumes);
-        Ok((reactor.map_err(failed)?, notes))
+        let mut reactor = reactor.map_err(failed)?;
+        reactor.begin_with(actions);
+        Ok((reactor, notices))
     }
 }
 
-/// Puts the ledger's losses back where reads and flushes see them.
-fn restore_losses(
+/// Gives an engine what its headers and the ledger know. What it has to say about that is left in `actions`.
+fn restore(
     engine: &mut Engine<'static>,
-    losses: &[Vec<LostRecord>],
+    records: &[Records],
+    fenced: &[bool],
     clock: Clock,
-    limits: &holdfast_engine::Limits,
-) {
-    let mut actions = Actions::with_capacity(limits);
-    for (volume, records) in losses.iter().enumerate() {
-        let volume = VolumeId(u16::try_from(volume).expect("at most 256 volumes"));
-        for record in records {
+    actions: &mut Actions,
+) -> Result<(), Misfit> {
+    for (volume, records) in records.iter().enumerate() {
+        for record in &records.lost {
             let command = Command::RestoreLoss {
                 range: record.range,
                 class: record.failure.class,
                 errno: record.failure.errno,
                 first: clock.instant(record.failure.first_ms),
+                generation: record.generation,
             };
-            let event = Event::Operator { token: Token(0), volume, command };
-            engine.apply(clock.now(), event, &mut actions);
-            actions.clear();
+            tell(engine, volume, command, clock, actions);
         }
     }
+    let rebuilt = engine.rebuild(clock.now(), actions)?;
+    if rebuilt.lines > 0 {
+        tracing::info!(
+            lines = rebuilt.lines,
+            not_clean = rebuilt.not_clean,
+            failed = rebuilt.failed,
+            in_flight = rebuilt.in_flight,
+            damaged = rebuilt.damaged,
+            "took over what an earlier daemon left"
+        );
+    }
+    for (volume, records) in records.iter().enumerate() {
+        for record in &records.not_stable {
+            tell(engine, volume, Command::RestoreReport { range: record.range }, clock, actions);
+        }
+        let volume = VolumeId(u16::try_from(volume).expect("at most 256 volumes"));
+        if fenced[usize::from(volume.0)] {
+            engine.apply(clock.now(), Event::Settled { volume }, actions);
+        }
+    }
+    Ok(())
+}
+
+fn tell(engine: &mut Engine<'static>, volume: usize, command: Command, clock: Clock, actions: &mut Actions) {
+    let volume = VolumeId(u16::try_from(volume).expect("at most 256 volumes"));
+    let event = Event::Operator { token: Token(0), volume, command };
+    engine.apply(clock.now(), event, actions);
+    actions.answers.clear();
 }

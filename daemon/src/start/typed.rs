@@ -19,7 +19,7 @@ pub(super) fn command(volume: &str, command: &Command) -> Option<String> {
         Command::Drain => Some(format!("drain {volume}")),
         // They have words of their own: `policy`, and those of a resize.
         Command::SetPolicy { .. } | Command::Grow { .. } => None,
-        Command::List { .. } | Command::RestoreLoss { .. } => None,
+        Command::List { .. } | Command::RestoreLoss { .. } | Command::RestoreReport { .. } => None,
     }
 }
 

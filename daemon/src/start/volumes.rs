@@ -50,12 +50,14 @@ impl Volume {
     }
 }
 
-/// Opens all volumes, in the order of the configuration.
-pub(super) fn open(settings: &Settings) -> Result<Vec<Volume>, StartError> {
+/// Opens all volumes, in the order of the settings. With `late`, files that a dead daemon's operations still hold are opened
+/// without their locks.
+pub(super) fn open(settings: &Settings, late: bool) -> Result<Vec<Volume>, StartError> {
     let mut domains: Vec<DomainKey> = Vec::new();
     let mut volumes = Vec::new();
     for (index, volume) in settings.volumes.iter().enumerate() {
-        let backing = Backing::open(&spec(volume))
+        let spec = spec(volume);
+        let backing = if late { Backing::open_late(&spec) } else { Backing::open(&spec) }
             .map_err(|source| StartError::Backing { volume: volume.name.clone(), source })?;
         if backing.block_bytes() > settings.arena.line_bytes {
             let (volume, block_bytes) = (volume.name.clone(), backing.block_bytes());

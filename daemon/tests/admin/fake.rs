@@ -192,7 +192,10 @@ impl State {
             Command::Drop { .. } | Command::Abandon => Answer::Dropped { bytes: mine(stats.failed) * LINE },
             Command::AckLoss { .. } => Answer::Acknowledged { bytes: mine(stats.lost) * LINE },
             Command::Drain => Answer::Drained { left },
-            Command::SetPolicy { .. } | Command::Grow { .. } | Command::RestoreLoss { .. } => Answer::Done,
+            Command::SetPolicy { .. }
+            | Command::Grow { .. }
+            | Command::RestoreLoss { .. }
+            | Command::RestoreReport { .. } => Answer::Done,
         }
     }
 }

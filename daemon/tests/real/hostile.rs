@@ -56,7 +56,7 @@ fn every_bad_descriptor_ends_its_session_only() {
         Descriptor { opcode: 77, ..good },
         Descriptor { flags: 0x80, ..good },
         Descriptor { reserved_0: 1, ..good },
-        Descriptor { reserved_1: [0, 0, 0, 0, 1], ..good },
+        Descriptor { reserved_2: [0, 1], ..good },
         Descriptor { tag: u32::MAX, ..good },
         Descriptor { sequence: 0, ..good },
         Descriptor { length: u64::MAX, ..good },

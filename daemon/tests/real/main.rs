@@ -30,6 +30,7 @@ mod place;
 #[path = "../../../ringbuf/tests/raw_client/mod.rs"]
 mod raw_client;
 mod refusing;
+mod restarts;
 mod runbook;
 mod running;
 mod salvage;

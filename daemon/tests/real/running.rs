@@ -193,6 +193,11 @@ impl<'a> Daemon<'a> {
         self.child.wait().expect("it is our child");
     }
 
+    /// Sends SIGKILL, and does not wait until the process is gone: it may be held up by what it has in flight.
+    pub(crate) fn kill_and_go_on(&mut self) {
+        self.child.kill().expect("it is our child");
+    }
+
     /// Waits for its end.
     pub(crate) fn wait(&mut self) -> (ExitStatus, String) {
         let status = eventually("the daemon's end", || self.child.try_wait().expect("it is our child"));

@@ -40,6 +40,7 @@ pub(crate) fn layout(path: &Path) -> ArenaLayout {
         prefault: true,
         lock_memory: false,
         discard_existing: false,
+        volumes: Vec::new(),
     }
 }
 

@@ -66,7 +66,8 @@ fn parse(given: &[u8]) -> Result<hf_options, Refusal> {
 
 impl hf_options {
     fn choose(&self) -> Options {
-        let mut options = Options::default();
+        // A program may watch the connection's descriptor, which another connection would not have.
+        let mut options = Options { reconnect: None, ..Options::default() };
         self.change(&mut options);
         options
     }
@@ -104,7 +105,7 @@ mod tests {
     #[test]
     fn zero_is_the_default() {
         let options = parse(&words(&[24, 0, 0, 0, 0, 0])).expect("in order").choose();
-        assert_eq!(options, Options::default());
+        assert_eq!(options, Options { reconnect: None, ..Options::default() });
     }
 
     #[test]

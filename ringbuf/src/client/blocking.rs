@@ -5,7 +5,7 @@
 //! variable. Threads that wait for a free tag never lead: a tag may come free without a completion.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, RwLock};
 
 use super::connection::Connection;
 use super::submit::Ask;
@@ -31,7 +31,8 @@ struct Shared {
     state: Mutex<State>,
     /// A tag came free, an answer came, or the leader stepped down.
     changed: Condvar,
-    connection: Arc<Connection>,
+    /// As the queue has it: another one when the daemon was started again.
+    connection: RwLock<Arc<Connection>>,
     socket_path: PathBuf,
     volume: String,
     options: Options,
@@ -104,7 +105,7 @@ impl Client {
         let shared = Shared {
             state: Mutex::new(state),
             changed: Condvar::new(),
-            connection,
+            connection: RwLock::new(connection),
             socket_path: socket_path.as_ref().to_owned(),
             volume: volume.to_owned(),
             options,
@@ -124,19 +125,19 @@ impl Client {
     /// The volume.
     #[must_use]
     pub fn volume(&self) -> VolumeInfo {
-        self.shared.connection.volume
+        self.shared.connection().volume
     }
 
     /// The session's id in the daemon.
     #[must_use]
     pub fn session_id(&self) -> u64 {
-        self.shared.connection.session
+        self.shared.connection().session
     }
 
     /// Changes when the daemon's cache died with unflushed data.
     #[must_use]
     pub fn incarnation(&self) -> u64 {
-        self.shared.connection.incarnation
+        self.shared.connection().incarnation
     }
 
     /// Fills `data` from `offset` on. An empty read succeeds.
@@ -202,7 +203,7 @@ impl Client {
     /// Ends the session for this client and all its clones; calls in progress return [`Error::Disconnected`].
     pub fn close(self) {
         self.shared.lock().over = Some(Error::Disconnected);
-        self.shared.connection.shut();
+        self.shared.connection().shut();
         self.shared.changed.notify_all();
     }
 }
@@ -212,13 +213,17 @@ impl Shared {
         self.state.lock().expect("no thread panics while it holds the lock")
     }
 
+    fn connection(&self) -> Arc<Connection> {
+        Arc::clone(&self.connection.read().expect("no thread panics while it holds the lock"))
+    }
+
     fn transfer(&self, ask: Ask, mut bytes: impl Bytes) -> Result<(), Error> {
         if ask.length == 0 {
             return Ok(());
         }
-        self.connection.check_range(ask)?;
+        self.connection().check_range(ask)?;
         let length = usize::try_from(ask.length).expect("the length of a slice");
-        let window = self.connection.windows.bytes as usize;
+        let window = self.connection().windows.bytes as usize;
         let mut pieces = [Piece::default(); PIECES_MAX];
         let (mut count, mut at) = (0, 0);
         let mut outcome = Ok(());
@@ -227,8 +232,13 @@ impl Shared {
                 // Holding tags it must not wait for more: two such callers would wait for each other.
                 let Some(tag) = self.claim(count == 0)? else { break };
                 let piece = Piece { tag, at, length: window.min(length - at) };
-                bytes.before(&self.connection, piece);
-                self.send(tag, ask.piece(piece))?;
+                loop {
+                    let connection = self.connection();
+                    bytes.before(&connection, piece);
+                    if self.send(tag, ask.piece(piece), &connection)? {
+                        break;
+                    }
+                }
                 pieces[count] = piece;
                 count += 1;
                 at += piece.length;
@@ -238,7 +248,7 @@ impl Shared {
             count -= 1;
             pieces[index] = pieces[count];
             match answer {
-                Ok(()) => bytes.after(&self.connection, piece),
+                Ok(()) => bytes.after(&self.connection(), piece),
                 Err(failure) => outcome = outcome.and(Err(ask.piece(piece).error(failure))),
             }
             self.give_back(piece.tag);
@@ -250,9 +260,9 @@ impl Shared {
         if ask.length == 0 && ask.opcode != Opcode::Flush {
             return Ok(());
         }
-        self.connection.check_range(ask)?;
+        self.connection().check_range(ask)?;
         let tag = self.claim(true)?.expect("claim waits");
-        self.send(tag, ask)?;
+        while !self.send(tag, ask, &self.connection())? {}
         let (_, answer) = self.wait_any(&[Piece { tag, at: 0, length: 0 }])?;
         self.give_back(tag);
         answer.map_err(|failure| ask.error(failure))
@@ -280,8 +290,12 @@ impl Shared {
         self.changed.notify_all();
     }
 
-    fn send(&self, tag: u32, ask: Ask) -> Result<(), Error> {
+    /// Sends a request whose data is in the windows of `filled`; `false` if those are not the windows any more.
+    fn send(&self, tag: u32, ask: Ask, filled: &Arc<Connection>) -> Result<bool, Error> {
         let mut state = self.lock();
+        if !Arc::ptr_eq(state.queue.connection(), filled) {
+            return Ok(false);
+        }
         let sent = state.queue.submit(tag, ask);
         state.queue.publish();
         if let Err(error) = &sent {
@@ -289,7 +303,7 @@ impl Shared {
             state.over = Some(error.clone());
             self.changed.notify_all();
         }
-        sent
+        sent.map(|()| true)
     }
 
     /// Waits until one of the pieces is answered: its index, and the answer.
@@ -315,11 +329,20 @@ impl Shared {
     /// Waits for completions on behalf of all, without the lock, and distributes them.
     fn lead<'a>(&'a self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
         state.led = true;
+        let lost = state.queue.lives.is_lost();
+        let pause = state.queue.lives.pause_left();
         drop(state);
-        let waited = self.connection.wait();
+        let waited = if lost {
+            std::thread::sleep(pause);
+            Ok(())
+        } else {
+            self.connection().wait()
+        };
         let mut state = self.lock();
         state.led = false;
         state.distribute(waited);
+        let current = Arc::clone(state.queue.connection());
+        *self.connection.write().expect("no thread panics while it holds the lock") = current;
         self.changed.notify_all();
         state
     }
@@ -327,12 +350,16 @@ impl Shared {
 
 impl State {
     fn distribute(&mut self, waited: Result<(), Error>) {
-        let polled = self.queue.poll(&mut self.batch);
+        let polled = match waited {
+            Err(Error::Disconnected) if !self.queue.lives.is_lost() => self.queue.lose(&mut self.batch),
+            Err(error) => Err(error),
+            Ok(()) => self.queue.poll(&mut self.batch),
+        };
         for done in self.batch.drain(..) {
             self.answers[done.tag as usize] = Some(done.result);
         }
-        if let Err(error) = waited.and(polled.map(|_| ())) {
-            self.over = Some(error);
+        if let Err(error) = polled {
+            self.over.get_or_insert(error);
         }
     }
 }

@@ -47,6 +47,7 @@ pub(super) struct Connection {
     pub(super) windows: Windows,
     pub(super) session: u64,
     pub(super) incarnation: u64,
+    pub(super) arena: u64,
     spins: u32,
 }
 
@@ -101,6 +102,7 @@ impl Connection {
             windows,
             session: reply.session,
             incarnation: reply.incarnation,
+            arena: reply.arena,
             spins: options.spins,
         })
     }
@@ -198,6 +200,15 @@ impl Connection {
         self.rings[0]
             .copy_from_payload(self.window_start(tag), data)
             .expect("a client's memory is not guarded");
+    }
+
+    /// Takes over what is in all windows of another session, which are alike.
+    pub(super) fn take_windows(&self, other: &Connection) {
+        let mut bounce = vec![0; self.windows.bytes as usize];
+        for tag in 0..self.windows.depth {
+            other.take(tag, &mut bounce);
+            self.fill(tag, &bounce);
+        }
     }
 
     /// The address of a window.

@@ -18,6 +18,7 @@
 mod blocking;
 mod connection;
 mod error;
+mod lives;
 mod options;
 mod queue;
 mod slots;

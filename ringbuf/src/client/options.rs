@@ -19,6 +19,9 @@ pub struct Options {
     /// daemon who gives up, so that what is reported as timed out does not happen later. Milliseconds are what counts;
     /// default: none.
     pub request_timeout: Option<Duration>,
+    /// How long a daemon that is gone is waited for: requests in flight are sent again to its successor, and seen once. Then
+    /// they fail with [`Error::Disconnected`](super::Error::Disconnected). Default 60 s; `None`: not at all.
+    pub reconnect: Option<Duration>,
     /// Looks at the completion rings before the thread begins to yield, then sleeps: each some tens of nanoseconds.
     /// Default 2000, or 0 where there is one core only.
     pub spins: u32,
@@ -35,6 +38,7 @@ impl Default for Options {
             request_bytes: 128 << 10,
             connect_timeout: Duration::from_secs(5),
             request_timeout: None,
+            reconnect: Some(Duration::from_secs(60)),
             spins: if alone { 0 } else { 2000 },
         }
     }

@@ -6,6 +6,7 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 
 use super::connection::Connection;
+use super::lives::Lives;
 use super::slots::Slot;
 use super::{ConnectError, Error, Failure, Options};
 use crate::index::{Consumer, Producer};
@@ -35,7 +36,7 @@ pub struct Done {
 pub struct Queue {
     pub(super) connection: Arc<Connection>,
     pub(super) submissions: Box<[Producer]>,
-    completions: Box<[Consumer]>,
+    pub(super) completions: Box<[Consumer]>,
     /// Parts in flight at each reactor: rings without any are not looked at.
     pub(super) flying: Box<[u32]>,
     pub(super) slots: Box<[Slot]>,
@@ -43,6 +44,8 @@ pub struct Queue {
     pub(super) sequence: u64,
     pub(super) timeout_ms: u32,
     fruitless_polls: u32,
+    /// What it takes to outlive the daemon.
+    pub(super) lives: Lives,
 }
 
 impl Queue {
@@ -56,6 +59,7 @@ impl Queue {
         options: Options,
     ) -> Result<Self, ConnectError> {
         let connection = Connection::open(socket_path.as_ref(), volume, &options)?;
+        let lives = Lives::new(socket_path.as_ref(), volume, &options, connection.windows.depth);
         let (entries, reactors) = (connection.entries, connection.rings.len());
         Ok(Self {
             submissions: (0..reactors).map(|_| Producer::new(entries)).collect(),
@@ -66,6 +70,7 @@ impl Queue {
             sequence: 0,
             timeout_ms: options.timeout_ms(),
             fruitless_polls: 0,
+            lives,
             connection: Arc::new(connection),
         })
     }
@@ -110,7 +115,8 @@ impl Queue {
         &self.connection
     }
 
-    /// The first byte of a tag's window, `window_bytes` long, valid as long as the queue. The daemon reads or writes it
+    /// The first byte of a tag's window, `window_bytes` long, valid until the next [`Queue::poll`] or [`Queue::wait`]: when
+    /// the daemon was started again, windows are elsewhere, with what was in them. The daemon reads or writes it
     /// while the tag is in flight: use it only when it is not, and make no reference to it that lives longer.
     ///
     /// # Panics
@@ -130,11 +136,15 @@ impl Queue {
     }
 
     /// Publishes, and appends what is done to `done`; how many. Does not wait. Allocates only if `done` has less room
-    /// than there are requests in flight.
+    /// than there are requests in flight. If the daemon is gone this tries to find its successor, now and then, and sends
+    /// it what was not answered.
     ///
     /// # Errors
     /// If the session is over. What was appended is valid.
     pub fn poll(&mut self, done: &mut Vec<Done>) -> Result<usize, Error> {
+        if self.lives.is_lost() {
+            return self.revive(done);
+        }
         self.publish();
         let before = done.len();
         for reactor in 0..self.completions.len() {
@@ -143,11 +153,13 @@ impl Queue {
             }
         }
         let count = done.len() - before;
-        self.check_alive(count)?;
-        Ok(count)
+        match self.check_alive(count) {
+            Err(Error::Disconnected) => self.lose(done).map(|found| count + found),
+            other => other.map(|()| count),
+        }
     }
 
-    fn take_completions(&mut self, reactor: usize, done: &mut Vec<Done>) -> Result<(), Error> {
+    pub(super) fn take_completions(&mut self, reactor: usize, done: &mut Vec<Done>) -> Result<(), Error> {
         let ring = &self.connection.rings[reactor];
         let completions = &mut self.completions[reactor];
         let jumped = |_| Error::Protocol("the completion ring's index jumped");
@@ -159,6 +171,7 @@ impl Queue {
             let answered = slot.answer(reactor, &completion)?;
             self.flying[reactor] -= 1;
             if let Some(result) = answered {
+                let result = self.lives.answered(tag, result);
                 self.in_flight -= 1;
                 done.push(Done { tag, result });
             }
@@ -191,7 +204,19 @@ impl Queue {
             if count > 0 || self.in_flight == 0 {
                 return Ok(count);
             }
-            self.connection.wait()?;
+            if self.lives.is_lost() {
+                self.lives.pause();
+                continue;
+            }
+            match self.connection.wait() {
+                Err(Error::Disconnected) => {
+                    let count = self.lose(done)?;
+                    if count > 0 {
+                        return Ok(count);
+                    }
+                }
+                waited => waited?,
+            }
         }
     }
 

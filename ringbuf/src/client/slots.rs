@@ -23,6 +23,26 @@ impl Slot {
         *self = Self { pending: 0, sequence, failed: None };
     }
 
+    /// When it was asked, as far as sequences say.
+    pub(super) fn sequence(&self) -> u64 {
+        self.sequence
+    }
+
+    /// Whether a reactor owes an answer.
+    pub(super) fn awaits(&self, reactor: usize) -> bool {
+        self.pending & 1 << reactor != 0
+    }
+
+    /// It is sent again: what is answered stays answered.
+    pub(super) fn renew(&mut self, sequence: u64) {
+        self.sequence = sequence;
+    }
+
+    /// It will never be answered.
+    pub(super) fn withdraw(&mut self) {
+        self.pending = 0;
+    }
+
     pub(super) fn sent(&mut self, reactor: usize) {
         self.pending |= 1 << reactor;
     }

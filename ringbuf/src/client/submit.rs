@@ -106,11 +106,12 @@ impl Queue {
         self.connection.check_range(ask)?;
         self.sequence += 1;
         self.slots[tag as usize].begin(self.sequence);
+        self.lives.asked(tag, ask);
         match ask.opcode {
             Opcode::Read | Opcode::Write => self.send_transfer(tag, ask)?,
             Opcode::Flush | Opcode::Discard | Opcode::WriteZeroes => {
                 for reactor in 0..self.submissions.len() {
-                    self.send_part(tag, ask, reactor, 0)?;
+                    self.send_part(tag, ask, reactor, 0, 0)?;
                 }
             }
         }
@@ -127,12 +128,25 @@ impl Queue {
         let payload = self.connection.window_start(tag);
         for part in self.connection.stripes.parts(ask.offset, ask.length, length_max) {
             let part_ask = Ask { offset: part.offset, length: part.length, ..ask };
-            self.send_part(tag, part_ask, part.reactor as usize, payload + (part.offset - ask.offset))?;
+            let reactor = part.reactor as usize;
+            self.send_part(tag, part_ask, reactor, payload + (part.offset - ask.offset), 0)?;
         }
         Ok(())
     }
 
-    fn send_part(&mut self, tag: u32, ask: Ask, reactor: usize, payload: u64) -> Result<(), Error> {
+    pub(super) fn send_part(
+        &mut self,
+        tag: u32,
+        ask: Ask,
+        reactor: usize,
+        payload: u64,
+        replay: u64,
+    ) -> Result<(), Error> {
+        if self.lives.is_lost() {
+            // Nobody takes it from the old ring: it goes out with all that is in flight when there is a new one.
+            self.slots[tag as usize].sent(reactor);
+            return Ok(());
+        }
         let ring = &self.connection.rings[reactor];
         let place = self.submissions[reactor].claim(ring.sq_head());
         let place = place.map_err(|_| Error::Protocol("the submission ring's index jumped"))?;
@@ -148,8 +162,11 @@ impl Queue {
             length: ask.length,
             payload,
             timeout_ms: self.timeout_ms,
-            reserved_1: [0; 5],
+            reserved_1: 0,
+            replay,
+            reserved_2: [0; 2],
         };
+        ring.write_record(tag, replay);
         ring.write_descriptor(place, descriptor);
         self.slots[tag as usize].sent(reactor);
         self.flying[reactor] += 1;

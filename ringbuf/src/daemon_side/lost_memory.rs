@@ -66,7 +66,9 @@ impl Pair {
             length: 4096,
             payload: 4096,
             timeout_ms: 0,
-            reserved_1: [0; 5],
+            reserved_1: 0,
+            replay: 0,
+            reserved_2: [0; 2],
         };
         self.client.copy_to_payload(4096, &[7; 4096]).expect("not poisoned");
         self.client.write_descriptor(0, descriptor);

@@ -38,6 +38,8 @@ pub struct Offer {
     pub session: u64,
     /// Changes when the daemon's cache died with unflushed data.
     pub incarnation: u64,
+    /// The arena: for a daemon that takes it over, what clients were told of their writes holds.
+    pub arena: u64,
     /// The volume.
     pub volume: VolumeInfo,
     /// Rings, `1..=64`.
@@ -87,6 +89,7 @@ impl Offer {
         ReplyMessage {
             session: self.session,
             incarnation: self.incarnation,
+            arena: self.arena,
             volume_bytes: self.volume.bytes,
             stripe_bytes: self.volume.stripe_bytes,
             payload_bytes: self.payload_bytes,

@@ -175,6 +175,13 @@ impl DaemonRing {
         Ok(())
     }
 
+    /// Says under which generation a write was taken in, where it outlives this process: before its first header is
+    /// published. The client hands it to the next daemon if it sees no answer.
+    #[inline]
+    pub fn note_begun(&self, tag: u32, generation: u64) {
+        self.memory.write_record(tag, generation);
+    }
+
     /// Gives popped entries back, makes pushed completions visible, and wakes the client if it sleeps. Once a turn:
     /// costs a store each, and a system call only if the client sleeps.
     pub fn flush_publish(&mut self) {

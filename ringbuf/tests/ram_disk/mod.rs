@@ -163,6 +163,7 @@ fn admit(
     let offer = Offer {
         session,
         incarnation: 77,
+        arena: 1,
         volume,
         reactors: u32::try_from(mailboxes.len()).unwrap(),
         ring_entries,

@@ -155,6 +155,8 @@ pub(crate) fn write(tag: u32, sequence: u64) -> Descriptor {
         length: 4096,
         payload: 0,
         timeout_ms: 0,
-        reserved_1: [0; 5],
+        reserved_1: 0,
+        replay: 0,
+        reserved_2: [0; 2],
     }
 }

@@ -111,7 +111,7 @@ impl HealthCode {
                 "HF_REACTOR_STALL",
                 Health::Faulted,
                 "A reactor has stopped turning: its part of every volume answers nobody.",
-                "What was acknowledged stays in memory. A restart is not safe before you know why.",
+                "What was acknowledged stays in memory, and the next daemon serves it.",
                 "Looking costs nothing. A killed daemon leaves its data in the arena.",
             ),
             HealthCode::LedgerStuck => (
@@ -172,7 +172,7 @@ impl HealthCode {
                 Health::Degraded,
                 "As many clients are connected as may be: the next one is turned away.",
                 "Clients that are connected notice nothing.",
-                "'sessions kill' cuts a client off: its requests in flight are not answered. 'reload' costs nothing.",
+                "'sessions kill' ends a session; its client may come back if there is room. 'reload' costs nothing.",
             ),
             HealthCode::Stopping => (
                 "HF_STOPPING",

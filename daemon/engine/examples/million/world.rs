@@ -123,6 +123,7 @@ impl<'a> World<'a> {
             length,
             buffer: 0,
             timeout_ms: 0,
+            replay: 0,
         }));
     }
 

@@ -310,7 +310,7 @@ fn a_restored_loss_counts_like_any_other() {
     let range = ByteRange { offset: 4 * LINE + 512, length: LINE };
     let first = Instant(0);
     let class = ErrorClass::Medium as u8;
-    shell.operator(Command::RestoreLoss { range, class, errno: EIO, first });
+    shell.operator(Command::RestoreLoss { range, class, errno: EIO, first, generation: 0 });
     shell.settle();
     assert_eq!(shell.flushed(), EIO);
     assert_eq!(shell.get(4 * LINE, 512).unwrap(), all(0xd5, 512));

@@ -168,6 +168,7 @@ fn nonsense_is_refused() {
                 offset,
                 length,
                 buffer: u64::MAX - 511,
+                replay: 0,
                 timeout_ms: 0,
             };
             shell.events.push_back(Event::Request(request));

@@ -372,6 +372,7 @@ impl Shell {
             offset,
             length,
             buffer: u64::from(tag) << PAYLOAD_SHIFT,
+            replay: 0,
             timeout_ms: self.timeout_ms,
         }));
         tag

@@ -1,0 +1,62 @@
+//! Taking over slots that an earlier life of the daemon left.
+
+use super::{Cache, Counts, NONE};
+use crate::header::at;
+use crate::{Header, SlotId};
+use holdfast_policy::State;
+
+impl<'a> Cache<'a> {
+    /// A cache over headers of which nothing is known: no slot is free before [`Cache::release`] or found before
+    /// [`Cache::claim`].
+    pub(crate) fn left(headers: &'a [Header], seed: u64) -> Cache<'a> {
+        let mut cache = Cache::unchecked(headers, seed);
+        (cache.free_head, cache.free) = (NONE, 0);
+        cache
+    }
+
+    /// Puts a slot whose header says free on the free list.
+    pub(crate) fn release(&mut self, slot: SlotId) {
+        self.link[at(slot)] = self.free_head;
+        self.free_head = slot.0;
+        self.free += 1;
+    }
+
+    /// Counts a slot with content, as it is.
+    pub(crate) fn adopt(&mut self, counts: &mut Counts, slot: SlotId) {
+        let state = self.header(slot).state();
+        self.enter(counts, slot, State::Free, state);
+        self.link[at(slot)] = 0;
+    }
+
+    /// Makes a slot the newest of its line, unless a younger one is. Returns the older of the two, if there are two.
+    ///
+    /// # Errors
+    /// The other slot, if both are of one generation.
+    pub(crate) fn claim(&mut self, slot: SlotId) -> Result<Option<SlotId>, SlotId> {
+        let header = self.header(slot);
+        let Some(other) = self.newest(header.volume(), header.line()) else {
+            self.map(slot);
+            return Ok(None);
+        };
+        match self.header(other).generation().cmp(&header.generation()) {
+            core::cmp::Ordering::Equal => Err(other),
+            core::cmp::Ordering::Greater => Ok(Some(slot)),
+            core::cmp::Ordering::Less => {
+                self.unmap(other);
+                self.map(slot);
+                Ok(Some(other))
+            }
+        }
+    }
+
+    /// From now on generations are above `generation`.
+    pub(crate) fn resume_above(&mut self, generation: u64) {
+        self.next_generation = self.next_generation.max(generation + 1);
+    }
+
+    /// The generation that is given out next.
+    #[inline]
+    pub(crate) fn next_generation(&self) -> u64 {
+        self.next_generation
+    }
+}

@@ -1,0 +1,493 @@
+//! What an earlier life left in the arena becomes the beginning of this one (C10, M1, M3).
+//!
+//! | a header says | it becomes |
+//! |---|---|
+//! | free, incoming | free: nothing of it was acknowledged |
+//! | filling | free, once the volume is settled: until then the device may write into it |
+//! | writing | dirty, or failed if it was refused before, once the volume is settled: until then the device may read it |
+//! | dirty, unstable | dirty: what was written may be gone by the next flush |
+//! | failed | failed, with errno and attempts |
+//! | condemned | lost if the ledger says so, else what it was |
+//! | clean | clean |
+//! | anything, and a younger slot has the line | free, as above: the newest is sufficient |
+//! | anything, and something younger of the line is on record as lost | free: it is older than what nobody has any more |
+//! | a status that does not match its check, an identity that does | lost, unless a younger slot has the line |
+//! | an identity that does not match its checksum, in use | refused: nobody knows what is lost |
+
+use crate::cache::Cache;
+use crate::engine::Engine;
+use crate::epochs::Stage;
+use crate::header::at;
+use crate::losses::Loss;
+use crate::volume::Zeroed;
+use crate::{
+    Actions, ByteRange, Extent, Header, HeaderDamage, Instant, LedgerEntry, Limits, Notes, SlotId, Status,
+    VolumeId,
+};
+use alloc::vec::Vec;
+use holdfast_policy::{Cause, ErrorClass, State};
+
+/// The errno of data whose header in the arena was damaged; such an extent has no attempts.
+pub const DAMAGED: u16 = 117;
+
+/// The link of a slot in quarantine whose data is given up.
+const UNBOOKED: u32 = u32::MAX;
+/// Generations between two lives: more than a request has lines, so that no request is of two lives.
+const GAP: u64 = 1 << 16;
+
+/// What was found, in lines.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Rebuilt {
+    /// Slots with content.
+    pub lines: u64,
+    /// Of them, not on stable media.
+    pub not_clean: u64,
+    /// Of them, refused by the device.
+    pub failed: u64,
+    /// Slots that operations of the earlier life may still use.
+    pub in_flight: u64,
+    /// Lines that are lost because their headers are damaged.
+    pub damaged: u64,
+}
+
+/// Why headers cannot be taken over. Nothing was changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Misfit {
+    /// A header in use that does not say whose it is.
+    Damaged {
+        /// Whose.
+        slot: SlotId,
+        /// How.
+        damage: HeaderDamage,
+    },
+    /// A header of a volume or line that there is not.
+    Place {
+        /// Whose.
+        slot: SlotId,
+        /// The volume.
+        volume: u16,
+        /// The local line.
+        line: u64,
+    },
+    /// Two slots of one line and one generation.
+    Twins {
+        /// One.
+        slot: SlotId,
+        /// The other.
+        other: SlotId,
+    },
+}
+
+/// What the first look finds, before anything is changed.
+#[derive(Default)]
+struct Found {
+    /// Superseded by younger slots.
+    older: Vec<SlotId>,
+    /// Of a line that is known, in a state that is not.
+    damaged: Vec<SlotId>,
+    /// The newest generation given out, and the newest published.
+    newest: u64,
+    published: u64,
+}
+
+impl<'a> Engine<'a> {
+    /// An engine over what an earlier life left, or over nothing. The order is: volumes are added, all losses on record are
+    /// restored ([`crate::Command::RestoreLoss`]), [`Engine::rebuild`], then [`crate::Event::Settled`] for each volume as
+    /// soon as no operation of the earlier life is in flight there, and at any time after the reports
+    /// ([`crate::Command::RestoreReport`]). Memory: what any engine has, and a list of what was in flight.
+    ///
+    /// # Panics
+    /// As [`Engine::new`], except that headers may say anything.
+    pub fn resume(limits: Limits, headers: &'a [Header], notes: Notes<'a>, now: Instant) -> Engine<'a> {
+        let mut engine = Engine::with(limits, headers.len(), Cache::left(headers, limits.seed), now);
+        (engine.notes, engine.resumes) = (notes, true);
+        engine
+    }
+
+    /// Takes over what the headers say.
+    ///
+    /// # Errors
+    /// [`Misfit`]: this arena is not to be served from. Nothing in it was changed; the engine is of no use.
+    pub fn rebuild(&mut self, now: Instant, out: &mut Actions) -> Result<Rebuilt, Misfit> {
+        self.now = now;
+        let found = self.survey()?;
+        // Before the others: what is older than something that is lost goes with it.
+        let damaged = found.damaged.iter().map(|&slot| u64::from(self.lose_damaged(slot, out))).sum();
+        let mut rebuilt = Rebuilt { damaged, ..Rebuilt::default() };
+        let mut dealt_with = alloc::vec![false; self.all_slots().count()];
+        found.damaged.iter().for_each(|&slot| dealt_with[at(slot)] = true);
+        for &slot in &found.older {
+            dealt_with[at(slot)] = self.free_older(slot);
+        }
+        for slot in self.all_slots().filter(|&slot| !dealt_with[at(slot)]) {
+            match self.cache.header(slot).recover() {
+                Ok((_, status)) if status.state == State::Free => self.cache.release(slot),
+                Ok((_, status)) => self.take_over(slot, status, &mut rebuilt),
+                Err(_) => {}
+            }
+        }
+        for index in 0..self.volumes.len() {
+            self.zeroes_again(index);
+            let volume = &mut self.volumes[index];
+            volume.recheck = Some(0);
+            volume.allowance.cover(volume.counts.not_clean());
+        }
+        self.begin_life(&found);
+        rebuilt.in_flight = self.quarantine.len() as u64;
+        Ok(rebuilt)
+    }
+
+    fn all_slots(&self) -> impl Iterator<Item = SlotId> + use<> {
+        (0..u32::try_from(self.cache.slots()).expect("slots are counted in u32")).map(SlotId)
+    }
+
+    /// Finds the newest slot of every line, and whatever is wrong. Changes nothing but the map and the counts.
+    fn survey(&mut self) -> Result<Found, Misfit> {
+        let mut found = Found::default();
+        for slot in self.all_slots() {
+            let header = self.cache.header(slot);
+            if let Some(identity) = header.sound_identity() {
+                found.newest = found.newest.max(identity.generation);
+            }
+            match header.recover() {
+                Ok((_, status)) if status.state == State::Free => {}
+                Ok((_, status)) => self.survey_slot(slot, status, &mut found)?,
+                Err(damage) => self.survey_damage(slot, damage, &mut found)?,
+            }
+        }
+        Ok(found)
+    }
+
+    fn survey_slot(&mut self, slot: SlotId, status: Status, found: &mut Found) -> Result<(), Misfit> {
+        let header = self.cache.header(slot);
+        let index = self.volume_of(slot)?;
+        self.cache.adopt(&mut self.volumes[index].counts, slot);
+        if matches!(status.state, State::Incoming | State::Filling) {
+            return Ok(());
+        }
+        found.published = found.published.max(header.generation());
+        let older = self.cache.claim(slot).map_err(|other| Misfit::Twins { slot, other })?;
+        found.older.extend(older);
+        Ok(())
+    }
+
+    fn survey_damage(&mut self, slot: SlotId, damage: HeaderDamage, found: &mut Found) -> Result<(), Misfit> {
+        let header = self.cache.header(slot);
+        if header.sound_identity().is_some() {
+            self.volume_of(slot)?;
+            found.damaged.push(slot);
+            return Ok(());
+        }
+        // Nothing is lost with a line that the device has, too; its slot is nobody's until the arena is made anew.
+        let harmless = matches!(damage, HeaderDamage::Identity { .. })
+            && matches!(header.state(), State::Incoming | State::Filling | State::Clean);
+        if harmless { Ok(()) } else { Err(Misfit::Damaged { slot, damage }) }
+    }
+
+    /// The place of a header's volume, if there is such a line.
+    fn volume_of(&self, slot: SlotId) -> Result<usize, Misfit> {
+        let header = self.cache.header(slot);
+        let (volume, line) = (header.volume(), header.line());
+        let lines = self.volumes.get(usize::from(volume)).map_or(0, |volume| volume.geometry().local_lines());
+        if line < lines { Ok(usize::from(volume)) } else { Err(Misfit::Place { slot, volume, line }) }
+    }
+
+    /// Frees a slot whose line has a younger one, unless the device may still read it.
+    fn free_older(&mut self, slot: SlotId) -> bool {
+        let header = self.cache.header(slot);
+        let volume = &mut self.volumes[usize::from(header.volume())];
+        let free = header.state() != State::Writing;
+        if free {
+            self.cache.pass(&mut volume.counts, slot, Cause::Superseded);
+        }
+        free
+    }
+
+    /// Books a slot as what it is now.
+    fn take_over(&mut self, slot: SlotId, status: Status, rebuilt: &mut Rebuilt) {
+        let header = self.cache.header(slot);
+        let (index, line) = (usize::from(header.volume()), header.line());
+        let counts = &mut self.volumes[index].counts;
+        match status.state {
+            State::Incoming => return self.cache.pass(counts, slot, Cause::Superseded),
+            State::Filling => return self.quarantine.push(slot),
+            State::Unstable => self.cache.pass(counts, slot, Cause::Restarted),
+            _ => {}
+        }
+        rebuilt.lines += 1;
+        let loss = self.volumes[index].losses.of(line).copied();
+        if let Some(loss) = loss.filter(|loss| self.is_lost_for_good(slot, loss)) {
+            return self.let_go(slot, &loss);
+        }
+        if status.state == State::Clean {
+            return;
+        }
+        rebuilt.not_clean += 1;
+        rebuilt.failed += u64::from(status.attempts > 0);
+        if status.state == State::Condemned {
+            self.cache.pass(&mut self.volumes[index].counts, slot, Cause::Restarted);
+        }
+        if status.state == State::Writing {
+            self.quarantine.push(slot);
+        }
+        let epoch = self.volumes[index].epochs.current();
+        self.book(index, slot, status, epoch);
+    }
+
+    /// Whether what a slot holds is given up for good: it is condemned, and all of it is on record as lost; or what was lost
+    /// is younger.
+    fn is_lost_for_good(&self, slot: SlotId, loss: &Loss) -> bool {
+        let header = self.cache.header(slot);
+        let recorded = loss.mask & header.dirty() == header.dirty();
+        loss.generation > header.generation()
+            || (loss.generation == header.generation() && header.state() == State::Condemned && recorded)
+    }
+
+    fn let_go(&mut self, slot: SlotId, loss: &Loss) {
+        let header = self.cache.header(slot);
+        let counts = &mut self.volumes[usize::from(header.volume())].counts;
+        if self.cache.is_newest(slot) {
+            self.cache.unmap(slot);
+        }
+        match header.state() {
+            State::Writing => {
+                self.cache.set_link(slot, UNBOOKED);
+                self.quarantine.push(slot);
+            }
+            State::Condemned if loss.generation == header.generation() => {
+                self.cache.pass(counts, slot, Cause::LossRecorded);
+            }
+            _ => self.cache.pass(counts, slot, Cause::Superseded),
+        }
+    }
+
+    /// The books of a slot that is not clean; one in flight counts as such until its volume is settled.
+    fn book(&mut self, index: usize, slot: SlotId, status: Status, epoch: u32) {
+        let line = self.cache.header(slot).line();
+        let (newest, now) = (self.cache.is_newest(slot), self.now);
+        let volume = &mut self.volumes[index];
+        self.cache.set_link(slot, epoch);
+        let class = class_of(status);
+        if status.attempts > 0 {
+            // When it failed nobody knows; the backoff begins anew.
+            self.failures.set_times(slot, now, now);
+            self.failures.push(&mut volume.failed, slot);
+            volume.failing[class as usize] += 1;
+        }
+        if status.state == State::Writing {
+            volume.epochs.add(epoch, Stage::Writing);
+            if newest {
+                volume.index.busy.set(line);
+            }
+            return;
+        }
+        let header = self.cache.header(slot);
+        let stage = if status.attempts > 0 { Stage::Failed } else { Stage::Waiting };
+        if status.attempts > 0 && header.state() == State::Dirty {
+            let status = Status { class: class as u8, ..status };
+            self.cache.publish(&mut volume.counts, slot, Cause::Inherited, status);
+        }
+        volume.epochs.add(epoch, stage);
+        volume.index.dirty.set(line);
+        volume.dirty_since.get_or_insert(now);
+        if stage == Stage::Failed {
+            volume.index.failed.set(line);
+        }
+    }
+
+    /// A header that says whose line it is and not what it holds. Whether something is lost by that.
+    fn lose_damaged(&mut self, slot: SlotId, out: &mut Actions) -> bool {
+        let header = self.cache.header(slot);
+        let (line, generation, mask) = (header.line(), header.generation(), header.dirty());
+        let index = usize::from(header.volume());
+        let newest =
+            self.cache.newest(header.volume(), line).map(|slot| self.cache.header(slot).generation());
+        let volume = &mut self.volumes[index];
+        let recorded = volume.losses.of(line).is_some_and(|loss| loss.generation >= generation);
+        if recorded || mask == 0 || newest.is_some_and(|newest| newest > generation) {
+            header.publish(Status::FREE);
+            self.cache.release(slot);
+            return false;
+        }
+        // The slot stays what it is until the next start finds the loss on record.
+        let now = self.now;
+        let loss = Loss {
+            mask,
+            superseded: 0,
+            generation,
+            class: ErrorClass::Medium as u8,
+            errno: DAMAGED,
+            attempts: 0,
+            first: now,
+            last: now,
+        };
+        volume.losses.add(line, loss);
+        volume.stats.given_up += 1;
+        let extent = self.lost_extent(index, line, loss);
+        let mut left = mask;
+        while left != 0 {
+            let (first, count) = crate::settle::group(left);
+            left &= !crate::sector_mask(first, count);
+            let volume = &self.volumes[index];
+            let extent = Extent { range: volume.sectors(line, first, count), ..extent };
+            self.ledger.push(LedgerEntry::Lost { volume: volume.setup.id, extent, generation }, out);
+        }
+        true
+    }
+
+    /// Ranges that the device may forget are zeroed again, and what they supersede is dropped if that was not done.
+    fn zeroes_again(&mut self, index: usize) {
+        let id = self.volumes[index].id();
+        let lines = self.volumes[index].geometry().local_lines();
+        for (place, note) in self.notes.zeroed(id) {
+            if note.end > lines {
+                continue;
+            }
+            if note.generation == 0 {
+                (note.first..note.end).for_each(|line| self.forget_copies(index, line));
+                continue;
+            }
+            for line in note.first..note.end {
+                let older = self.cache.newest(id, line).map(|slot| self.cache.header(slot));
+                let older = older.filter(|header| header.generation() < note.generation);
+                if older.is_some_and(|header| header.state() != State::Writing) {
+                    self.drop_line(index, line);
+                }
+            }
+            let volume = &mut self.volumes[index];
+            volume.losses.supersede(note.first, note.end, note.generation);
+            let epoch = volume.epochs.current();
+            volume.epochs.add(epoch, Stage::Waiting);
+            volume.fences += 1;
+            volume.zeroed.push(Zeroed {
+                first: note.first,
+                end: note.end,
+                epoch,
+                discard: note.discard,
+                covered: false,
+                redo: true,
+                busy: false,
+                refused: None,
+                errno: 0,
+                stable: false,
+                heal_cursor: note.first,
+                report_cursor: note.first,
+                generation: note.generation,
+                note: place,
+            });
+        }
+    }
+
+    /// The device may have zeroed the line, or may yet: what the cache has of it is kept only as far as it will be written.
+    fn forget_copies(&mut self, index: usize, line: u64) {
+        let volume = &mut self.volumes[index];
+        let Some(slot) = self.cache.newest(volume.id(), line) else { return };
+        let header = self.cache.header(slot);
+        let status = header.status();
+        match status.state {
+            State::Clean => self.cache.evict(&mut volume.counts, slot),
+            State::Writing => {}
+            _ => header.publish(Status { valid: status.valid & header.dirty(), ..status }),
+        }
+    }
+
+    /// Generations go on behind everything that was ever given out.
+    fn begin_life(&mut self, found: &Found) {
+        let published = found.published.max(self.notes.published());
+        let last = found.newest.max(self.notes.newest()).max(published);
+        self.notes.end_life(published, last);
+        self.cache.resume_above(if last == 0 { 0 } else { last + GAP });
+        self.first_generation = self.cache.next_generation();
+        self.published = self.first_generation - 1;
+        self.notes.set_published(self.published);
+    }
+
+    /// No operation of the earlier life is in flight for the volume any more.
+    pub(crate) fn settled(&mut self, volume: VolumeId) {
+        let Some(state) = self.volumes.get_mut(usize::from(volume.0)).filter(|volume| !volume.settled) else {
+            return;
+        };
+        state.settled = true;
+        let intents = self.notes.zeroed(volume.0).filter(|(_, note)| note.generation == 0);
+        intents.for_each(|(place, _)| self.notes.remove_zeroed(volume.0, place));
+        let mut left = core::mem::take(&mut self.quarantine);
+        left.retain(|&slot| {
+            let ours = self.cache.header(slot).volume() == volume.0;
+            if ours {
+                self.release_quarantined(usize::from(volume.0), slot);
+            }
+            !ours
+        });
+        self.quarantine = left;
+    }
+
+    fn release_quarantined(&mut self, index: usize, slot: SlotId) {
+        let header = self.cache.header(slot);
+        let (line, status) = (header.line(), header.status());
+        let volume = &mut self.volumes[index];
+        let newest = self.cache.newest(volume.id(), line);
+        if status.state != State::Writing {
+            return self.cache.pass(&mut volume.counts, slot, Cause::Superseded);
+        }
+        volume.index.busy.clear(line);
+        if self.cache.link(slot) == UNBOOKED {
+            return self.cache.pass(&mut volume.counts, slot, Cause::Superseded);
+        }
+        if newest != Some(slot) {
+            return self.hand_over(index, line, slot);
+        }
+        // A flush may have come meanwhile: what it saw stays its own.
+        let epoch = self.cache.link(slot);
+        volume.epochs.remove(epoch, Stage::Writing);
+        if status.attempts > 0 {
+            self.failures.remove(&mut volume.failed, slot);
+            volume.failing[class_of(status) as usize] -= 1;
+        }
+        self.cache.pass(&mut volume.counts, slot, Cause::Restarted);
+        self.book(index, slot, self.cache.header(slot).status(), epoch);
+    }
+
+    /// Puts the ledger's mark on lines; [`Engine::recheck_reported`] takes it off those that do not deserve it.
+    pub(crate) fn restore_report(&mut self, index: usize, range: ByteRange) {
+        let volume = &mut self.volumes[index];
+        let (first, end) = volume.lines_in(range);
+        if first < end {
+            volume.index.reported.set_range(first, end - first);
+            volume.recheck = Some(0);
+        }
+    }
+
+    /// Tells the ledger, step by step, which lines became stable in the earlier life without its knowing: of those that it
+    /// has as not stable, and of those that it has as lost.
+    pub(crate) fn recheck_reported(&mut self, index: usize, out: &mut Actions) {
+        for _ in 0..self.limits.steps_a_turn {
+            let Some(from) = self.volumes[index].recheck.filter(|_| self.ledger.has_room(40)) else { return };
+            let volume = &self.volumes[index];
+            let end = volume.geometry().local_lines();
+            let reported = volume.index.reader().reported.next(from).unwrap_or(end);
+            let lost = volume.losses.next(from, end).map_or(end, |(line, _)| line);
+            let line = reported.min(lost);
+            if line >= end || !out.has_room(&self.limits) {
+                self.volumes[index].recheck = (line < end).then_some(line);
+                return;
+            }
+            if line == reported {
+                self.unreport(index, line, line + 1, out);
+            }
+            let newest = self.cache.newest(volume_id(index), line).map(|slot| self.cache.header(slot));
+            if let Some(clean) = newest.filter(|header| header.state() == State::Clean) {
+                self.heal_loss(index, line, clean.dirty(), clean.generation(), out);
+            }
+            self.volumes[index].recheck = Some(line + 1);
+        }
+    }
+}
+
+fn volume_id(index: usize) -> u16 {
+    u16::try_from(index).expect("volumes are counted in u16")
+}
+
+/// The class of a refusal; of one that no release knows, the one that says least.
+fn class_of(status: Status) -> ErrorClass {
+    ErrorClass::from_u8(status.class).unwrap_or(ErrorClass::Medium)
+}
