@@ -36,10 +36,10 @@ impl Shell<'_> {
         let group = [0, 1, 3, 4][usize::try_from((self.plan.seed ^ reactor.turns) % 4).expect("below 4")];
         let mut taken = 0;
         while taken < reactor.limits.requests_a_turn
-            && reactor.has_request()
             && reactor.actions.has_room(&reactor.limits)
+            && let Some(next) = reactor.next_request()
         {
-            let request = reactor.requests.pop_front().expect("a request that was just seen");
+            let request = reactor.requests.remove(next).expect("a request that was just seen");
             reactor.engine.apply(now, Event::Request(request), &mut reactor.actions);
             taken += 1;
             let ripe = group > 0 && taken.is_multiple_of(group) && reactor.actions.is_plain();

@@ -294,6 +294,10 @@ impl<'a> Reactor<'a> {
         let listening = if self.quiet { 0 } else { self.sessions.len() };
         for index in 0..listening {
             let taken = self.sessions.at(index);
+            // What it asks can only be taken in once something else has happened, which wakes this reactor.
+            if !self.engine.has_room_for(taken.seat.volume) {
+                continue;
+            }
             armed = index + 1;
             match taken.seat.ring.prepare_sleep() {
                 Ok(true) => {}

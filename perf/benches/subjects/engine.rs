@@ -169,7 +169,7 @@ impl Run {
         self.now = self.now.after_ms(step_ms);
         for request in requests {
             // As the shell does: what finds no room waits in its ring.
-            while self.engine.is_full() {
+            while !self.engine.has_room_for(VolumeId(0)) {
                 self.end_turn();
             }
             self.engine.apply(self.now, Event::Request(*request), &mut self.out);

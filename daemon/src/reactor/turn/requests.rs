@@ -39,10 +39,12 @@ impl Reactor<'_> {
             let from_first = self.first_session + step;
             let index = if from_first < polled { from_first } else { from_first - polled };
             while taken < most && self.sessions.requests(index) < REQUESTS_A_SESSION {
-                if !self.actions.has_room(&self.limits) || self.engine.is_full() {
+                if !self.actions.has_room(&self.limits) {
                     return taken;
                 }
-                if !self.take_one(index) {
+                // The others' volumes may have room.
+                let has_room = self.engine.has_room_for(self.sessions.polled(index).seat.volume);
+                if !has_room || !self.take_one(index) {
                     break;
                 }
                 taken += 1;
