@@ -22,6 +22,7 @@ use subjects::{REQUESTS, engine, index};
 #[bench::miss("miss")]
 #[bench::cycle("cycle")]
 #[bench::empty("empty")]
+#[bench::asked("asked")]
 fn apply(mut run: Run) -> Run {
     run.play(REQUESTS);
     run

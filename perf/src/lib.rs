@@ -20,6 +20,7 @@ pub mod chart;
 pub mod client;
 pub mod crew;
 pub mod daemon_target;
+pub mod figures;
 pub mod files;
 pub mod floor;
 pub mod job;

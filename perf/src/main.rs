@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use bytesize::ByteSize;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use holdfast_perf::bench::{measure_daemon, measure_floor};
 use holdfast_perf::cases::{Report, Settings};
+use holdfast_perf::figures::{Line, Place, measure, text};
 use holdfast_perf::floor::{Shared, Span, serve};
 use holdfast_perf::job::Job;
 use holdfast_perf::machine::Machine;
@@ -53,6 +54,23 @@ enum Command {
     Run(JobArguments),
     /// The same, beside the page cache and O_DIRECT through io_uring, too.
     Compare(JobArguments),
+    /// Figures that are no rates beside a floor, each against what it should be. A daemon is started for them.
+    Figures {
+        /// Which lines of the table; all of them if none is named.
+        lines: Vec<Line>,
+        /// Where: a file of perf/testbeds, or one like them.
+        #[arg(long)]
+        testbed: Option<PathBuf>,
+        /// Bytes that write-back writes; the cache has twice as many.
+        #[arg(long, default_value = "256MiB", value_parser = span)]
+        span: u64,
+        /// How often each is measured.
+        #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
+        repeats: u32,
+        /// Print them as JSON.
+        #[arg(long)]
+        json: bool,
+    },
     /// The floor's other process; started by this program.
     #[command(hide = true)]
     FloorServer {
@@ -139,6 +157,11 @@ fn main() -> anyhow::Result<()> {
         }
         Command::Run(job) => carry_out(job, false),
         Command::Compare(job) => carry_out(job, true),
+        Command::Figures { lines, testbed, span, repeats, json } => {
+            let testbed = testbed_of(testbed.as_deref())?;
+            let cores = usable_cores()?;
+            print_figures(&lines, testbed, cores, span, repeats, json)
+        }
         Command::FloorServer { core, span_bytes, parent } => floor_server(core, span_bytes, parent),
     }
 }
@@ -169,10 +192,7 @@ fn usable_cores() -> anyhow::Result<Vec<usize>> {
 fn carry_out(arguments: JobArguments, compare: bool) -> anyhow::Result<()> {
     let file = arguments.job.as_path();
     let job = Job::parse(&text_of(file)?).with_context(|| file.display().to_string())?;
-    let mut testbed = match &arguments.testbed {
-        Some(file) => Testbed::parse(&text_of(file)?).with_context(|| file.display().to_string())?,
-        None => Testbed::default(),
-    };
+    let mut testbed = testbed_of(arguments.testbed.as_deref())?;
     let cores = usable_cores()?;
     testbed.settle(&cores);
     let machine = Machine::inspect(cores, testbed.client_cores[0], testbed.reactor_cores[0]);
@@ -203,6 +223,41 @@ fn carry_out(arguments: JobArguments, compare: bool) -> anyhow::Result<()> {
         println!("{json}")
     } else {
         print!("{}", table::text(&outcome))
+    }
+    Ok(())
+}
+
+fn testbed_of(file: Option<&Path>) -> anyhow::Result<Testbed> {
+    let Some(file) = file else { return Ok(Testbed::default()) };
+    Testbed::parse(&text_of(file)?).with_context(|| file.display().to_string())
+}
+
+fn print_figures(
+    lines: &[Line],
+    mut testbed: Testbed,
+    cores: Vec<usize>,
+    span: u64,
+    repeats: u32,
+    json: bool,
+) -> anyhow::Result<()> {
+    testbed.settle(&cores);
+    let machine = Machine::inspect(cores, testbed.client_cores[0], testbed.reactor_cores[0]);
+    for finding in machine.findings(testbed.client_cores[0], testbed.reactor_cores[0]) {
+        eprintln!("preflight: {finding}");
+    }
+    pin(testbed.client_cores[0])?;
+    let place = Place { testbed, machine, span, repeats };
+    let lines = if lines.is_empty() { Line::value_variants() } else { lines };
+    let mut all = Vec::new();
+    for &line in lines {
+        let figures = measure(line, &place).with_context(|| format!("{line:?}"))?;
+        if !json {
+            print!("{}", text(&figures));
+        }
+        all.extend(figures);
+    }
+    if json {
+        println!("{}", serde_json::to_string_pretty(&all)?);
     }
     Ok(())
 }

@@ -24,6 +24,8 @@ pub struct OwnDaemon {
     child: Child,
     /// Where clients connect.
     pub socket: PathBuf,
+    /// Where operators do.
+    pub admin: PathBuf,
     /// Its configuration, as it was told.
     pub config: String,
     _folder: TempDir,
@@ -58,9 +60,16 @@ impl OwnDaemon {
             .spawn()
             .with_context(|| format!("starting {}", program.display()))?;
         let socket = folder.path().join("clients.sock");
-        let mut daemon = Self { child, socket, config, _folder: folder, _arena: arena };
+        let admin = folder.path().join("admin.sock");
+        let mut daemon = Self { child, socket, admin, config, _folder: folder, _arena: arena };
         daemon.await_ready(&log)?;
         Ok(daemon)
+    }
+
+    /// Its process.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     fn await_ready(&mut self, log: &Path) -> anyhow::Result<()> {
@@ -130,7 +139,7 @@ fn configuration(
     format!(
         "[daemon]\ncores = {cores:?}\nidle = \"{idle}\"\nstate_dir = {state}\nsocket = {socket}\nadmin_socket = {admin}\n\
          [arena]\npath = {arena}\nsize = {cache}\n\
-         [limits]\nsession_bytes_max = {session}\nsessions_max = 80\n\
+         [limits]\nsession_bytes_max = {session}\nsessions_max = 300\n\
          [[volume]]\nname = \"{VOLUME}\"\nbacking = {backing}\n",
         cores = testbed.reactor_cores,
         state = file("state"),

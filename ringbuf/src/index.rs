@@ -18,6 +18,7 @@ pub(crate) struct IndexJumped {
 }
 
 /// Accepts `found` if it lies on the way from `lowest` to `highest`, wrapping included.
+#[inline]
 fn checked(lowest: u32, highest: u32, found: u32) -> Result<u32, IndexJumped> {
     if found.wrapping_sub(lowest) <= highest.wrapping_sub(lowest) {
         Ok(found)
@@ -50,6 +51,7 @@ impl Producer {
     }
 
     /// The place of the next free entry, now the caller's to fill before `publish`; `None` while the ring is full.
+    #[inline]
     pub(crate) fn claim(&mut self, head: &AtomicU32) -> Result<Option<u32>, IndexJumped> {
         if self.tail.wrapping_sub(self.head_seen) == self.capacity {
             self.look(head)?;
@@ -63,6 +65,7 @@ impl Producer {
     }
 
     /// Looks at how far the consumer is. Only published entries can have been consumed.
+    #[inline]
     pub(crate) fn look(&mut self, head: &AtomicU32) -> Result<u32, IndexJumped> {
         // SYNC POINT entry-free: pairs with `Consumer::release`; the consumer has copied every entry below this index.
         let found = head.load(Ordering::Acquire);
@@ -76,6 +79,7 @@ impl Producer {
     }
 
     /// Makes the filled entries visible; whether there were any.
+    #[inline]
     pub(crate) fn publish(&mut self, tail: &AtomicU32) -> bool {
         if self.published == self.tail {
             return false;
@@ -107,6 +111,7 @@ impl Consumer {
     }
 
     /// The place of the next filled entry, to be copied before `release`; `None` while the ring is empty.
+    #[inline]
     pub(crate) fn next(&mut self, tail: &AtomicU32) -> Result<Option<u32>, IndexJumped> {
         if !self.pending(tail)? {
             return Ok(None);
@@ -117,6 +122,7 @@ impl Consumer {
     }
 
     /// Whether an entry waits; looks at the shared word only when the ones seen earlier are used up.
+    #[inline]
     pub(crate) fn pending(&mut self, tail: &AtomicU32) -> Result<bool, IndexJumped> {
         if self.head == self.tail_seen {
             // SYNC POINT entry-full: pairs with `Producer::publish`.
@@ -128,6 +134,7 @@ impl Consumer {
     }
 
     /// Gives the taken entries back to the producer.
+    #[inline]
     pub(crate) fn release(&mut self, head: &AtomicU32) {
         if self.released != self.head {
             self.released = self.head;

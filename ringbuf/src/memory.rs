@@ -71,6 +71,7 @@ impl SessionMemory {
 
     /// Whether an access raised SIGBUS. The session must be closed: its memory is private zeroes since.
     #[must_use]
+    #[inline]
     pub fn poisoned(&self) -> bool {
         self.guard.as_ref().is_some_and(GuardedRange::poisoned)
     }
@@ -129,6 +130,7 @@ impl RingMemory {
         &self.memory
     }
 
+    #[inline]
     fn ring_word(&self, offset: usize) -> &AtomicU32 {
         debug_assert!(offset < layout::ENTRIES && offset.is_multiple_of(4));
         // SAFETY: the ring's first page is inside the mapping, which `memory` keeps alive for at least `&self`; it is
@@ -172,6 +174,7 @@ impl RingMemory {
     }
 
     /// Words of 8 bytes, so that an entry is copied by plain moves that the peer cannot make the compiler repeat.
+    #[inline(always)]
     fn entry_words<const WORDS: usize>(&self, start: usize, place: u32) -> [&AtomicU64; WORDS] {
         assert!(place < self.entries, "entry {place} of {}", self.entries);
         let entry = start + place as usize * WORDS * 8;
@@ -186,22 +189,26 @@ impl RingMemory {
         layout::ENTRIES + self.entries as usize * DESCRIPTOR_BYTES
     }
 
+    #[inline(always)]
     pub(crate) fn read_descriptor(&self, place: u32) -> Descriptor {
         let words = self.entry_words::<{ DESCRIPTOR_BYTES / 8 }>(layout::ENTRIES, place);
         zerocopy::transmute!(words.map(|word| word.load(Ordering::Relaxed)))
     }
 
+    #[inline(always)]
     pub(crate) fn write_descriptor(&self, place: u32, descriptor: Descriptor) {
         let values: [u64; DESCRIPTOR_BYTES / 8] = zerocopy::transmute!(descriptor);
         let words = self.entry_words::<{ DESCRIPTOR_BYTES / 8 }>(layout::ENTRIES, place);
         words.iter().zip(values).for_each(|(word, value)| word.store(value, Ordering::Relaxed));
     }
 
+    #[inline(always)]
     pub(crate) fn read_completion(&self, place: u32) -> Completion {
         let words = self.entry_words::<{ COMPLETION_BYTES / 8 }>(self.completions(), place);
         zerocopy::transmute!(words.map(|word| word.load(Ordering::Relaxed)))
     }
 
+    #[inline(always)]
     pub(crate) fn write_completion(&self, place: u32, completion: Completion) {
         let values: [u64; COMPLETION_BYTES / 8] = zerocopy::transmute!(completion);
         let words = self.entry_words::<{ COMPLETION_BYTES / 8 }>(self.completions(), place);
@@ -233,6 +240,7 @@ impl RingMemory {
     ///
     /// # Panics
     /// If the range is not inside the payload area.
+    #[inline]
     pub(crate) fn payload(&self, payload: u64, length: usize) -> NonNull<u8> {
         let inside = payload <= self.payload_bytes && length as u64 <= self.payload_bytes - payload;
         assert!(inside, "{length} payload bytes at {payload} of {}", self.payload_bytes);
@@ -243,6 +251,7 @@ impl RingMemory {
 
     /// Looks whether every page of `length` payload bytes at `payload` is there: a load each, of bytes that are about to
     /// be copied.
+    #[inline]
     pub(crate) fn touch_payload(&self, payload: u64, length: usize) -> Result<(), PeerFault> {
         let start = self.payload(payload, length);
         let mut at = 0;
@@ -297,6 +306,7 @@ impl RingMemory {
         unsafe { self.copy_in(payload, source.as_ptr(), source.len()) }
     }
 
+    #[inline]
     pub(crate) fn not_poisoned(&self) -> Result<(), PeerFault> {
         // The flag is set by a signal that strikes in the middle of the copy, on this very thread.
         compiler_fence(Ordering::SeqCst);

@@ -153,6 +153,7 @@ impl Request {
     ///
     /// # Errors
     /// Whatever an honest client could not have written.
+    #[inline]
     pub fn parse(raw: &Descriptor, reactor: u32, limits: &SessionLimits) -> Result<Self, PeerFault> {
         let opcode = Opcode::parse(raw.opcode)?;
         if raw.flags & !opcode.flags() != 0 {
@@ -192,10 +193,12 @@ impl Request {
     }
 }
 
+#[inline(always)]
 fn zero(opcode: Opcode, field: &'static str, value: u64) -> Result<(), PeerFault> {
     if value == 0 { Ok(()) } else { Err(PeerFault::NotZero { opcode, field }) }
 }
 
+#[inline(always)]
 fn check_transfer(raw: &Descriptor, reactor: u32, limits: &SessionLimits) -> Result<(), PeerFault> {
     let (length, payload, payload_bytes) = (raw.length, raw.payload, limits.payload_bytes);
     if length == 0 || length > u64::from(limits.request_bytes_max) {

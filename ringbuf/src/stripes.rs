@@ -49,6 +49,7 @@ impl Stripes {
 
     /// The reactor that owns the byte at `offset`.
     #[must_use]
+    #[inline]
     pub fn reactor_of(&self, offset: u64) -> u32 {
         if self.reactors == 1 {
             return 0;
@@ -66,6 +67,7 @@ impl Stripes {
 
     /// How many bytes from `offset` on belong to the same reactor without a gap.
     #[must_use]
+    #[inline]
     pub fn run_from(&self, offset: u64) -> u64 {
         if self.reactors == 1 {
             u64::MAX - offset
@@ -76,6 +78,7 @@ impl Stripes {
 
     /// Whether `[offset, offset + length)` lies within one stripe of `reactor`.
     #[must_use]
+    #[inline]
     pub fn owns(&self, reactor: u32, offset: u64, length: u64) -> bool {
         self.reactor_of(offset) == reactor && length <= self.run_from(offset)
     }

@@ -117,11 +117,11 @@ impl Sessions {
         self.seat(self.polled[index])
     }
 
-    /// Counts a request that the `index`-th of those was taken from.
-    pub(super) fn asked(&mut self, index: usize) {
+    /// Counts requests that were taken from the `index`-th of those.
+    pub(super) fn asked(&mut self, index: usize, count: usize) {
         let (place, turn) = (self.polled[index], self.turn);
         let taken = self.seat(place);
-        taken.requests = if taken.busy_at == turn { taken.requests + 1 } else { 1 };
+        taken.requests = if taken.busy_at == turn { taken.requests + count } else { count };
         taken.busy_at = turn;
         self.touch(place);
     }

@@ -17,6 +17,7 @@ pub(super) enum Taken {
 }
 
 /// Takes the next request of a seat's ring.
+#[inline]
 pub(super) fn take(seat: &mut Seat, now: Instant) -> Result<Option<Taken>, PeerFault> {
     let Some(wire) = seat.ring.pop()? else { return Ok(None) };
     let (operation, kind) = match wire.opcode {
@@ -47,6 +48,7 @@ pub(super) fn take(seat: &mut Seat, now: Instant) -> Result<Option<Taken>, PeerF
 }
 
 /// Answers a request; the client sees it after the ring's `flush_publish`.
+#[inline]
 pub(super) fn answer(
     seat: &mut Seat,
     tag: u32,

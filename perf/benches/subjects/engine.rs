@@ -9,6 +9,7 @@
 //! | `miss` | a read of 4 KiB that is not there: its fill, its answer, and the eviction of another line |
 //! | `cycle` | 4 KiB over a clean line, with its write-back and device flush |
 //! | `empty` | nothing: the share of a turn without requests |
+//! | `asked` | is made and not handed over, in such a turn: `asked` less `empty` is not the engine's |
 //!
 //! A request comes with its share of the turn: 16 requests, then `tick`, `commit` and `clear`.
 
@@ -60,6 +61,7 @@ fn scene(kind: &str) -> Option<Scene> {
         "miss" => Scene { lines: VOLUME_LINES, write_back_from: 0, ..read },
         "cycle" => Scene { write_back_from: 0, step_ms: 10, ..write },
         "empty" => Scene { requests: 0, ..read },
+        "asked" => read,
         _ => return None,
     })
 }
@@ -79,8 +81,17 @@ pub fn warm(kind: &str) -> Run {
     engine.add_volume(setup(words.leak(), scene.write_back_from, Box::leak(Box::new(Share::new(1)))));
     let out = Actions::with_capacity(&limits);
     let done = Vec::with_capacity(limits.ops_max);
-    let mut run =
-        Run { engine, out, done, now: Instant(1), requests: Vec::new(), scene, answers: 0, errno: 0 };
+    let mut run = Run {
+        engine,
+        out,
+        done,
+        now: Instant(1),
+        requests: Vec::new(),
+        scene,
+        sends: true,
+        answers: 0,
+        errno: 0,
+    };
     let fill = Scene { operation: Operation::Write { fua: false }, length: 4096, lines: LINES, ..scene };
     requests(fill, LINES, 1).chunks(A_TURN).for_each(|requests| run.turn(requests, 0));
     // What the device has to do for this is done before anything is counted, and so is the making of requests. Lines
@@ -89,6 +100,7 @@ pub fn warm(kind: &str) -> Run {
     run.requests = self::requests(scene, 2 * REQUESTS as u64, 2654435761);
     // The first half goes before, so that tables and caches are as they will be.
     run.play(0);
+    run.sends = kind != "asked";
     run
 }
 
@@ -148,6 +160,8 @@ pub struct Run {
     now: Instant,
     requests: Vec<Request>,
     scene: Scene,
+    /// Whether requests reach the engine.
+    sends: bool,
     /// Requests that were answered.
     pub answers: usize,
     /// The worst answer.
@@ -172,7 +186,12 @@ impl Run {
             while !self.engine.has_room_for(VolumeId(0)) {
                 self.end_turn();
             }
-            self.engine.apply(self.now, Event::Request(*request), &mut self.out);
+            let event = Event::Request(*request);
+            if self.sends {
+                self.engine.apply(self.now, event, &mut self.out);
+            } else {
+                std::hint::black_box(event);
+            }
         }
         self.end_turn();
     }

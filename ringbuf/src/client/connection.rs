@@ -177,6 +177,7 @@ impl Connection {
         Ok(self.ready())
     }
 
+    #[inline]
     pub(super) fn check_range(&self, ask: Ask) -> Result<(), Error> {
         let Ask { offset, length, .. } = ask;
         let VolumeInfo { bytes: volume_bytes, block_bytes, .. } = self.volume;

@@ -15,10 +15,12 @@ pub(super) struct Slot {
 }
 
 impl Slot {
+    #[inline]
     pub(super) fn idle(&self) -> bool {
         self.pending == 0
     }
 
+    #[inline]
     pub(super) fn begin(&mut self, sequence: u64) {
         *self = Self { pending: 0, sequence, failed: None };
     }
@@ -43,11 +45,13 @@ impl Slot {
         self.pending = 0;
     }
 
+    #[inline]
     pub(super) fn sent(&mut self, reactor: usize) {
         self.pending |= 1 << reactor;
     }
 
     /// Takes a part's answer; the whole's answer if it was the last part.
+    #[inline]
     pub(super) fn answer(
         &mut self,
         reactor: usize,

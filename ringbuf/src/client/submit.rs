@@ -35,6 +35,7 @@ impl Queue {
         Ok(())
     }
 
+    #[inline]
     fn check_idle(&self, tag: u32) -> Result<(), Error> {
         let slot = self.slots.get(tag as usize).ok_or(Error::Tag { tag, depth: self.depth() })?;
         if slot.idle() { Ok(()) } else { Err(Error::TagInUse { tag }) }
@@ -101,6 +102,7 @@ impl Queue {
         self.submit(tag, Ask { opcode: Opcode::WriteZeroes, fua, offset, length })
     }
 
+    #[inline]
     pub(super) fn submit(&mut self, tag: u32, ask: Ask) -> Result<(), Error> {
         self.check_idle(tag)?;
         self.connection.check_range(ask)?;
@@ -120,12 +122,16 @@ impl Queue {
     }
 
     /// A window is no longer than a stripe, so a transfer has at most two parts, and they go to different reactors.
+    #[inline]
     fn send_transfer(&mut self, tag: u32, ask: Ask) -> Result<(), Error> {
         let length_max = u64::from(self.window_bytes());
         if ask.length > length_max {
             return Err(Error::Length { length: ask.length, length_max });
         }
         let payload = self.connection.window_start(tag);
+        if self.submissions.len() == 1 {
+            return self.send_part(tag, ask, 0, payload, 0);
+        }
         for part in self.connection.stripes.parts(ask.offset, ask.length, length_max) {
             let part_ask = Ask { offset: part.offset, length: part.length, ..ask };
             let reactor = part.reactor as usize;
@@ -134,6 +140,7 @@ impl Queue {
         Ok(())
     }
 
+    #[inline(always)]
     pub(super) fn send_part(
         &mut self,
         tag: u32,

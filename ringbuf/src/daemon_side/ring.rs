@@ -92,6 +92,7 @@ impl DaemonRing {
     ///
     /// # Errors
     /// As [`DaemonRing::pop`].
+    #[inline]
     pub fn has_request(&mut self) -> Result<bool, PeerFault> {
         self.memory.not_poisoned()?;
         self.submissions.pending(self.memory.sq_tail()).map_err(|jump| PeerFault::jumped("submission", jump))
@@ -104,6 +105,7 @@ impl DaemonRing {
     ///
     /// # Errors
     /// What the client has broken; the session must be closed.
+    #[inline]
     pub fn pop(&mut self) -> Result<Option<Request>, PeerFault> {
         self.memory.not_poisoned()?;
         let place = self.submissions.next(self.memory.sq_tail());
@@ -124,6 +126,7 @@ impl DaemonRing {
     }
 
     /// Refuses a request for whose completion there may be no entry.
+    #[inline(always)]
     fn keep_credit(&mut self) -> Result<(), PeerFault> {
         let entries = self.limits.entries;
         if self.popped.wrapping_sub(self.completions.head_seen()) == entries {
@@ -137,6 +140,7 @@ impl DaemonRing {
         Ok(())
     }
 
+    #[inline(always)]
     fn begin(&mut self, request: &Request) -> Result<(), PeerFault> {
         let (tag, sequence, last) = (request.tag, request.sequence, self.last_sequence);
         if sequence <= last {
@@ -159,6 +163,7 @@ impl DaemonRing {
     ///
     /// # Panics
     /// If the request is not in flight (answered twice), or `status` is negative.
+    #[inline]
     pub fn push_completion(
         &mut self,
         tag: u32,
@@ -194,6 +199,7 @@ impl DaemonRing {
 
     /// Gives popped entries back and makes pushed completions visible: a store each. Any number a turn. A client that
     /// sleeps is woken, but for one that is just lying down: `ring_bell` must follow before the reactor sleeps, too.
+    #[inline]
     pub fn publish(&mut self) {
         // Entries first: a client that sees a completion may count on the room of its submission.
         self.submissions.release(self.memory.sq_head());
@@ -300,6 +306,7 @@ impl DaemonRing {
     ///
     /// # Safety
     /// `destination` must be valid for writes of `length` bytes and not inside a session's memory.
+    #[inline]
     pub unsafe fn copy_from_payload_raw(
         &self,
         payload: u64,
@@ -320,6 +327,7 @@ impl DaemonRing {
     ///
     /// # Safety
     /// `source` must be valid for reads of `length` bytes and not inside a session's memory.
+    #[inline]
     pub unsafe fn copy_to_payload_raw(
         &self,
         payload: u64,

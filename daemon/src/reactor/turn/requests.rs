@@ -38,38 +38,40 @@ impl Reactor<'_> {
         for step in 0..polled {
             let from_first = self.first_session + step;
             let index = if from_first < polled { from_first } else { from_first - polled };
-            while taken < most && self.sessions.requests(index) < REQUESTS_A_SESSION {
-                if !self.actions.has_room(&self.limits) {
-                    return taken;
-                }
-                // The others' volumes may have room.
-                let has_room = self.engine.has_room_for(self.sessions.polled(index).seat.volume);
-                if !has_room || !self.take_one(index) {
-                    break;
-                }
-                taken += 1;
+            let left = REQUESTS_A_SESSION.saturating_sub(self.sessions.requests(index)).min(most - taken);
+            let count = self.take_from(index, left);
+            if count > 0 {
+                self.sessions.asked(index, count);
+                taken += count;
+            }
+            if taken == most {
+                break;
             }
         }
         taken
     }
 
-    /// Takes a request of the `index`-th of those sessions; whether there was one.
-    fn take_one(&mut self, index: usize) -> bool {
+    /// Takes up to `most` requests of the `index`-th of those sessions; how many there were.
+    fn take_from(&mut self, index: usize, most: usize) -> usize {
         let seat = &mut self.sessions.polled(index).seat;
-        match wire::take(seat, self.now) {
-            Ok(None) => false,
-            Ok(Some(found)) => {
-                self.sessions.asked(index);
-                if let wire::Taken::Event(event) = found {
+        for count in 0..most {
+            // A volume without room waits; the others' may have some.
+            if !self.actions.has_room(&self.limits) || !self.engine.has_room_for(seat.volume) {
+                return count;
+            }
+            match wire::take(seat, self.now) {
+                Ok(None) => return count,
+                Ok(Some(wire::Taken::Event(event))) => {
                     self.engine.apply(self.now, event, &mut self.actions);
                 }
-                true
-            }
-            Err(fault) => {
-                let session = seat.session;
-                self.ending.push((session, Some(fault)));
-                false
+                Ok(Some(wire::Taken::Answered)) => {}
+                Err(fault) => {
+                    let session = seat.session;
+                    self.ending.push((session, Some(fault)));
+                    return count;
+                }
             }
         }
+        most
     }
 }
