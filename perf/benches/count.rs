@@ -10,7 +10,7 @@ mod subjects;
 use gungraun::{library_benchmark, library_benchmark_group, main};
 use subjects::engine::Run;
 use subjects::index::Marks;
-use subjects::rings::{Copies, DEPTH, Pair, Shell};
+use subjects::rings::{DEPTH, Pair, Shell};
 use subjects::{REQUESTS, engine, index};
 
 #[library_benchmark(setup = engine::warm)]
@@ -96,6 +96,26 @@ fn poll(mut pair: Pair) -> Pair {
 fn turn(mut shell: Shell) -> Shell {
     shell.turn();
     shell
+}
+
+/// As many bytes as a measurement copies, by the same routine: what of it is not ours.
+struct Copies {
+    from: Vec<u8>,
+    to: Vec<u8>,
+}
+
+impl Copies {
+    /// Memory that was touched.
+    fn warm() -> Copies {
+        Copies { from: vec![1; 4096], to: vec![2; 4096] }
+    }
+
+    /// Copies a line, `DEPTH` times.
+    fn copy(&mut self) {
+        for _ in 0..DEPTH {
+            std::hint::black_box(&mut self.to).copy_from_slice(std::hint::black_box(&self.from));
+        }
+    }
 }
 
 #[library_benchmark(setup = Copies::warm)]

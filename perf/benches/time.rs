@@ -3,7 +3,6 @@
 //! Both ends of a session are on one core here: no cache line moves between cores, which `floor` and `bench` are for.
 #![allow(missing_docs, reason = "the macros make items without")]
 
-#[allow(dead_code, reason = "each benchmark uses other subjects")]
 mod subjects;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
@@ -46,7 +45,6 @@ fn ring(criterion: &mut Criterion) {
             pair.poll();
         });
     });
-    assert!(pair.alive());
     for (name, writes) in [("turn, write", true), ("turn, read", false)] {
         let mut shell = Shell::warm(writes, DEPTH);
         group.bench_function(name, |bencher| bencher.iter(|| shell.round(writes)));

@@ -18,7 +18,7 @@ impl Engine<'_> {
     pub fn commit_first(&mut self, count: usize) -> bool {
         let before = self.published;
         let mut staged = core::mem::take(&mut self.staged);
-        for change in staged.drain(..).take(count) {
+        for change in staged.drain(..count.min(staged.len())) {
             match change {
                 Staged::Overwrite { before, slot } => self.end_overwrite(before, slot),
                 other => self.carry_out(other),

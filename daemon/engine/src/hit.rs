@@ -93,7 +93,7 @@ impl Engine<'_> {
         let index = usize::from(request.volume.0);
         let Some(volume) = self.volumes.get(index) else { return false };
         let Some((first, end)) = volume.lines_of(request.offset, request.length) else { return false };
-        let lines = end.wrapping_sub(first);
+        let (lines, line_bytes) = (end.wrapping_sub(first), volume.line_bytes());
         if volume.calm.as_of != self.facts {
             self.look_around(index);
         }
@@ -102,7 +102,7 @@ impl Engine<'_> {
                 return false;
             }
             self.begin(request, out);
-            let part = Part::first(request, self.volumes[index].line_bytes());
+            let part = Part::first(request, line_bytes);
             self.write_line(request, index, first, part, out);
         } else {
             if lines > self.limits.request_lines_max as u64 || !self.admits(index, lines) {

@@ -28,7 +28,7 @@ const RESERVE: u32 = 64;
 
 /// What the turns of a scene are made of.
 #[derive(Clone, Copy)]
-pub struct Scene {
+pub(crate) struct Scene {
     operation: Operation,
     /// Requests in a turn.
     requests: usize,
@@ -70,7 +70,7 @@ fn scene(kind: &str) -> Option<Scene> {
 ///
 /// # Panics
 /// If there is no such scene.
-pub fn warm(kind: &str) -> Run {
+pub(crate) fn warm(kind: &str) -> Run {
     let scene = scene(kind).expect("a scene of the table above");
     let limits = Limits { reserve_slots: RESERVE, ops_max: 64, ..Limits::small(0, 1) };
     let headers: Vec<Header> = (0..2 * LINES).map(|_| Header::default()).collect();
@@ -81,17 +81,8 @@ pub fn warm(kind: &str) -> Run {
     engine.add_volume(setup(words.leak(), scene.write_back_from, Box::leak(Box::new(Share::new(1)))));
     let out = Actions::with_capacity(&limits);
     let done = Vec::with_capacity(limits.ops_max);
-    let mut run = Run {
-        engine,
-        out,
-        done,
-        now: Instant(1),
-        requests: Vec::new(),
-        scene,
-        sends: true,
-        answers: 0,
-        errno: 0,
-    };
+    let mut run =
+        Run { engine, out, done, now: Instant(1), requests: Vec::new(), scene, sends: true, errno: 0 };
     let fill = Scene { operation: Operation::Write { fua: false }, length: 4096, lines: LINES, ..scene };
     requests(fill, LINES, 1).chunks(A_TURN).for_each(|requests| run.turn(requests, 0));
     // What the device has to do for this is done before anything is counted, and so is the making of requests. Lines
@@ -153,7 +144,7 @@ fn setup(words: &'static [AtomicU64], write_back_from: u16, share: &'static Shar
 }
 
 /// An engine in the middle of a scene.
-pub struct Run {
+pub(crate) struct Run {
     engine: Engine<'static>,
     out: Actions,
     done: Vec<Event>,
@@ -162,21 +153,20 @@ pub struct Run {
     scene: Scene,
     /// Whether requests reach the engine.
     sends: bool,
-    /// Requests that were answered.
-    pub answers: usize,
     /// The worst answer.
-    pub errno: u16,
+    errno: u16,
 }
 
 impl Run {
     /// Half of the requests, those from `first` on, with their turns; of longer ones as many as make so many lines.
-    pub fn play(&mut self, first: usize) {
+    pub(crate) fn play(&mut self, first: usize) {
         let requests = core::mem::take(&mut self.requests);
         for turn in 0..REQUESTS / A_TURN {
             let from = first + turn * self.scene.requests;
             self.turn(&requests[from..from + self.scene.requests], self.scene.step_ms);
         }
         self.requests = requests;
+        assert_eq!(self.errno, 0, "a request was refused");
     }
 
     fn turn(&mut self, requests: &[Request], step_ms: u64) {
@@ -201,7 +191,6 @@ impl Run {
         self.engine.commit();
         let done = |io: &Io| Event::Completed { op: io.op, result: io.length as i32 };
         self.done.extend(self.out.ios.iter().map(done));
-        self.answers += self.out.completions.len();
         self.errno = self.out.completions.last().map_or(0, |completion| completion.errno).max(self.errno);
         self.out.clear();
         for event in self.done.drain(..) {

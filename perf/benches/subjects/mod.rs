@@ -2,9 +2,9 @@
 #![allow(clippy::cast_possible_truncation, clippy::cast_possible_wrap, reason = "the numbers here are small")]
 #![allow(clippy::cast_sign_loss, reason = "as above")]
 
-pub mod engine;
-pub mod index;
-pub mod rings;
+pub(crate) mod engine;
+pub(crate) mod index;
+pub(crate) mod rings;
 
 /// Requests, or lines, of a measurement: figures are divided by it.
-pub const REQUESTS: usize = 2048;
+pub(crate) const REQUESTS: usize = 2048;

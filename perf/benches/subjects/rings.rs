@@ -20,7 +20,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 /// Requests in flight, and in one measurement.
-pub const DEPTH: u32 = 32;
+pub(crate) const DEPTH: u32 = 32;
 const LINE: u32 = 4096;
 /// Bytes of the volume, all of them in the cache.
 const VOLUME_BYTES: u64 = 4 << 20;
@@ -28,24 +28,25 @@ const LINES: u64 = VOLUME_BYTES / LINE as u64;
 const RESERVE: u32 = 64;
 
 /// A session.
-pub struct Pair {
+pub(crate) struct Pair {
     /// The client's end.
-    pub queue: Queue,
+    pub(crate) queue: Queue,
     /// The daemon's.
-    pub ring: DaemonRing,
+    pub(crate) ring: DaemonRing,
     requests: Vec<Request>,
     done: Vec<Done>,
-    session: Session,
+    /// Open as long as this is.
+    _session: Session,
 }
 
 impl Pair {
     /// A session in which each stage has run once.
-    pub fn warm() -> Pair {
+    pub(crate) fn warm() -> Pair {
         let (queue, mut session) = connect();
         let ring = session.rings.remove(0);
         let depth = DEPTH as usize;
         let (requests, done) = (Vec::with_capacity(depth), Vec::with_capacity(depth));
-        let mut pair = Pair { queue, ring, requests, done, session };
+        let mut pair = Pair { queue, ring, requests, done, _session: session };
         pair.submit();
         pair.pop();
         pair.answer();
@@ -54,12 +55,12 @@ impl Pair {
     }
 
     /// The client asks.
-    pub fn submit(&mut self) {
+    pub(crate) fn submit(&mut self) {
         submit(&mut self.queue, true, DEPTH);
     }
 
     /// The daemon takes what was asked.
-    pub fn pop(&mut self) {
+    pub(crate) fn pop(&mut self) {
         self.requests.clear();
         while let Some(request) = self.ring.pop().expect("an honest client") {
             self.requests.push(request);
@@ -68,7 +69,7 @@ impl Pair {
     }
 
     /// The daemon answers.
-    pub fn answer(&mut self) {
+    pub(crate) fn answer(&mut self) {
         for request in &self.requests {
             self.ring.note_begun(request.tag, request.sequence, 1);
             self.ring.push_completion(request.tag, request.sequence, 0, None).expect("an honest client");
@@ -77,13 +78,8 @@ impl Pair {
     }
 
     /// The client takes the answers.
-    pub fn poll(&mut self) {
+    pub(crate) fn poll(&mut self) {
         poll(&mut self.queue, &mut self.done, DEPTH);
-    }
-
-    /// Whether the session lives.
-    pub fn alive(&self) -> bool {
-        !self.session.hung_up()
     }
 }
 
@@ -147,7 +143,7 @@ fn connect() -> (Queue, Session) {
 }
 
 /// A reactor whose volume is in its cache and dirty, and its client.
-pub struct Shell {
+pub(crate) struct Shell {
     reactor: Reactor<'static>,
     queue: Queue,
     done: Vec<Done>,
@@ -157,7 +153,7 @@ pub struct Shell {
 
 impl Shell {
     /// A reactor with `asked` requests in its ring, all of them hits.
-    pub fn warm(writes: bool, asked: u32) -> Shell {
+    pub(crate) fn warm(writes: bool, asked: u32) -> Shell {
         let files = TempDir::new_in("/dev/shm").expect("memory");
         let (queue, mut session) = connect();
         let mut shell = Shell {
@@ -168,11 +164,10 @@ impl Shell {
             _files: files,
         };
         // Every line that is asked for gets its data, and everything has run more than once.
-        for _ in 0..4 {
-            submit(&mut shell.queue, true, DEPTH);
-            shell.turn();
-            poll(&mut shell.queue, &mut shell.done, DEPTH);
-        }
+        submit(&mut shell.queue, true, DEPTH);
+        (0..4).for_each(|_| shell.round(true));
+        shell.turn();
+        poll(&mut shell.queue, &mut shell.done, DEPTH);
         submit(&mut shell.queue, writes, asked);
         shell.asked = asked;
         // The session's other end: the client's queue looks at it only after many fruitless polls.
@@ -181,13 +176,13 @@ impl Shell {
     }
 
     /// One turn.
-    pub fn turn(&mut self) {
+    pub(crate) fn turn(&mut self) {
         let busy = self.reactor.pass().expect("a ring to the kernel");
         assert_eq!(busy, self.asked > 0);
     }
 
     /// A turn, its answers taken, and the next one asked for.
-    pub fn round(&mut self, writes: bool) {
+    pub(crate) fn round(&mut self, writes: bool) {
         self.turn();
         poll(&mut self.queue, &mut self.done, self.asked);
         submit(&mut self.queue, writes, self.asked);
@@ -279,25 +274,5 @@ fn setup(room_slots: u64) -> VolumeSetup<'static> {
         write_back_after_ms: u64::MAX,
         index_lines: LINES,
         index: words.leak(),
-    }
-}
-
-/// As many bytes as a measurement copies, by the same routine: what of it is not ours.
-pub struct Copies {
-    from: Vec<u8>,
-    to: Vec<u8>,
-}
-
-impl Copies {
-    /// Memory that was touched.
-    pub fn warm() -> Copies {
-        Copies { from: vec![1; LINE as usize], to: vec![2; LINE as usize] }
-    }
-
-    /// Copies a line, `DEPTH` times.
-    pub fn copy(&mut self) {
-        for _ in 0..DEPTH {
-            std::hint::black_box(&mut self.to).copy_from_slice(std::hint::black_box(&self.from));
-        }
     }
 }

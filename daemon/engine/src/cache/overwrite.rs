@@ -56,7 +56,8 @@ impl Cache<'_> {
         let epoch = self.link[at(before)];
         let link = &mut self.link[at(slot)];
         self.free_head = core::mem::replace(link, epoch);
-        self.free -= 1;
+        // Whoever calls this has asked whether a slot is free.
+        self.free = self.free.wrapping_sub(1);
         let generation = self.next_generation;
         // One a write: 64 bits outlast the machine.
         self.next_generation = generation.wrapping_add(1);
@@ -80,6 +81,6 @@ impl Cache<'_> {
         self.not_clean = self.not_clean.wrapping_sub(1);
         self.link[at(before)] = self.free_head;
         self.free_head = before.0;
-        self.free += 1;
+        self.free = self.free.wrapping_add(1);
     }
 }
