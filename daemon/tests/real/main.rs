@@ -4,11 +4,13 @@
 #![allow(missing_docs, clippy::cast_possible_truncation)]
 
 mod c_programs;
+mod database;
 mod doctor;
 mod events;
 mod exit_codes;
 mod exported;
 mod faults;
+mod file_systems;
 mod four_clients;
 mod full_cache;
 mod full_disk;
