@@ -27,6 +27,7 @@ mod nbd_hostile;
 #[path = "../../../ringbuf/tests/needs/mod.rs"]
 mod needs;
 mod one_bad_line;
+mod pages;
 mod pattern;
 mod place;
 #[path = "../../../ringbuf/tests/raw_client/mod.rs"]
