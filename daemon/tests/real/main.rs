@@ -4,6 +4,7 @@
 #![allow(missing_docs, clippy::cast_possible_truncation)]
 
 mod c_programs;
+mod crowds;
 mod database;
 mod doctor;
 mod events;
