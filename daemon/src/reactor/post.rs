@@ -143,6 +143,7 @@ impl<T> Post<T> {
 mod tests {
     use super::Post;
     use std::collections::VecDeque;
+    use std::sync::Arc;
     use std::time::Duration;
 
     #[test]
@@ -157,9 +158,6 @@ mod tests {
         assert_eq!((post.pop(), post.push_all(&mut letters)), (Some(2), true));
         assert_eq!([post.pop(), post.pop(), post.pop()], [Some(3), Some(4), None]);
     }
-
-    use std::sync::Arc;
-    use std::time::Duration;
 
     /// A reader that sleeps between letters gets every one of many, in order, and never sleeps through one for good.
     #[test]
