@@ -246,8 +246,12 @@ impl<'a> Reactor<'a> {
             };
             let taken = self.sessions.at(index);
             for _ in 0..REQUESTS_A_SESSION.min(left) {
-                if !self.actions.has_room(&self.limits) || self.engine.is_full() {
+                if !self.actions.has_room(&self.limits) {
                     return busy;
+                }
+                // The others' volumes may have room.
+                if !self.engine.has_room_for(taken.seat.volume) {
+                    break;
                 }
                 match wire::take(&mut taken.seat, now) {
                     Ok(None) => break,
@@ -392,6 +396,10 @@ impl<'a> Reactor<'a> {
         let listening = if self.quiet { 0 } else { self.sessions.len() };
         for index in 0..listening {
             let taken = self.sessions.at(index);
+            // What it asks can only be taken in once something else has happened, which wakes this reactor.
+            if !self.engine.has_room_for(taken.seat.volume) {
+                continue;
+            }
             armed = index + 1;
             match taken.seat.ring.prepare_sleep() {
                 Ok(true) => {}
