@@ -72,6 +72,8 @@ keys! {
     "limits" "table" "-" "{}" "-" "What bounds clients and reactors.";
     "limits.sessions_max" "integer" "sessions" "64" "1 to 1024"
         "Clients connected at a time. Each costs up to `session_bytes_max`, locked.";
+    "limits.user_share" "share" "of `sessions_max`" "\"75%\"" "1% to 100%"
+        "Of the sessions, and of the handshakes under way, what one user may have, so that nobody can lock the others out. Root and the daemon's own user, and with it NBD, may have all. A host whose clients are all of one user can say 100%.";
     "limits.queue_depth_max" "integer" "requests" "256" "a power of two, 8 to 4096"
         "Requests of one session in flight on one reactor. Each costs a descriptor of 64 bytes and a completion, locked.";
     "limits.request_bytes_max" "size" "bytes" "\"1MiB\"" "a multiple of 64KiB, up to 1MiB"

@@ -27,6 +27,9 @@ const PUBLISH_NS: u64 = 2_000_000;
 /// The watch of the inbox's bell; sessions are watched by their place.
 const BELL_KEY: u64 = u64::MAX;
 
+/// How long a reactor that has been stopped waits for a ledger whose box is full: as long as the ledger for its disk.
+const LAST_WORDS: Duration = Duration::from_secs(30);
+
 /// Where a reactor's words go.
 #[derive(Clone)]
 pub struct Outlets {
@@ -134,6 +137,7 @@ impl<'a> Reactor<'a> {
                 self.now = self.clock.now();
             }
         }
+        self.say_the_rest();
         Ok(())
     }
 
@@ -155,6 +159,15 @@ impl<'a> Reactor<'a> {
             self.stats.idle_turns += 1;
         }
         Ok(busy)
+    }
+
+    /// What the ledger has not heard when it closes, the next daemon does not know: that a range was healed, or lost. Nobody
+    /// waits for this reactor any more but whoever ends the daemon.
+    fn say_the_rest(&mut self) {
+        if !self.outlets.ledger.push_all_within(&mut self.late_entries, LAST_WORDS) {
+            let (reactor, entries) = (self.number, self.late_entries.len());
+            tracing::error!(reactor, entries, "the ledger has not taken what was last said to it");
+        }
     }
 
     /// One turn; whether there was anything to do.

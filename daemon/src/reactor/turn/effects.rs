@@ -77,18 +77,8 @@ impl Reactor<'_> {
         let peers = self.actions.peers.drain(..);
         self.late_mail.extend(peers.map(|(to, message)| (to, event_of(number, message))));
         let busy = !self.late_entries.is_empty() || !self.late_words.is_empty() || !self.late_mail.is_empty();
-        while let Some(entry) = self.late_entries.pop_front() {
-            if let Err(back) = self.outlets.ledger.push(entry) {
-                self.late_entries.push_front(back);
-                break;
-            }
-        }
-        while let Some(word) = self.late_words.pop_front() {
-            if let Err(back) = self.outlets.words.push(word) {
-                self.late_words.push_front(back);
-                break;
-            }
-        }
+        self.outlets.ledger.push_all(&mut self.late_entries);
+        self.outlets.words.push_all(&mut self.late_words);
         while let Some((to, event)) = self.late_mail.pop_front() {
             if let Err(Mail::Event(back)) = self.outlets.links[to as usize].inbox.push(Mail::Event(event)) {
                 self.late_mail.push_front((to, back));
