@@ -313,3 +313,25 @@ impl RingMemory {
         if self.memory.poisoned() { Err(PeerFault::MemoryLost) } else { Ok(()) }
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use std::os::fd::AsFd;
+
+    /// A tag's next request must not be taken for the one before it, which the daemon had taken in.
+    #[test]
+    fn a_record_is_of_the_request_with_its_number_alone() {
+        let layout = Layout::new(1, 8, 65536).expect("within limits");
+        let file = crate::memfd::unsealed(layout.total_bytes()).expect("a file");
+        let memory = Arc::new(SessionMemory::map(file.as_fd(), layout).expect("mapped"));
+        let ring = RingMemory::new(&memory, 0);
+        assert_eq!(ring.read_record(7, 1), 0, "a new session has none");
+        ring.write_record(7, 1, 40);
+        ring.write_record(6, 2, 41);
+        assert_eq!([ring.read_record(7, 1), ring.read_record(6, 2)], [40, 41]);
+        assert_eq!([ring.read_record(7, 2), ring.read_record(6, 1)], [0, 0]);
+        ring.write_record(7, 3, 42);
+        assert_eq!([ring.read_record(7, 1), ring.read_record(7, 3)], [0, 42]);
+    }
+}
