@@ -11,6 +11,8 @@ use toml::{Table, Value};
 const RUNNER: &str = "gungraun-runner 0.20.0";
 /// A subject may cost so many parts of a hundred more than its baseline.
 const TOLERANCE_PERCENT: u64 = 3;
+/// The same of a reactor's turn, which looks at the clock: whether its counters are shown to others is a matter of time.
+const TOLERANCE_OF_TURNS_PERCENT: u64 = 20;
 /// Relative to the root.
 const BASELINES: &str = "perf/instructions.toml";
 /// What libc chooses its copies by, as far as valgrind shows it to a program.
@@ -191,11 +193,12 @@ fn compare(counts: &Counts, before: &Counts) -> Vec<String> {
             over.push(format!("{name}: not in the baseline"));
             continue;
         };
-        if count * 100 > allowed * (100 + TOLERANCE_PERCENT) {
-            over.push(format!("{name}: {count} instead of {allowed}, more than {TOLERANCE_PERCENT}% over"));
-        } else if count * (100 + TOLERANCE_PERCENT) < allowed * 100 {
+        let tolerance = if name.starts_with("turn") { TOLERANCE_OF_TURNS_PERCENT } else { TOLERANCE_PERCENT };
+        if count * 100 > allowed * (100 + tolerance) {
+            over.push(format!("{name}: {count} instead of {allowed}, more than {tolerance}% over"));
+        } else if count * (100 + tolerance) < allowed * 100 {
             println!(
-                "  {name} is better than its baseline by more than {TOLERANCE_PERCENT}%: --rebaseline keeps that"
+                "  {name} is better than its baseline by more than {tolerance}%: --rebaseline keeps that"
             );
         }
     }
@@ -296,6 +299,9 @@ mod tests {
         let counts = |count| Counts::from([("apply write".to_owned(), count)]);
         assert!(compare(&counts(1030), &counts(1000)).is_empty());
         assert_eq!(compare(&counts(1031), &counts(1000)).len(), 1);
+        let turn = |count| Counts::from([("turn empty".to_owned(), count)]);
+        assert!(compare(&turn(1200), &turn(1000)).is_empty());
+        assert_eq!(compare(&turn(1201), &turn(1000)).len(), 1);
         assert_eq!(compare(&counts(1), &Counts::new()).len(), 1, "what has no baseline is no success");
     }
 
