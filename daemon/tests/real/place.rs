@@ -117,6 +117,11 @@ impl Place {
         self.config = self.config.replace(usual, wanted);
     }
 
+    /// Nothing is tried again by a timer: what has failed stays as it is while a test looks at it. After the volumes.
+    pub(crate) fn retry_by_hand(&mut self) {
+        self.change(r#"first = "50ms", max = "400ms""#, r#"first = "1h", max = "1h""#);
+    }
+
     /// A file on the disk.
     pub(crate) fn file(&self, name: &str) -> PathBuf {
         self.disk.path().join(name)
