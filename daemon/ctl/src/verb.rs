@@ -70,6 +70,8 @@ impl<'a, 'b> Run<'a, 'b> {
             Verb::Volume(VolumeVerb::Show { volume }) => self.volume(&volume),
             Verb::Volume(VolumeVerb::Resize(args)) => self.resize(&args),
             Verb::Volume(VolumeVerb::GrowThin(args)) | Verb::GrowThin(args) => self.grow_thin(&args),
+            Verb::Volume(VolumeVerb::Release { volume }) => self.release(&volume),
+            Verb::Volume(VolumeVerb::Reopen(args)) => self.reopen(&args),
             Verb::Operation { id } => self.operation(id),
             Verb::Stats(args) => self.stats(&args),
             Verb::Top(args) => self.top(&args),

@@ -1,6 +1,6 @@
 //! Verbs that change something: for root and the daemon's user.
 
-use super::ask::{self, Body, Named};
+use super::ask::{self, Body, Named, Nothing};
 use super::look::{answer, faults_of};
 use super::operation::Order;
 use super::refusal::Refusal;
@@ -14,7 +14,6 @@ use holdfast_ctl::api::{
     ShutdownRequest, ShuttingDown, Started, ThinGrown, Versioned, VolumeState,
 };
 use holdfast_policy::ClassSet;
-use serde::Deserialize;
 use std::sync::Arc;
 
 type Answer<T> = Result<Json<Versioned<T>>, Refusal>;
@@ -82,11 +81,6 @@ async fn ack_loss(
     }
     begin(&shared, &name, OperationVerb::AckLoss, request.range, ClassSet::ANY, peer)
 }
-
-/// A body without fields.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Nothing {}
 
 async fn drain(
     State(shared): SharedState,

@@ -74,6 +74,11 @@ impl Backing {
         Ok(())
     }
 
+    /// Whether it is a device that has become shorter than `bytes`. One that cannot be asked is not known to be.
+    pub(super) fn ends_before(&self, bytes: u64) -> bool {
+        self.kind == BackingKind::Block && self.bytes_now(bytes).is_ok_and(|found| found < bytes)
+    }
+
     /// What it has now. Nothing uses the position of the description: all I/O says where.
     fn bytes_now(&self, bytes: u64) -> Result<u64, GrowError> {
         rustix::fs::seek(&self.fd, SeekFrom::End(0)).map_err(|source| GrowError::Io { bytes, source })

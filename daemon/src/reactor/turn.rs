@@ -9,8 +9,11 @@ use super::stopwatch::Stopwatch;
 use super::{copy, wire};
 use crate::arena::Slots;
 use crate::config::Idle;
-use crate::device::{Disk, DiskError, Reaped};
-use holdfast_engine::{Actions, Engine, Event, Instant, Limits, OpId, PeerMessage, SessionId, VolumeId};
+use crate::device::{Backing, Disk, DiskError, Reaped};
+use holdfast_engine::{
+    Actions, Answer, Engine, Event, Instant, Limits, OpId, PeerMessage, SessionId, Token, VolumeId,
+};
+use holdfast_policy::errno;
 use holdfast_ringbuf::PeerFault;
 use holdfast_ringbuf::daemon_side::WakeState;
 use std::collections::VecDeque;
@@ -199,11 +202,22 @@ impl<'a> Reactor<'a> {
                 Mail::Event(event) => self.engine.apply(self.now, event, &mut self.actions),
                 Mail::Seat(seat) => self.admit(seat),
                 Mail::Leave(session) => self.ending.push((session, None)),
+                Mail::Device { token, volume, backing } => self.exchange(token, volume, backing),
                 Mail::Quiet => self.quiet = true,
                 Mail::Stop => self.stopped = true,
             }
         }
         busy
+    }
+
+    /// Another description of the volume's device, or none.
+    #[cold]
+    fn exchange(&mut self, token: Token, volume: VolumeId, backing: Option<Arc<Backing>>) {
+        let answer = match self.disk.exchange(volume, backing) {
+            Ok(()) => Answer::Done,
+            Err(_) => Answer::Refused { errno: errno::ENXIO },
+        };
+        self.late_words.push_back(Word::Answer { token, reactor: self.number, answer });
     }
 
     fn admit(&mut self, seat: Box<Seat>) {

@@ -14,6 +14,7 @@ mod full_cache;
 mod full_disk;
 mod hanging;
 mod hostile;
+mod ill_disks;
 #[path = "../../../ringbuf/capi/tests/installed/mod.rs"]
 mod installed;
 mod killed_clients;

@@ -181,6 +181,14 @@ impl Fuse {
     }
 }
 
+impl Fuse {
+    /// Sends a signal to the process that answers the kernel.
+    pub(crate) fn signal(&self, signal: rustix::process::Signal) {
+        let pid = rustix::process::Pid::from_child(&self.server);
+        rustix::process::kill_process(pid, signal).expect("it lives");
+    }
+}
+
 impl Drop for Fuse {
     fn drop(&mut self) {
         undo("umount", &[self.file.to_str().expect("plain")]);
