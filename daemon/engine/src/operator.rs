@@ -167,16 +167,21 @@ impl Engine<'_> {
     fn advance_confirm(&mut self, index: usize, task: Task, out: &mut Actions) -> Option<Task> {
         let Task::Confirm { token, tried, sweeps, position, doubts } = task else { return None };
         let volume = &self.volumes[index];
+        // A probe that this retry caused may still open the gate.
+        let refused = volume.gate.is_some_and(|gate| !gate.probing && !gate.forced && !gate.proven);
         let doubted = volume.doubts != doubts;
+        if doubted && !refused {
+            // Nothing was refused, but what was written must be written again: the retry is about what comes of that.
+            let (sweeps, doubts) = (volume.sweeps, volume.doubts);
+            return Some(Task::Confirm { token, tried, sweeps, position: None, doubts });
+        }
         let untried = volume.index.dirty.count() - volume.index.failed.count();
         let Some(position) = position else {
             // Twice round: the sweep may have been anywhere when the retry came.
             let swept = untried == 0 || volume.sweeps >= sweeps + 2;
             // Busy clients keep something in flight at all times; two rounds later it is none of what the retry found.
             let written = swept && (volume.counts.of(State::Writing) == 0 || volume.sweeps >= sweeps + 4);
-            // A probe that this retry caused may still open the gate.
-            let refused = volume.gate.is_some_and(|gate| !gate.probing && !gate.forced && !gate.proven);
-            let known = written || refused || doubted || volume.stats.overdue > 0;
+            let known = written || refused || volume.stats.overdue > 0;
             let position = known.then(|| volume.written.tail());
             return Some(Task::Confirm { token, tried, sweeps, position, doubts });
         };

@@ -337,15 +337,16 @@ impl<'a> Reactor<'a> {
                 break;
             }
         }
-        while let Some(word) = self.late_words.pop_front() {
-            if let Err(back) = self.outlets.words.push(word) {
-                self.late_words.push_front(back);
-                break;
-            }
-        }
+        // Before the words: who hears an answer may rely on it that the other reactors have what came before it.
         while let Some((to, event)) = self.late_mail.pop_front() {
             if let Err(Mail::Event(back)) = self.outlets.links[to as usize].inbox.push(Mail::Event(event)) {
                 self.late_mail.push_front((to, back));
+                break;
+            }
+        }
+        while let Some(word) = self.late_words.pop_front() {
+            if let Err(back) = self.outlets.words.push(word) {
+                self.late_words.push_front(back);
                 break;
             }
         }

@@ -26,6 +26,8 @@ pub(super) struct Served {
     pub(super) settings: VolumeSettings,
     /// None while its device is let go of.
     backing: Mutex<Option<Arc<Backing>>>,
+    /// Held while it grows or its device is opened again, however long its disk takes.
+    changing: Mutex<()>,
     pub(super) domain: DomainId,
     pub(super) domain_owner: u32,
     pub(super) bytes: Arc<AtomicU64>,
@@ -44,6 +46,7 @@ impl Served {
             id: volume.id,
             settings: volume.settings.clone(),
             backing: Mutex::new(Some(Arc::clone(&volume.backing))),
+            changing: Mutex::new(()),
             domain: volume.domain,
             domain_owner: volume.domain_owner,
             bytes: Arc::new(AtomicU64::new(volume.backing.size())),
@@ -54,6 +57,14 @@ impl Served {
             faults: volume.faults.clone(),
             thin: volume.backing.thin().cloned(),
         }
+    }
+
+    /// Keeps others from changing its device until it is dropped.
+    pub(super) fn change_device(&self) -> Result<MutexGuard<'_, ()>, BackendError> {
+        self.changing.try_lock().map_err(|_| BackendError::Busy {
+            what: format!("Volume '{}' is growing, or its device is being opened.", self.settings.name),
+            remedy: "Nothing was changed. Do it again when that is done.".to_owned(),
+        })
     }
 
     /// Its device, unless it is let go of.
@@ -123,8 +134,6 @@ pub(super) struct Hub {
 pub(super) struct Desk {
     /// Held while settings change: one change at a time. Nobody waits for a disk with it in hand.
     changing: Mutex<()>,
-    /// Held while a volume grows or its device is opened again, however long its disk takes.
-    pub(super) growing: Mutex<()>,
     tokens: AtomicU64,
     asked: Mutex<BTreeMap<u64, Asked>>,
     end: AtomicU8,

@@ -10,8 +10,8 @@ use crate::reactor::Mail;
 use holdfast_engine::{Answer, ByteRange, Command, Event, VolumeId};
 use holdfast_policy::ClassSet;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, MutexGuard};
 
 fn refused(what: String, remedy: impl Into<String>) -> BackendError {
     BackendError::Refused { what, remedy: remedy.into() }
@@ -20,8 +20,8 @@ fn refused(what: String, remedy: impl Into<String>) -> BackendError {
 impl Hub {
     /// Closes a volume's device. What is in the cache is served and held as before; what needs the device finds it gone.
     pub(super) fn release_device(&self, volume: VolumeId) -> Result<(), BackendError> {
-        let _opening = self.opening()?;
-        self.movable(volume)?;
+        let served = self.movable(volume)?;
+        let _closing = served.change_device()?;
         self.let_go(volume)
     }
 
@@ -33,8 +33,8 @@ impl Hub {
         path: Option<PathBuf>,
         dry_run: bool,
     ) -> Result<PathBuf, BackendError> {
-        let _opening = self.opening()?;
         let served = self.movable(volume)?;
+        let _opening = served.change_device()?;
         let mut settings = self.in_force().volumes[usize::from(volume.0)].clone();
         if let Some(path) = path {
             settings.backing = settings.backing.moved_to(path);
@@ -53,13 +53,6 @@ impl Hub {
         let again = Command::Retry { range: ByteRange::ALL, classes: ClassSet::ANY };
         let _answers = self.ask(volume, &again);
         Ok(path)
-    }
-
-    fn opening(&self) -> Result<MutexGuard<'_, ()>, BackendError> {
-        self.desk.growing.try_lock().map_err(|_| BackendError::Busy {
-            what: "The device of this volume, or of another, is being opened or is growing.".to_owned(),
-            remedy: "Nothing was changed. Do it again when that is done.".to_owned(),
-        })
     }
 
     /// The volume, if its device can be exchanged without harm to another volume.
@@ -121,14 +114,15 @@ impl Hub {
         done
     }
 
+    /// Gives the reactors the device. What was written through the old description and not flushed may be gone with it (C7):
+    /// that is said first, so that what is asked of them afterwards is about the new one.
     fn take(&self, volume: VolumeId, backing: Arc<Backing>) -> Result<(), BackendError> {
-        let mail = |token| Mail::Device { token, volume, backing: Some(Arc::clone(&backing)) };
-        all_done(self.ask_with(volume, None, mail), self.links.len())?;
         let served = &self.volumes[usize::from(volume.0)];
-        served.put_backing(Some(backing));
-        // What was written and not flushed before may be gone with the old description (C7).
         let owner = &self.links[served.domain_owner as usize];
         self.post(owner, Mail::Event(Event::DeviceChanged { domain: served.domain }));
+        let mail = |token| Mail::Device { token, volume, backing: Some(Arc::clone(&backing)) };
+        all_done(self.ask_with(volume, None, mail), self.links.len())?;
+        served.put_backing(Some(backing));
         Ok(())
     }
 

@@ -17,13 +17,8 @@ impl Hub {
         bytes: u64,
         dry_run: bool,
     ) -> Result<(u64, Option<Answers>), BackendError> {
-        let Ok(_growing) = self.desk.growing.try_lock() else {
-            return Err(BackendError::Busy {
-                what: "Another volume is growing or being opened again, or this one.".to_owned(),
-                remedy: "Nothing was changed. Do it again when that is done.".to_owned(),
-            });
-        };
         let served = &self.volumes[usize::from(volume.0)];
+        let _growing = served.change_device()?;
         let (name, before) = (&served.settings.name, served.bytes.load(Ordering::Acquire));
         if served.settings.read_only {
             return Err(refused(format!("Volume '{name}' is read only."), "See its 'read_only'."));

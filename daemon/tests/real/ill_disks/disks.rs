@@ -69,7 +69,7 @@ pub(super) const KINDS: &[Kind] = &[
     kind("bad-writes", Refuses::Writes, "EIO", "HF_FAILED_EXTENTS", |path| failing(path, "pwrite")),
     kind("bad-reads", Refuses::Reads, "EIO", "", |path| failing(path, "pread")),
     kind("bad-flushes", Refuses::Flushes, "EIO", "HF_DEVICE_REFUSES", bad_flushes),
-    kind("hangs", Refuses::Everything, "ETIMEDOUT", "HF_DEVICE_HANGS", hangs),
+    kind("hangs", Refuses::Everything, "", "HF_DEVICE_HANGS", hangs),
     kind("goes-away", Refuses::Writes, "ENODEV", "HF_DEVICE_GONE", goes_away),
     kind("comes-elsewhere", Refuses::Writes, "ENODEV", "HF_DEVICE_GONE", comes_elsewhere),
     kind("read-only-ext4", Refuses::Writes, "EROFS", "HF_DEVICE_GONE", read_only_ext4),

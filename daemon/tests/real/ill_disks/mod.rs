@@ -9,6 +9,7 @@ use crate::place::{Place, Volume};
 use crate::running::{Daemon, PATIENCE};
 use disks::{Disk, KINDS, Kind};
 use play::{Play, Policy};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Flushes that wait and flushes that tell.
@@ -16,6 +17,20 @@ use std::time::{Duration, Instant};
 enum Flush {
     Report,
     Stall,
+}
+
+/// The operators of one daemon, one of whom types at a time: it does not take as many connections as there are volumes here.
+#[derive(Clone, Copy)]
+struct Operators<'a> {
+    daemon: &'a Daemon<'a>,
+    turn: &'a Mutex<()>,
+}
+
+impl Operators<'_> {
+    fn ask<T>(&self, ask: impl FnOnce(&Daemon<'_>) -> T) -> T {
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        ask(self.daemon)
+    }
 }
 
 /// As `running::eventually`, for a crowd: two dozen that ask a daemon a hundred times a second keep it from its work.
@@ -38,6 +53,7 @@ fn all_under(policy: Policy) {
     }
     let mut place = Place::new();
     place.change("size = \"32MiB\"", "size = \"64MiB\"");
+    place.change("sessions_max = 32", "sessions_max = 128");
     let mut cases: Vec<(&'static str, &'static Kind, Flush, Disk)> = Vec::new();
     for kind in KINDS {
         for flush in [Flush::Report, Flush::Stall] {
@@ -49,17 +65,17 @@ fn all_under(policy: Policy) {
                 .policy(policy.toml())
                 .with("budget = \"2MiB\"\nio_timeout = \"500ms\"");
             if flush == Flush::Stall {
-                volume = volume.with("flush_on_failure = { kind = \"stall\", timeout = \"10m\" }");
+                volume = volume.with("flush_on_failure = { kind = \"stall\", timeout = \"40s\" }");
             }
             place.add(&[volume]);
             cases.push((name, kind, flush, disk));
         }
     }
-    let daemon = Daemon::start(&place);
+    let (daemon, turn) = (Daemon::start(&place), Mutex::new(()));
     std::thread::scope(|scope| {
         for (name, kind, flush, disk) in &cases {
-            let daemon = &daemon;
-            let play = move || Play::new(daemon, name, kind, *flush, policy, disk).run();
+            let operators = Operators { daemon: &daemon, turn: &turn };
+            let play = move || Play::new(operators, name, kind, *flush, policy, disk).run();
             std::thread::Builder::new().name((*name).to_owned()).spawn_scoped(scope, play).expect("a thread");
         }
     });
