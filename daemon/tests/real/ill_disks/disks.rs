@@ -36,6 +36,13 @@ pub(super) struct Kind {
     pub(super) make: fn(&Path) -> Disk,
 }
 
+impl Kind {
+    /// Whether a refusal speaks of the whole disk: only a probe goes out then.
+    pub(super) fn gates(&self) -> bool {
+        self.errno != "EIO"
+    }
+}
+
 type Step = Box<dyn Fn(&Daemon<'_>, &str) + Send + Sync>;
 
 /// A disk that can be made ill and be mended.
@@ -264,12 +271,21 @@ fn comes_elsewhere(path: &Path) -> Disk {
     Disk { backing: block(&device.device), bytes, fall_ill, mend, _keep: Box::new((device, elsewhere)) }
 }
 
+/// Being read-only stays with the loop device, whatever file it gets next.
+struct ReadOnly(Loop);
+
+impl Drop for ReadOnly {
+    fn drop(&mut self) {
+        run("blockdev", &["--setrw", words(&self.0.device)]);
+    }
+}
+
 fn read_only_block(path: &Path) -> Disk {
     let (device, bytes) = looped(path);
     let (one, other) = (device.device.clone(), device.device.clone());
     let fall_ill: Step = Box::new(move |_, _| drop(run("blockdev", &["--setro", words(&one)])));
     let mend: Step = Box::new(move |_, _| drop(run("blockdev", &["--setrw", words(&other)])));
-    Disk { backing: block(&device.device), bytes, fall_ill, mend, _keep: Box::new(device) }
+    Disk { backing: block(&device.device), bytes, fall_ill, mend, _keep: Box::new(ReadOnly(device)) }
 }
 
 /// An ext4 that gives up, as after an error of its journal: it can only be unmounted, checked and mounted again.

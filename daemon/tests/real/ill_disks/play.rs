@@ -213,22 +213,28 @@ impl<'a> Play<'a> {
 
     /// The policy gives it up: flush and read fail, whatever the flush was to do, until it is written again.
     fn given_up(&self) {
-        let lost = if self.kind.refuses == Refuses::SomeWrites { BAD } else { AT };
+        let (offset, length) = if self.kind.refuses == Refuses::SomeWrites { BAD } else { AT };
+        let inside = |&(from, bytes): &(u64, u64)| from >= offset && from + bytes <= offset + length;
+        let mut lost = Vec::new();
         let waiting = self.operators.daemon.client(self.name);
         std::thread::scope(|scope| {
             let flush = scope.spawn(|| failure(waiting.flush()));
-            eventually(&format!("{}: the loss of all of it", self.name), || {
+            // Behind a closed gate line by line is tried and given up; one bad range is given up as a whole.
+            eventually(&format!("{}: the loss of it", self.name), || {
                 if self.flush == Flush::Report {
                     // Every flush asks for an attempt.
                     failure(self.client.flush());
                 }
-                (self.operators.ask(|daemon| daemon.extents(self.name, "lost")) == [lost]).then_some(())
+                lost = self.operators.ask(|daemon| daemon.extents(self.name, "lost"));
+                let all = lost == [(offset, length)];
+                (all || (self.kind.gates() && !lost.is_empty())).then_some(())
             });
+            assert!(lost.iter().all(inside), "{}: {lost:?}", self.name);
             let errno = flush.join().expect("it does not panic").0;
             assert!(self.flush == Flush::Report || errno == EIO, "{}: {errno}", self.name);
         });
         assert_eq!(failure(self.client.flush()).0, EIO, "{}: a loss is EIO whatever its cause", self.name);
-        assert_eq!(failure(self.read((BAD.0, LINE))).0, EIO, "{}: never an older version", self.name);
+        assert_eq!(failure(self.read((lost[0].0, LINE))).0, EIO, "{}: never an older version", self.name);
         self.shows("HF_LOST_EXTENTS");
         self.operators.ask(|daemon| (self.disk.mend)(daemon, self.name));
         assert_eq!(failure(self.client.flush()).0, EIO, "{}: a loss is a loss", self.name);
