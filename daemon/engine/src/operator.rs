@@ -191,7 +191,9 @@ impl Engine<'_> {
             return Some(task);
         }
         let in_doubt = if doubted || volume.gate.is_some() { volume.index.dirty.count() } else { 0 };
-        let failed = volume.failed_lines().max(in_doubt);
+        // What hangs was neither accepted nor refused: it is not healed, and nobody knows when it will be.
+        let hanging = if volume.stats.overdue > 0 { volume.counts.of(State::Writing) } else { 0 };
+        let failed = volume.failed_lines().max(in_doubt) + hanging;
         out.answers.push((token, Answer::Retried { tried, failed }));
         None
     }

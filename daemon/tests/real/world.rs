@@ -51,6 +51,8 @@ pub(crate) struct Loop {
 impl Loop {
     pub(crate) fn over(file: &Path) -> Loop {
         let device = run("losetup", &["-f", "--show", file.to_str().expect("plain")]);
+        // Being read-only stays with a loop device, whatever file it gets: a test that was killed may have left that.
+        run("blockdev", &["--setrw", &device]);
         Loop { device: device.into() }
     }
 }

@@ -206,7 +206,14 @@ impl<'a> Play<'a> {
 
     fn mended(&self) {
         self.operators.ask(|daemon| (self.disk.mend)(daemon, self.name));
-        let told = self.operators.ask(|daemon| daemon.ctl(&["retry", self.name, "--wait"]));
+        let retry = || self.operators.ask(|daemon| daemon.ctl(&["retry", self.name, "--wait"]));
+        if self.kind.refuses == Refuses::Everything {
+            // What hung ends when the device gets to it.
+            return eventually(&format!("{} goes on", self.name), || {
+                (retry().exit == Exit::Ok).then_some(())
+            });
+        }
+        let told = retry();
         assert_eq!(told.exit, Exit::Ok, "{}: once the cause is gone, a retry heals: {told:?}", self.name);
         assert_eq!(self.operators.ask(|daemon| daemon.extents(self.name, "failed")), [], "{}", self.name);
     }
