@@ -15,6 +15,7 @@
 //! | `GET /v1/events?since=&limit=` | | [`Events`] |
 //! | `GET /v1/audit?since=&limit=` | | [`Audit`] |
 //! | `GET /v1/operations/{id}` | | [`Started`] |
+//! | `POST /v1/operations/{id}/cancel` | `{}` | 202, [`Started`] |
 //! | `GET /v1/sessions` | | [`Sessions`] |
 //! | `DELETE /v1/sessions/{id}` | | 202, [`SessionEnded`] |
 //! | `GET`, `POST /v1/volumes/{v}/policy` | [`PolicyChange`] to post | [`VolumePolicy`] |

@@ -73,6 +73,7 @@ impl<'a, 'b> Run<'a, 'b> {
             Verb::Volume(VolumeVerb::Release { volume }) => self.release(&volume),
             Verb::Volume(VolumeVerb::Reopen(args)) => self.reopen(&args),
             Verb::Operation { id } => self.operation(id),
+            Verb::Cancel { id } => self.cancel(id),
             Verb::Stats(args) => self.stats(&args),
             Verb::Top(args) => self.top(&args),
             Verb::Events(args) => self.events(&args),

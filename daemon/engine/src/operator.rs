@@ -33,6 +33,7 @@ impl Engine<'_> {
         let refused = match self.volumes.get(index) {
             None => Some(errno::ENXIO),
             Some(_) if matches!(command, Command::SetPolicy { .. } | Command::Grow { .. }) => None,
+            Some(_) if matches!(command, Command::CancelRetries) => None,
             Some(volume) if volume.tasks.len() >= COMMANDS_MAX => Some(errno::EAGAIN),
             Some(_) if self.lists.len() >= LISTS_MAX => Some(errno::EAGAIN),
             Some(_) => None,
@@ -69,6 +70,10 @@ impl Engine<'_> {
                 out.answers.push((token, Answer::Drained { left }));
             }
             Command::Drain => self.add_task(index, Task::Drain { token }),
+            Command::CancelRetries => {
+                self.cancel_retries(index, out);
+                out.answers.push((token, Answer::Done));
+            }
             Command::SetPolicy { tuning } => {
                 let answer = self.set_policy(index, *tuning);
                 out.answers.push((token, answer));
@@ -106,6 +111,29 @@ impl Engine<'_> {
             zeroes.refused = zeroes.refused.map(|_| Instant(0));
         }
         volume.tasks.push_back(Task::Retry { token, first, end, classes });
+    }
+
+    /// No retry begins or goes on after this. One that is under way ends with what it has in flight, and is answered then.
+    fn cancel_retries(&mut self, index: usize, out: &mut Actions) {
+        let volume = &mut self.volumes[index];
+        if let Some(gate) = &mut volume.gate {
+            gate.forced = false;
+        }
+        if let Some(pass) = &mut volume.pass
+            && matches!(pass.kind, PassKind::Operator { .. })
+        {
+            pass.walked = true;
+        }
+        let left = volume.counts.not_clean();
+        volume.tasks.retain(|task| {
+            let (token, tried) = match *task {
+                Task::Retry { token, .. } => (token, 0),
+                Task::Confirm { token, tried, .. } => (token, tried),
+                _ => return true,
+            };
+            out.answers.push((token, Answer::Retried { tried, failed: left }));
+            false
+        });
     }
 
     /// Goes on with the oldest task that is not a retry.

@@ -2,7 +2,7 @@
 
 use super::ask::{self, Body, Named, Nothing};
 use super::look::{answer, faults_of};
-use super::operation::Order;
+use super::operation::{Order, unknown};
 use super::refusal::Refusal;
 use super::{Peer, Shared};
 use axum::extract::State;
@@ -29,6 +29,7 @@ pub(super) fn routes() -> Router<Arc<Shared>> {
         .route("/v1/volumes/{volume}/drain", post(drain))
         .route("/v1/volumes/{volume}/fault", fault)
         .route("/v1/volumes/{volume}/grow-thin", post(grow_thin))
+        .route("/v1/operations/{id}/cancel", post(cancel))
         .route("/v1/shutdown", post(shutdown))
 }
 
@@ -149,6 +150,17 @@ async fn grow_thin(
         limit_bytes: thin.limit_bytes,
         allocated_bytes: thin.allocated_bytes,
     })
+}
+
+async fn cancel(
+    State(shared): SharedState,
+    Extension(peer): Extension<Peer>,
+    Named(text): Named,
+    Body(Nothing {}): Body<Nothing>,
+) -> Accepted<Started> {
+    let id = text.parse().map_err(|_| unknown(&text))?;
+    let operation = shared.operations.cancel(&*shared.backend, id, peer)?;
+    accepted(Started { operation })
 }
 
 async fn shutdown(

@@ -125,8 +125,6 @@ pub struct ReactorStats {
     pub core: Option<u32>,
     /// When it published this, in nanoseconds of the daemon's clock.
     pub at_ns: u64,
-    /// It went to sleep after this.
-    pub asleep: bool,
 }
 
 /// The newest of something that one thread writes now and then and others look at.

@@ -156,7 +156,7 @@ impl<'a> Reactor<'a> {
         self.end_sessions();
         self.disk.enter()?;
         if self.now.since_ns(Instant(self.stats.at_ns)) >= PUBLISH_NS {
-            self.publish(false);
+            self.publish();
         }
         Ok(busy)
     }
@@ -371,9 +371,8 @@ impl<'a> Reactor<'a> {
         }
     }
 
-    fn publish(&mut self, asleep: bool) {
+    fn publish(&mut self) {
         self.stats.at_ns = self.now.0;
-        self.stats.asleep = asleep;
         self.stats.cache = self.engine.cache_stats();
         let board = &self.outlets.links[self.number as usize].board;
         for volume in 0..self.volumes {
@@ -418,7 +417,7 @@ impl<'a> Reactor<'a> {
             }
         }
         if may_sleep {
-            self.publish(true);
+            self.publish();
             self.disk.sleep(Some(timeout))?;
         }
         for index in 0..armed {

@@ -43,7 +43,8 @@ pub(super) fn daemon(hub: &Hub) -> DaemonView {
 
 fn reactor(link: &crate::reactor::Link, now_ns: u64) -> ReactorView {
     let stats = link.board.reactor();
-    let silent_ms = if stats.asleep { 0 } else { now_ns.saturating_sub(stats.at_ns) / 1_000_000 };
+    // One that sleeps wakes up ten times a second: one that does not is held by the kernel in its sleep.
+    let silent_ms = now_ns.saturating_sub(stats.at_ns) / 1_000_000;
     ReactorView {
         core: stats.core,
         cache: stats.cache,

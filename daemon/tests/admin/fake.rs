@@ -194,6 +194,7 @@ impl State {
             Command::Drop { .. } | Command::Abandon => Answer::Dropped { bytes: mine(stats.failed) * LINE },
             Command::AckLoss { .. } => Answer::Acknowledged { bytes: mine(stats.lost) * LINE },
             Command::Drain => Answer::Drained { left },
+            Command::CancelRetries => Answer::Done,
             Command::SetPolicy { .. }
             | Command::Grow { .. }
             | Command::RestoreLoss { .. }

@@ -21,6 +21,7 @@ mod killed_clients;
 mod ledger_disk;
 #[cfg(target_arch = "x86_64")]
 mod lost_memory;
+mod many_failures;
 mod nbd;
 mod nbd_hostile;
 #[path = "../../../ringbuf/tests/needs/mod.rs"]
