@@ -4,6 +4,7 @@
 #![allow(missing_docs, clippy::cast_possible_truncation)]
 
 mod c_programs;
+mod captures;
 mod crowds;
 mod database;
 mod doctor;
@@ -29,6 +30,7 @@ mod nbd;
 mod nbd_hostile;
 #[path = "../../../ringbuf/tests/needs/mod.rs"]
 mod needs;
+mod nonsense;
 mod one_bad_line;
 mod pages;
 mod pattern;
