@@ -98,7 +98,7 @@ fn a_turn_of_a_disk_allocates_nothing() {
     };
     let (mut disk, _) = Disk::new(&options, shard.slots.addresses()).expect("io_uring");
     let faults = Faults::new();
-    disk.attach(VolumeId(0), &Arc::new(backing), Some(Arc::clone(&faults))).expect("attached");
+    disk.attach(VolumeId(0), &backing, Some(Arc::clone(&faults))).expect("attached");
     let sequence = "wwwxwX".parse().expect("a good word");
     faults.add(FaultSpec { operation: FaultOperation::Write, errno: 5, range: None, sequence });
     // The rules are fetched once after they have changed; what follows is the hot path.

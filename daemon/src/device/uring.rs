@@ -2,6 +2,7 @@
 #![allow(unsafe_code, reason = "pushes io_uring entries that name memory and descriptors")]
 
 use super::faults::{FaultGate, FaultVerdict};
+use super::grow::Kept;
 use super::ring::{self, Buffers};
 use super::target::Vectors;
 use super::thin::Reservation;
@@ -57,7 +58,7 @@ pub enum Reaped {
 /// A volume's file in this ring.
 struct Attached {
     /// None while it is let go of.
-    backing: Option<Arc<Backing>>,
+    backing: Option<Kept>,
     thin: Option<Arc<Thin>>,
     faults: Option<FaultGate>,
 }
@@ -168,14 +169,14 @@ impl Disk {
     pub fn attach(
         &mut self,
         volume: VolumeId,
-        backing: &Arc<Backing>,
+        backing: &Backing,
         faults: Option<Arc<Faults>>,
     ) -> Result<(), DiskError> {
         let place = &self.volumes[usize::from(volume.0)];
         assert!(place.is_none(), "volume {} is attached twice", volume.0);
         self.register(volume, backing.fd().as_raw_fd())?;
         let (thin, faults) = (backing.thin().cloned(), faults.map(FaultGate::new));
-        let attached = Attached { backing: Some(Arc::clone(backing)), thin, faults };
+        let attached = Attached { backing: Some(Kept::of(backing)), thin, faults };
         self.volumes[usize::from(volume.0)] = Some(attached);
         Ok(())
     }
@@ -188,11 +189,11 @@ impl Disk {
     ///
     /// # Panics
     /// If the volume was never attached.
-    pub fn exchange(&mut self, volume: VolumeId, backing: Option<Arc<Backing>>) -> Result<(), DiskError> {
-        let fd = backing.as_ref().map_or(NO_FILE, |backing| backing.fd().as_raw_fd());
+    pub fn exchange(&mut self, volume: VolumeId, backing: Option<&Backing>) -> Result<(), DiskError> {
+        let fd = backing.map_or(NO_FILE, |backing| backing.fd().as_raw_fd());
         let registered = self.register(volume, fd);
         let place = self.volumes[usize::from(volume.0)].as_mut().expect("the volume is attached");
-        place.backing = backing.filter(|_| registered.is_ok());
+        place.backing = backing.filter(|_| registered.is_ok()).map(Kept::of);
         registered
     }
 
@@ -333,8 +334,7 @@ impl Disk {
     #[cold]
     fn refused(&self, op: OpId, result: i32) -> i32 {
         let Some(Op { volume, offset, length, .. }) = self.ops[op.0 as usize] else { return result };
-        let backing =
-            self.volumes[usize::from(volume.0)].as_ref().and_then(|volume| volume.backing.as_deref());
+        let backing = self.volumes[usize::from(volume.0)].as_ref().and_then(|volume| volume.backing.as_ref());
         let gone = match Errno::from_raw_os_error(-result) {
             Errno::NOSPC => backing.is_some_and(|backing| backing.ends_before(offset.saturating_add(length))),
             Errno::BADF => backing.is_none(),

@@ -226,7 +226,7 @@ impl<'a> Reactor<'a> {
     /// Another description of the volume's device, or none.
     #[cold]
     fn exchange(&mut self, token: Token, volume: VolumeId, backing: Option<Arc<Backing>>) {
-        let answer = match self.disk.exchange(volume, backing) {
+        let answer = match self.disk.exchange(volume, backing.as_deref()) {
             Ok(()) => Answer::Done,
             Err(_) => Answer::Refused { errno: errno::ENXIO },
         };
