@@ -33,6 +33,7 @@ impl Engine<'_> {
         let refused = match self.volumes.get(index) {
             None => Some(errno::ENXIO),
             Some(_) if matches!(command, Command::SetPolicy { .. } | Command::Grow { .. }) => None,
+            Some(_) if matches!(command, Command::CancelRetries) => None,
             Some(volume) if volume.tasks.len() >= COMMANDS_MAX => Some(errno::EAGAIN),
             Some(_) if self.lists.len() >= LISTS_MAX => Some(errno::EAGAIN),
             Some(_) => None,
@@ -69,6 +70,10 @@ impl Engine<'_> {
                 out.answers.push((token, Answer::Drained { left }));
             }
             Command::Drain => self.add_task(index, Task::Drain { token }),
+            Command::CancelRetries => {
+                self.cancel_retries(index, out);
+                out.answers.push((token, Answer::Done));
+            }
             Command::SetPolicy { tuning } => {
                 let answer = self.set_policy(index, *tuning);
                 out.answers.push((token, answer));
@@ -106,6 +111,29 @@ impl Engine<'_> {
             zeroes.refused = zeroes.refused.map(|_| Instant(0));
         }
         volume.tasks.push_back(Task::Retry { token, first, end, classes });
+    }
+
+    /// No retry begins or goes on after this. One that is under way ends with what it has in flight, and is answered then.
+    fn cancel_retries(&mut self, index: usize, out: &mut Actions) {
+        let volume = &mut self.volumes[index];
+        if let Some(gate) = &mut volume.gate {
+            gate.forced = false;
+        }
+        if let Some(pass) = &mut volume.pass
+            && matches!(pass.kind, PassKind::Operator { .. })
+        {
+            pass.walked = true;
+        }
+        let left = volume.counts.not_clean();
+        volume.tasks.retain(|task| {
+            let (token, tried) = match *task {
+                Task::Retry { token, .. } => (token, 0),
+                Task::Confirm { token, tried, .. } => (token, tried),
+                _ => return true,
+            };
+            out.answers.push((token, Answer::Retried { tried, failed: left }));
+            false
+        });
     }
 
     /// Goes on with the oldest task that is not a retry.
@@ -167,16 +195,21 @@ impl Engine<'_> {
     fn advance_confirm(&mut self, index: usize, task: Task, out: &mut Actions) -> Option<Task> {
         let Task::Confirm { token, tried, sweeps, position, doubts } = task else { return None };
         let volume = &self.volumes[index];
+        // A probe that this retry caused may still open the gate.
+        let refused = volume.gate.is_some_and(|gate| !gate.probing && !gate.forced && !gate.proven);
         let doubted = volume.doubts != doubts;
+        if doubted && !refused {
+            // Nothing was refused, but what was written must be written again: the retry is about what comes of that.
+            let (sweeps, doubts) = (volume.sweeps, volume.doubts);
+            return Some(Task::Confirm { token, tried, sweeps, position: None, doubts });
+        }
         let untried = volume.index.dirty.count() - volume.index.failed.count();
         let Some(position) = position else {
             // Twice round: the sweep may have been anywhere when the retry came.
             let swept = untried == 0 || volume.sweeps >= sweeps + 2;
             // Busy clients keep something in flight at all times; two rounds later it is none of what the retry found.
             let written = swept && (volume.counts.of(State::Writing) == 0 || volume.sweeps >= sweeps + 4);
-            // A probe that this retry caused may still open the gate.
-            let refused = volume.gate.is_some_and(|gate| !gate.probing && !gate.forced && !gate.proven);
-            let known = written || refused || doubted || volume.stats.overdue > 0;
+            let known = written || refused || volume.stats.overdue > 0;
             let position = known.then(|| volume.written.tail());
             return Some(Task::Confirm { token, tried, sweeps, position, doubts });
         };
@@ -186,7 +219,9 @@ impl Engine<'_> {
             return Some(task);
         }
         let in_doubt = if doubted || volume.gate.is_some() { volume.index.dirty.count() } else { 0 };
-        let failed = volume.failed_lines().max(in_doubt);
+        // What hangs was neither accepted nor refused: it is not healed, and nobody knows when it will be.
+        let hanging = if volume.stats.overdue > 0 { volume.counts.of(State::Writing) } else { 0 };
+        let failed = volume.failed_lines().max(in_doubt) + hanging;
         out.answers.push((token, Answer::Retried { tried, failed }));
         None
     }

@@ -275,6 +275,13 @@ impl Backing {
             Backing::Block { path } | Backing::File { path, .. } => path,
         }
     }
+
+    /// The same at another place.
+    pub fn moved_to(mut self, place: PathBuf) -> Backing {
+        let (Backing::Block { path } | Backing::File { path, .. }) = &mut self;
+        *path = place;
+        self
+    }
 }
 
 /// Who may open a volume. Root and the daemon's own user always may.

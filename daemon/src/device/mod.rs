@@ -30,7 +30,7 @@ pub use faults::{FaultOperation, FaultSpec, FaultStatus, Faults};
 pub use file_system::FileSystem;
 pub use grow::GrowError;
 pub use identity::{DomainKey, Identity, WriteCache};
-pub use inspect::{Inspected, inspect};
+pub use inspect::{Inspected, identify, inspect};
 pub use sequence::{FaultParseError, Sequence, parse_errno};
 pub use thin::Thin;
 pub use uring::{Disk, DiskOptions, Reaped};

@@ -2,6 +2,7 @@
 #![allow(unsafe_code, reason = "pushes io_uring entries that name memory and descriptors")]
 
 use super::faults::{FaultGate, FaultVerdict};
+use super::grow::Kept;
 use super::ring::{self, Buffers};
 use super::target::Vectors;
 use super::thin::Reservation;
@@ -56,6 +57,8 @@ pub enum Reaped {
 
 /// A volume's file in this ring.
 struct Attached {
+    /// None while it is let go of.
+    backing: Option<Kept>,
     thin: Option<Arc<Thin>>,
     faults: Option<FaultGate>,
 }
@@ -110,6 +113,8 @@ pub(super) const KIND_SHIFT: u32 = 56;
 const KIND_OP: u64 = 0;
 pub(super) const KIND_WATCH: u64 = 1;
 pub(super) const KIND_IGNORED: u64 = 2;
+/// What the kernel takes for an empty place among registered files.
+const NO_FILE: i32 = -1;
 
 impl Disk {
     /// Sets a ring up over the slots' memory. Must be called on the thread that will use it.
@@ -167,13 +172,34 @@ impl Disk {
         backing: &Backing,
         faults: Option<Arc<Faults>>,
     ) -> Result<(), DiskError> {
-        let place = &mut self.volumes[usize::from(volume.0)];
+        let place = &self.volumes[usize::from(volume.0)];
         assert!(place.is_none(), "volume {} is attached twice", volume.0);
-        let registered =
-            self.ring.submitter().register_files_update(u32::from(volume.0), &[backing.fd().as_raw_fd()]);
-        registered.map_err(|source| DiskError::Attach { volume: volume.0, source })?;
-        *place = Some(Attached { thin: backing.thin().cloned(), faults: faults.map(FaultGate::new) });
+        self.register(volume, backing.fd().as_raw_fd())?;
+        let (thin, faults) = (backing.thin().cloned(), faults.map(FaultGate::new));
+        let attached = Attached { backing: Some(Kept::of(backing)), thin, faults };
+        self.volumes[usize::from(volume.0)] = Some(attached);
         Ok(())
+    }
+
+    /// Lets go of a volume's backing, or takes another one in its place: the same device, opened again. Without one, every
+    /// operation ends with ENODEV. What is in flight goes on and keeps the old description, with its lock, until it ends.
+    ///
+    /// # Errors
+    /// [`DiskError::Attach`]; then it is let go of.
+    ///
+    /// # Panics
+    /// If the volume was never attached.
+    pub fn exchange(&mut self, volume: VolumeId, backing: Option<&Backing>) -> Result<(), DiskError> {
+        let fd = backing.map_or(NO_FILE, |backing| backing.fd().as_raw_fd());
+        let registered = self.register(volume, fd);
+        let place = self.volumes[usize::from(volume.0)].as_mut().expect("the volume is attached");
+        place.backing = backing.filter(|_| registered.is_ok()).map(Kept::of);
+        registered
+    }
+
+    fn register(&self, volume: VolumeId, fd: i32) -> Result<(), DiskError> {
+        let registered = self.ring.submitter().register_files_update(u32::from(volume.0), &[fd]);
+        registered.map(drop).map_err(|source| DiskError::Attach { volume: volume.0, source })
     }
 
     /// Queues an operation. It is the device's from the next [`Disk::enter`] on.
@@ -193,7 +219,9 @@ impl Disk {
             reserved: None,
         });
         let verdict = volume.faults.as_mut().map_or(FaultVerdict::Pass, |faults| faults.judge(io));
-        if let FaultVerdict::Fail(result) = verdict {
+        let gone = volume.backing.is_none().then_some(-Errno::NODEV.raw_os_error());
+        let failed = if let FaultVerdict::Fail(result) = verdict { Some(result) } else { gone };
+        if let Some(result) = failed {
             self.ended.push_back((io.op, result));
             return;
         }
@@ -291,12 +319,28 @@ impl Disk {
         match kind {
             KIND_OP => {
                 let op = OpId(u32::try_from(name).expect("the id that was submitted"));
-                self.settle(op, entry.result());
-                Some(Reaped::Completed { op, result: entry.result() })
+                let result =
+                    if entry.result() < 0 { self.refused(op, entry.result()) } else { entry.result() };
+                self.settle(op, result);
+                Some(Reaped::Completed { op, result })
             }
             KIND_WATCH => self.woken(name, entry),
             _ => None,
         }
+    }
+
+    /// What a refusal means. A block device that was taken away has no bytes left, and the kernel answers writes behind its
+    /// end with ENOSPC: nobody would find room for that. What was queued before a device was let go of finds no file.
+    #[cold]
+    fn refused(&self, op: OpId, result: i32) -> i32 {
+        let Some(Op { volume, offset, length, .. }) = self.ops[op.0 as usize] else { return result };
+        let backing = self.volumes[usize::from(volume.0)].as_ref().and_then(|volume| volume.backing.as_ref());
+        let gone = match Errno::from_raw_os_error(-result) {
+            Errno::NOSPC => backing.is_some_and(|backing| backing.ends_before(offset.saturating_add(length))),
+            Errno::BADF => backing.is_none(),
+            _ => false,
+        };
+        if gone { -Errno::NODEV.raw_os_error() } else { result }
     }
 
     /// The paperwork of an operation that ended.

@@ -1,13 +1,14 @@
 //! What goes between a reactor and the other threads.
 
 use super::{Begun, Measured, Post};
+use crate::device::Backing;
 use crossbeam::queue::ArrayQueue;
 use holdfast_engine::{
     Answer, CacheStats, Event, LedgerEntry, LedgerSeq, SessionId, Token, VolumeId, VolumeStats,
 };
 use holdfast_ringbuf::daemon_side::DaemonRing;
 use std::io;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// A letter to a reactor.
 #[derive(Debug)]
@@ -18,6 +19,16 @@ pub enum Mail {
     Seat(Box<Seat>),
     /// The session is over: give its seat back.
     Leave(SessionId),
+    /// A volume's device is let go of, or is there again, opened anew. Answered with [`Answer::Done`] or
+    /// [`Answer::Refused`].
+    Device {
+        /// Comes back with the answer.
+        token: Token,
+        /// Which volume.
+        volume: VolumeId,
+        /// Its device; none is to let go of it.
+        backing: Option<Arc<Backing>>,
+    },
     /// Take no more requests; those that were taken are answered.
     Quiet,
     /// Leave the loop.
@@ -114,8 +125,6 @@ pub struct ReactorStats {
     pub core: Option<u32>,
     /// When it published this, in nanoseconds of the daemon's clock.
     pub at_ns: u64,
-    /// It went to sleep after this.
-    pub asleep: bool,
 }
 
 /// The newest of something that one thread writes now and then and others look at.

@@ -9,8 +9,11 @@ use super::stopwatch::Stopwatch;
 use super::{copy, wire};
 use crate::arena::Slots;
 use crate::config::Idle;
-use crate::device::{Disk, DiskError, Reaped};
-use holdfast_engine::{Actions, Engine, Event, Instant, Limits, OpId, PeerMessage, SessionId, VolumeId};
+use crate::device::{Backing, Disk, DiskError, Reaped};
+use holdfast_engine::{
+    Actions, Answer, Engine, Event, Instant, Limits, OpId, PeerMessage, SessionId, Token, VolumeId,
+};
+use holdfast_policy::errno;
 use holdfast_ringbuf::PeerFault;
 use holdfast_ringbuf::daemon_side::WakeState;
 use std::collections::VecDeque;
@@ -166,7 +169,7 @@ impl<'a> Reactor<'a> {
         self.end_sessions();
         self.disk.enter()?;
         if self.now.since_ns(Instant(self.stats.at_ns)) >= PUBLISH_NS {
-            self.publish(false);
+            self.publish();
         }
         Ok(busy)
     }
@@ -212,11 +215,22 @@ impl<'a> Reactor<'a> {
                 Mail::Event(event) => self.engine.apply(self.now, event, &mut self.actions),
                 Mail::Seat(seat) => self.admit(seat),
                 Mail::Leave(session) => self.ending.push((session, None)),
+                Mail::Device { token, volume, backing } => self.exchange(token, volume, backing),
                 Mail::Quiet => self.quiet = true,
                 Mail::Stop => self.stopped = true,
             }
         }
         busy
+    }
+
+    /// Another description of the volume's device, or none.
+    #[cold]
+    fn exchange(&mut self, token: Token, volume: VolumeId, backing: Option<Arc<Backing>>) {
+        let answer = match self.disk.exchange(volume, backing.as_deref()) {
+            Ok(()) => Answer::Done,
+            Err(_) => Answer::Refused { errno: errno::ENXIO },
+        };
+        self.late_words.push_back(Word::Answer { token, reactor: self.number, answer });
     }
 
     fn admit(&mut self, seat: Box<Seat>) {
@@ -335,13 +349,14 @@ impl<'a> Reactor<'a> {
         self.late_mail.extend(peers.map(|(to, message)| (to, event_of(number, message))));
         let busy = !self.late_entries.is_empty() || !self.late_words.is_empty() || !self.late_mail.is_empty();
         self.outlets.ledger.push_all(&mut self.late_entries);
-        self.outlets.words.push_all(&mut self.late_words);
+        // Before the words: who hears an answer may rely on it that the other reactors have what came before it.
         while let Some((to, event)) = self.late_mail.pop_front() {
             if let Err(Mail::Event(back)) = self.outlets.links[to as usize].inbox.push(Mail::Event(event)) {
                 self.late_mail.push_front((to, back));
                 break;
             }
         }
+        self.outlets.words.push_all(&mut self.late_words);
         busy
     }
 
@@ -363,9 +378,8 @@ impl<'a> Reactor<'a> {
         }
     }
 
-    fn publish(&mut self, asleep: bool) {
+    fn publish(&mut self) {
         self.stats.at_ns = self.now.0;
-        self.stats.asleep = asleep;
         self.stats.cache = self.engine.cache_stats();
         let board = &self.outlets.links[self.number as usize].board;
         for volume in 0..self.volumes {
@@ -414,7 +428,7 @@ impl<'a> Reactor<'a> {
             }
         }
         if may_sleep {
-            self.publish(true);
+            self.publish();
             self.disk.sleep(Some(timeout))?;
         }
         for index in 0..armed {

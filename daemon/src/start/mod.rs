@@ -16,6 +16,7 @@ mod operators;
 mod reactors;
 mod registry;
 mod reload;
+mod reopen;
 mod resize;
 mod scribe;
 mod typed;
@@ -133,6 +134,8 @@ pub fn serve(settings: Settings, options: Options) -> Result<ExitCode, StartErro
         settings,
         desk: Desk::default(),
     });
+    // The hub has their devices from here on, and closes them when it is told to.
+    drop(volumes);
     let frontends = frontends(&hub)?;
     let stop = Arc::new(AtomicBool::new(false));
     let keeper = keeper::Keeper::start(Arc::clone(&hub), door, Arc::clone(&stop));
