@@ -2,7 +2,7 @@
 
 use super::clock::Clock;
 use super::idle::{Idler, Rest};
-use super::link::{Entry, Link, Mail, ReactorStats, Seat, Word};
+use super::link::{Entry, Link, Mail, ReactorStats, Seat, SeatFault, Source, Word};
 use super::post::Post;
 use super::sessions::Sessions;
 use super::stopwatch::Stopwatch;
@@ -10,8 +10,10 @@ use super::{copy, wire};
 use crate::arena::Slots;
 use crate::config::Idle;
 use crate::device::{Disk, DiskError, Reaped};
-use holdfast_engine::{Actions, Engine, Event, Instant, Limits, OpId, PeerMessage, SessionId, VolumeId};
-use holdfast_ringbuf::PeerFault;
+use crate::vhost::Letter;
+use holdfast_engine::{
+    Actions, Completion, Engine, Event, Instant, Limits, OpId, PeerMessage, SessionId, VolumeId,
+};
 use holdfast_ringbuf::daemon_side::WakeState;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -58,8 +60,8 @@ pub struct Reactor<'a> {
     /// Letters that found the box full. The engine bounds what it has out; this only bridges a slow reader.
     late_entries: VecDeque<Entry>,
     late_words: VecDeque<Word>,
-    late_mail: VecDeque<(u32, Event)>,
-    ending: Vec<(SessionId, Option<PeerFault>)>,
+    late_mail: VecDeque<(u32, Mail)>,
+    ending: Vec<(SessionId, Option<SeatFault>)>,
     first_session: usize,
     quiet: bool,
     stopped: bool,
@@ -183,9 +185,12 @@ impl<'a> Reactor<'a> {
             self.outlets.links[self.number as usize].inbox.hush();
             return;
         }
+        // A guest's kick needs no look at its descriptor: its queues are looked at in this turn.
         let Ok(session) = u32::try_from(key) else { return };
         let Some(taken) = self.sessions.get(SessionId(session)) else { return };
-        if taken.seat.ring.drain_wake() == WakeState::HungUp {
+        if let Source::Ring { ring, .. } = &mut taken.seat.source
+            && ring.drain_wake() == WakeState::HungUp
+        {
             self.ending.push((SessionId(session), None));
         }
     }
@@ -198,6 +203,12 @@ impl<'a> Reactor<'a> {
             match mail {
                 Mail::Event(event) => self.engine.apply(self.now, event, &mut self.actions),
                 Mail::Seat(seat) => self.admit(seat),
+                Mail::Open(session) => {
+                    if let Some(queues) = self.sessions.get(session).and_then(|taken| taken.seat.queues()) {
+                        queues.open();
+                    }
+                }
+                Mail::Letter(letter) => self.read_letter(letter),
                 Mail::Leave(session) => self.ending.push((session, None)),
                 Mail::Quiet => self.quiet = true,
                 Mail::Stop => self.stopped = true,
@@ -206,12 +217,66 @@ impl<'a> Reactor<'a> {
         busy
     }
 
-    fn admit(&mut self, seat: Box<Seat>) {
+    fn admit(&mut self, mut seat: Box<Seat>) {
         let session = seat.session;
-        let watched = self.disk.watch(seat.ring.wake_fd(), u64::from(session.0));
+        let mut watched = Ok(());
+        match &mut seat.source {
+            Source::Ring { ring, .. } => watched = self.disk.watch(ring.wake_fd(), u64::from(session.0)),
+            Source::Queues(queues) => {
+                for (queue, kick) in queues.kicks() {
+                    watched = watched.and(self.disk.watch(kick, kick_key(session, queue)));
+                }
+                for (file, bell) in queues.calls() {
+                    *bell = Some(self.disk.add_bell(Arc::clone(file)));
+                }
+            }
+        }
         self.sessions.insert(seat);
         if watched.is_err() {
             self.ending.push((session, None));
+        }
+    }
+
+    /// Lets go of what [`Reactor::admit`] had the kernel watch.
+    fn dismiss(&mut self, session: SessionId) {
+        let Some(mut seat) = self.sessions.remove(session) else { return };
+        // Nothing is to be unwatched if the watch was refused; and a ring that fails says so at the next enter.
+        match &mut seat.source {
+            Source::Ring { .. } => drop(self.disk.unwatch(u64::from(session.0))),
+            Source::Queues(queues) => {
+                queues.kicks().for_each(|(queue, _)| drop(self.disk.unwatch(kick_key(session, queue))));
+                queues.calls().for_each(|(_, bell)| {
+                    if let Some(bell) = bell.take() {
+                        self.disk.remove_bell(bell);
+                    }
+                });
+            }
+        }
+    }
+
+    /// What another reactor says about a guest's request. The guest may have left meanwhile.
+    fn read_letter(&mut self, letter: Letter) {
+        match letter {
+            Letter::Ask(request) => {
+                let taken = self.sessions.get(request.session);
+                if let Some(queues) = taken.and_then(|taken| taken.seat.queues()) {
+                    queues.arrive(request);
+                }
+            }
+            Letter::Answer { session, tag, errno } => {
+                self.pass_on(&Completion { session, tag, sequence: 0, errno, failure_id: 0 });
+            }
+        }
+    }
+
+    /// Passes an answer on to whoever asked, if he is still there.
+    fn pass_on(&mut self, completion: &Completion) {
+        let Some(taken) = self.sessions.get(completion.session) else { return };
+        taken.touched = true;
+        match wire::answer(&mut taken.seat, completion) {
+            Ok(Some(begun)) => self.stopwatch.answer(taken.seat.volume, begun),
+            Ok(None) => {}
+            Err(fault) => self.ending.push((completion.session, Some(fault))),
         }
     }
 
@@ -260,7 +325,7 @@ impl<'a> Reactor<'a> {
         // What outlives the daemon says that a write was taken in, before its first header does.
         for begun in &self.actions.begun {
             if let Some(taken) = self.sessions.get(begun.session) {
-                taken.seat.ring.note_begun(begun.tag, begun.generation);
+                taken.seat.note_begun(begun.tag, begun.generation);
             }
         }
         let busy = self.copy();
@@ -272,32 +337,40 @@ impl<'a> Reactor<'a> {
             self.disk.submit(io, &self.actions.segments[first..first + io.segments as usize]);
         }
         let busy = busy | !self.actions.ios.is_empty() | !self.actions.completions.is_empty();
-        for completion in &self.actions.completions {
-            let Some(taken) = self.sessions.get(completion.session) else { continue };
-            let (tag, sequence) = (completion.tag, completion.sequence);
-            let answered =
-                wire::answer(&mut taken.seat, tag, sequence, completion.errno, completion.failure_id);
-            taken.touched = true;
-            match answered {
-                Ok(()) => self.stopwatch.answer(taken.seat.volume, taken.seat.begun(tag)),
-                Err(fault) => self.ending.push((completion.session, Some(fault))),
-            }
+        for index in 0..self.actions.completions.len() {
+            let completion = self.actions.completions[index];
+            self.pass_on(&completion);
         }
-        for index in 0..self.sessions.len() {
-            let taken = self.sessions.at(index);
-            if taken.touched {
-                taken.touched = false;
-                taken.seat.ring.flush_publish();
-            }
-        }
+        self.publish_answers();
+        self.post_mail();
         self.actions.clear();
         busy
     }
 
+    /// Lets clients see what they were answered, and takes what their seats have for other reactors.
+    fn publish_answers(&mut self) {
+        for index in 0..self.sessions.len() {
+            let taken = self.sessions.at(index);
+            if !taken.touched {
+                continue;
+            }
+            taken.touched = false;
+            let disk = &mut self.disk;
+            if let Err(fault) = wire::publish(&mut taken.seat, |bell| disk.ring_bell(bell)) {
+                self.ending.push((taken.seat.session, Some(fault)));
+            }
+            if let Some(queues) = taken.seat.queues() {
+                while let Some((to, letter)) = queues.take_letter() {
+                    self.late_mail.push_back((to, Mail::Letter(letter)));
+                }
+            }
+        }
+    }
+
     fn copy(&mut self) -> bool {
         for copy in &self.actions.copies {
-            if let Some(session) = copy::perform(copy, &mut self.slots, &mut self.sessions) {
-                self.ending.push((session, Some(PeerFault::MemoryLost)));
+            if let Some((session, fault)) = copy::perform(copy, &mut self.slots, &mut self.sessions) {
+                self.ending.push((session, Some(fault)));
             }
         }
         !self.actions.copies.is_empty()
@@ -315,7 +388,7 @@ impl<'a> Reactor<'a> {
             answer,
         }));
         let peers = self.actions.peers.drain(..);
-        self.late_mail.extend(peers.map(|(to, message)| (to, event_of(number, message))));
+        self.late_mail.extend(peers.map(|(to, message)| (to, Mail::Event(event_of(number, message)))));
         let busy = !self.late_entries.is_empty() || !self.late_words.is_empty() || !self.late_mail.is_empty();
         while let Some(entry) = self.late_entries.pop_front() {
             if let Err(back) = self.outlets.ledger.push(entry) {
@@ -329,13 +402,18 @@ impl<'a> Reactor<'a> {
                 break;
             }
         }
-        while let Some((to, event)) = self.late_mail.pop_front() {
-            if let Err(Mail::Event(back)) = self.outlets.links[to as usize].inbox.push(Mail::Event(event)) {
+        self.post_mail();
+        busy
+    }
+
+    /// Gives other reactors their letters, as far as their boxes have room.
+    fn post_mail(&mut self) {
+        while let Some((to, mail)) = self.late_mail.pop_front() {
+            if let Err(back) = self.outlets.links[to as usize].inbox.push(mail) {
                 self.late_mail.push_front((to, back));
                 break;
             }
         }
-        busy
     }
 
     /// Lets go of a session that is over, one a turn: the engine looks through its requests. They are not answered to
@@ -345,9 +423,7 @@ impl<'a> Reactor<'a> {
             if self.sessions.get(session).is_none() {
                 continue;
             }
-            // Nothing is to be unwatched if the watch was refused; and a ring that fails says so at the next enter.
-            let _ = self.disk.unwatch(u64::from(session.0));
-            self.sessions.remove(session);
+            self.dismiss(session);
             self.engine.apply(self.now, Event::SessionClosed(session), &mut self.actions);
             let fault = fault.map(|fault| fault.to_string());
             self.late_words.push_back(Word::Over { session, fault });
@@ -390,7 +466,7 @@ impl<'a> Reactor<'a> {
         for index in 0..listening {
             let taken = self.sessions.at(index);
             armed = index + 1;
-            match taken.seat.ring.prepare_sleep() {
+            match taken.seat.prepare_sleep() {
                 Ok(true) => {}
                 Ok(false) => may_sleep = false,
                 Err(fault) => {
@@ -407,11 +483,16 @@ impl<'a> Reactor<'a> {
             self.disk.sleep(Some(timeout))?;
         }
         for index in 0..armed {
-            self.sessions.at(index).seat.ring.awake();
+            self.sessions.at(index).seat.awake();
         }
         self.outlets.links[self.number as usize].inbox.awake();
         Ok(())
     }
+}
+
+/// What a guest's kick is watched by: no session's own name has so many bits.
+fn kick_key(session: SessionId, queue: u8) -> u64 {
+    (u64::from(queue) + 1) << 32 | u64::from(session.0)
 }
 
 /// What another reactor says, as the event that the engine there gets.

@@ -3,6 +3,7 @@
 use super::hub::Hub;
 use super::registry::{Client, number_of};
 use crate::reactor::{Mail, SEATS_MAX, Seat, Word, place_of};
+use crate::vhost::MakeSeats;
 use holdfast_engine::SessionId;
 use holdfast_ringbuf::VolumeInfo;
 use holdfast_ringbuf::daemon_side::{Door, Hello, Offer, Pending, Refusal, Session};
@@ -27,7 +28,11 @@ const CLOSED: Duration = Duration::from_secs(1);
 
 /// A session that the reactors have.
 struct Live {
-    socket: OwnedFd,
+    /// A client's; a virtual machine's has a thread that looks after it.
+    socket: Option<OwnedFd>,
+    /// Who is told when it is over.
+    over: Option<Sender<Option<String>>>,
+    fault: Option<String>,
     /// Reactors that have not let it go yet.
     left: u32,
     leaving: bool,
@@ -43,6 +48,19 @@ struct Admitted {
 /// How a handshake ended; the place of one that failed is free again.
 type Outcome = Result<Admitted, SessionId>;
 
+/// What the threads that negotiate with virtual machines ask for.
+pub(super) enum Ask {
+    /// A session for one. The answer is its name, or why there is none.
+    Seat {
+        client: Client,
+        make: MakeSeats,
+        given: Sender<Result<SessionId, String>>,
+        over: Sender<Option<String>>,
+    },
+    /// The end of one.
+    Leave(SessionId),
+}
+
 /// Lets clients in and out.
 pub(super) struct Keeper {
     hub: Arc<Hub>,
@@ -53,12 +71,18 @@ pub(super) struct Keeper {
     next: u32,
     handshakes: Arc<AtomicUsize>,
     admitted: (Sender<Outcome>, Receiver<Outcome>),
+    asks: Receiver<Ask>,
     /// Nobody is let in before: the kernel has no descriptors left, and says so at every attempt.
     closed_until: Instant,
 }
 
 impl Keeper {
-    pub(super) fn start(hub: Arc<Hub>, door: Door, stop: Arc<AtomicBool>) -> std::io::Result<JoinHandle<()>> {
+    pub(super) fn start(
+        hub: Arc<Hub>,
+        door: Door,
+        asks: Receiver<Ask>,
+        stop: Arc<AtomicBool>,
+    ) -> std::io::Result<JoinHandle<()>> {
         let mut keeper = Keeper {
             hub,
             door,
@@ -67,6 +91,7 @@ impl Keeper {
             next: 0,
             handshakes: Arc::new(AtomicUsize::new(0)),
             admitted: channel(),
+            asks,
             closed_until: Instant::now(),
         };
         std::thread::Builder::new().name("holdfast-door".to_owned()).spawn(move || keeper.keep(&stop))
@@ -83,6 +108,9 @@ impl Keeper {
                     Ok(admitted) => self.seat(admitted),
                     Err(id) => self.places[place_of(id)] = false,
                 }
+            }
+            while let Ok(ask) = self.asks.try_recv() {
+                self.answer(ask);
             }
             let listens = self.accept();
             if self.hub.stopping() {
@@ -106,9 +134,10 @@ impl Keeper {
             Word::Answer { token, reactor, answer } => self.hub.answered(token, reactor, answer),
             Word::Over { session, fault } => {
                 // Each of its reactors may say so: the first one is heard.
-                let serves = self.live.get(&session).is_some_and(|live| !live.leaving);
-                if let Some(fault) = fault.filter(|_| serves) {
+                let serves = self.live.get_mut(&session).filter(|live| !live.leaving);
+                if let (Some(fault), Some(live)) = (fault, serves) {
                     tracing::warn!(session = session.0, %fault, "a client misbehaved: its session is closed");
+                    live.fault = Some(fault);
                 }
                 self.dismiss(session);
             }
@@ -116,9 +145,13 @@ impl Keeper {
                 let Some(live) = self.live.get_mut(&session) else { return };
                 live.left -= 1;
                 if live.left == 0 {
-                    self.live.remove(&session);
                     self.hub.sessions.remove(session);
                     self.places[place_of(session)] = false;
+                    let live = self.live.remove(&session).expect("found above");
+                    if let Some(over) = live.over {
+                        // Its thread is gone only when the daemon ends.
+                        let _ = over.send(live.fault);
+                    }
                 }
             }
         }
@@ -147,7 +180,7 @@ impl Keeper {
         let gone: Vec<SessionId> = self
             .live
             .iter()
-            .filter(|(_, live)| !live.leaving && hung_up(&live.socket))
+            .filter(|(_, live)| !live.leaving && live.socket.as_ref().is_some_and(hung_up))
             .map(|(&session, _)| session)
             .collect();
         for session in gone {
@@ -177,18 +210,54 @@ impl Keeper {
         false
     }
 
-    /// Gives a client a thread for its handshake, and a place.
-    fn greet(&mut self, pending: Pending) {
+    /// A name for one more session, if there is a place.
+    fn take_place(&mut self) -> Result<SessionId, usize> {
         let taken = self.places.iter().filter(|&&taken| taken).count();
         let max = self.hub.in_force().limits.sessions_max as usize;
-        let place = self.places.iter().position(|&taken| !taken).filter(|_| taken < max);
-        let Some(place) = place else {
-            let ticket = Ticket::new(&self.handshakes, None);
-            return hello(move || turn_away(pending, max, &ticket));
-        };
+        let place = self.places.iter().position(|&taken| !taken).filter(|_| taken < max).ok_or(max)?;
         self.places[place] = true;
         self.next = self.next.wrapping_add(1) % (u32::MAX / SEATS_MAX);
-        let id = SessionId(self.next * SEATS_MAX + u32::try_from(place).expect("few places"));
+        Ok(SessionId(self.next * SEATS_MAX + u32::try_from(place).expect("few places")))
+    }
+
+    /// What a virtual machine's thread wants.
+    fn answer(&mut self, ask: Ask) {
+        let (client, make, given, over) = match ask {
+            Ask::Leave(session) => return self.dismiss(session),
+            Ask::Seat { client, make, given, over } => (client, make, given, over),
+        };
+        if self.hub.stopping() {
+            // Its thread is gone only when the daemon ends; the same below.
+            let _ = given.send(Err("the daemon is stopping".to_owned()));
+            return;
+        }
+        let id = match self.take_place() {
+            Ok(id) => id,
+            Err(max) => {
+                let _ = given.send(Err(all_taken(max)));
+                return;
+            }
+        };
+        self.hub.sessions.add(id, client, self.hub.clock.unix_ms(self.hub.clock.now()));
+        let left = u32::try_from(self.hub.links.len()).expect("few reactors");
+        self.live.insert(id, Live { socket: None, over: Some(over), fault: None, left, leaving: false });
+        let _ = given.send(Ok(id));
+        for (link, seat) in self.hub.links.iter().zip(make(id)) {
+            self.hub.post(link, Mail::Seat(Box::new(seat)));
+        }
+        // Only now may one of them write to another.
+        self.hub.links.iter().for_each(|link| self.hub.post(link, Mail::Open(id)));
+    }
+
+    /// Gives a client a thread for its handshake, and a place.
+    fn greet(&mut self, pending: Pending) {
+        let id = match self.take_place() {
+            Ok(id) => id,
+            Err(max) => {
+                let ticket = Ticket::new(&self.handshakes, None);
+                return hello(move || turn_away(pending, max, &ticket));
+            }
+        };
         let mut ticket = Ticket::new(&self.handshakes, Some((self.admitted.0.clone(), id)));
         let hub = Arc::clone(&self.hub);
         hello(move || {
@@ -206,7 +275,8 @@ impl Keeper {
         let volume = client.volume;
         let (volume, read_only) = (self.hub.volumes[volume].id, self.hub.volumes[volume].settings.read_only);
         let left = u32::try_from(session.rings.len()).expect("few rings");
-        self.live.insert(id, Live { socket: session.socket, left, leaving: false });
+        let socket = Some(session.socket);
+        self.live.insert(id, Live { socket, over: None, fault: None, left, leaving: false });
         for (link, ring) in self.hub.links.iter().zip(session.rings) {
             self.hub.post(link, Mail::Seat(Box::new(Seat::new(id, volume, read_only, ring))));
         }
@@ -250,9 +320,13 @@ impl Drop for Ticket {
     }
 }
 
+fn all_taken(max: usize) -> String {
+    format!("{max} sessions are open: close one, or raise 'limits.sessions_max'")
+}
+
 /// Refuses a client for want of places, after its hello: a peer that hangs up while the client still talks is not heard.
 fn turn_away(mut pending: Pending, max: usize, _counted: &Ticket) {
-    let text = format!("{max} sessions are open: close one, or raise 'limits.sessions_max'");
+    let text = all_taken(max);
     if pending.read_hello(HANDSHAKE).is_ok() {
         // It may have gone meanwhile.
         let _ = pending.refuse(&Refusal { errno: errno(rustix::io::Errno::AGAIN), text });

@@ -1,0 +1,4 @@
+//! A volume as a virtual machine's disk.
+
+mod blkio_disk;
+mod clients;
