@@ -211,11 +211,11 @@ fn check_table(regions: &[Region]) -> Result<(), GuestError> {
         let fits = region.guest.checked_add(region.bytes).is_some()
             && region.user.checked_add(region.bytes).is_some()
             && region.offset.checked_add(region.bytes).is_some_and(|end| i64::try_from(end).is_ok());
-        let whole = region.bytes > 0 && (region.bytes | region.offset).is_multiple_of(4096);
+        let whole = region.bytes > 0 && region.offset.is_multiple_of(4096);
         all = all.saturating_add(region.bytes);
         if !fits || !whole || all > BYTES_MAX {
             let Region { guest, bytes, offset, .. } = region;
-            let text = format!("{bytes} bytes at {guest:#x} from {offset} of their file are no whole pages, or too many");
+            let text = format!("{bytes} bytes at {guest:#x}, from byte {offset} of their file, cannot be mapped");
             return Err(GuestError::Table(text));
         }
     }
@@ -233,8 +233,9 @@ fn map_region(region: &Region, guards: &mut Vec<GuardedRange>) -> Result<GuestRe
         .ok_or_else(|| GuestError::Table(format!("{bytes} bytes at {guest:#x} end beyond all addresses")))
 }
 
-/// Guards a mapping, piece by piece.
+/// Guards a mapping, piece by piece: all of its pages, the last of which it may not need whole.
 pub(super) fn guard_all(start: *mut u8, length: usize, guards: &mut Vec<GuardedRange>) -> io::Result<()> {
+    let length = length.next_multiple_of(4096);
     for at in (0..length).step_by(GUARD_BYTES) {
         let piece = GUARD_BYTES.min(length - at);
         // SAFETY: the piece lies in a mapping of whole pages that the caller owns and unmaps after the guards are gone, and
