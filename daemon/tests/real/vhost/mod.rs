@@ -2,3 +2,6 @@
 
 mod blkio_disk;
 mod clients;
+mod hostile;
+mod machine;
+mod restarts;
