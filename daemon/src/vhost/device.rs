@@ -85,7 +85,9 @@ pub(super) struct Device {
     pub(super) regions: Vec<Region>,
     guest: Option<Arc<GuestMemory>>,
     pub(super) rings: Vec<Ring>,
-    pub(super) write_cache: bool,
+    write_cache: bool,
+    /// The guest has said so in this connection.
+    write_cache_told: bool,
     durable: Arc<AtomicBool>,
     /// The region that the front end keeps.
     pub(super) kept: Option<Arc<Inflight>>,
@@ -109,6 +111,7 @@ impl Device {
             guest: None,
             rings: vec![Ring::default(); usize::from(queues)],
             write_cache: true,
+            write_cache_told: false,
             durable: Arc::new(AtomicBool::new(false)),
             kept: None,
             own: None,
@@ -147,9 +150,16 @@ impl Device {
         if offset != WCE_AT || wce > 1 || !self.has(VIRTIO_BLK_F_CONFIG_WCE) {
             return false;
         }
-        self.write_cache = wce == 1;
-        self.set_durable();
+        self.set_write_cache(wce == 1);
         true
+    }
+
+    fn set_write_cache(&mut self, on: bool) {
+        (self.write_cache, self.write_cache_told) = (on, true);
+        if let Some(seated) = &self.seated {
+            seated.shared.books.iter().flatten().for_each(|book| book.set_write_through(!on));
+        }
+        self.set_durable();
     }
 
     /// A guest that does not know FLUSH could make nothing durable by itself.
@@ -231,9 +241,9 @@ impl Device {
         let cut = self.cut();
         let life =
             Life { arena: self.disk.arena, incarnation: self.disk.incarnation, part_bytes: cut.part_bytes };
-        let mut books = vec![None; self.rings.len()];
+        let mut books: Vec<Option<Book>> = vec![None; self.rings.len()];
         let mut sizes = vec![0; self.rings.len()];
-        let (mut queues, mut memory_died) = (Vec::new(), false);
+        let (mut queues, mut memory_died, mut write_through) = (Vec::new(), false, false);
         for &index in ready {
             let number = u8::try_from(index).expect("few queues");
             let size = self.rings[index].size;
@@ -243,9 +253,15 @@ impl Device {
             let book = Book::new(&inflight, number);
             let (setup, found) = self.setup(number, &guest, &book, life)?;
             memory_died |= found.memory_died;
+            write_through |= found.write_through;
             queues.push(Virtqueue::new(setup, book.clone(), guest.map_ref())?);
             (books[index], sizes[index]) = (Some(book), size);
         }
+        if !self.write_cache_told {
+            self.write_cache = !write_through;
+        }
+        self.set_durable();
+        books.iter().flatten().for_each(|book| book.set_write_through(!self.write_cache));
         let mut name = [0; 20];
         let bytes = self.disk.name.as_bytes();
         let length = bytes.len().min(name.len());

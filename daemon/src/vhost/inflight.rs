@@ -6,7 +6,7 @@
 //!   0  features u64, version u16, desc_num u16, last_batch_head u16, used_idx u16
 //!   16 for each descriptor: inflight u8, padding, next u16 (at 6), counter u64
 //! then, of our own, at the next multiple of 8:
-//!   cookie, arena, incarnation, part_bytes: u64 each
+//!   cookie, arena, incarnation, part_bytes, write_through: u64 each
 //!   for each descriptor 16 words: the generation under which each part of a write was taken in, 0 if it was not
 //! ```
 //! Whoever of two stores of a killed process sees the second sees the first: the order of the stores is the protocol. All
@@ -27,7 +27,8 @@ const VERSION: u16 = 1;
 const COOKIE: u64 = 0x7665_686f_6c64_0001;
 const HEADER: usize = 16;
 const DESCRIPTOR: usize = 16;
-const OWN_WORDS: usize = 4;
+const OWN_WORDS: usize = 5;
+const WRITE_THROUGH: usize = 4;
 #[allow(clippy::cast_possible_truncation, reason = "a constant of 16")]
 const PARTS: usize = PARTS_MAX as usize;
 
@@ -128,6 +129,8 @@ pub(super) struct Found {
     pub(super) memory_died: bool,
     /// The region was there before this connection.
     pub(super) resumed: bool,
+    /// The guest had turned its write cache off. A front end that connects anew does not say so again (seen: QEMU).
+    pub(super) write_through: bool,
 }
 
 /// One queue's part of the region.
@@ -194,8 +197,8 @@ impl Book {
         } else {
             (0..self.region.queue_size).for_each(|head| self.inflight(head).store(0, Ordering::Relaxed));
             self.last_batch_head().store(0, Ordering::Relaxed);
-            self.u_version();
-            self.own_word(0).store(0, Ordering::Relaxed);
+            self.write_version();
+            (0..OWN_WORDS).for_each(|word| self.own_word(word).store(0, Ordering::Relaxed));
         }
         self.used_idx().store(used_idx, Ordering::Release);
         let own: [u64; OWN_WORDS] = std::array::from_fn(|word| self.own_word(word).load(Ordering::Relaxed));
@@ -215,10 +218,16 @@ impl Book {
             .collect();
         unanswered.sort_unstable();
         let unanswered = unanswered.into_iter().map(|(_, head)| head).collect();
-        Found { unanswered, memory_died, resumed }
+        let write_through = of_ours && own[WRITE_THROUGH] != 0;
+        Found { unanswered, memory_died, resumed, write_through }
     }
 
-    fn u_version(&self) {
+    /// Keeps whether the guest has turned its write cache off.
+    pub(super) fn set_write_through(&self, off: bool) {
+        self.own_word(WRITE_THROUGH).store(u64::from(off), Ordering::Release);
+    }
+
+    fn write_version(&self) {
         self.region.u64_at(self.start).store(0, Ordering::Relaxed);
         self.region.u16_at(self.start + 8).store(VERSION, Ordering::Relaxed);
     }
@@ -293,7 +302,7 @@ mod tests {
     fn a_new_queue_has_nothing_in_flight() {
         let book = book();
         let found = book.begin(8, 0, LIFE);
-        assert_eq!(found, Found { unanswered: vec![], memory_died: false, resumed: false });
+        assert_eq!(found, Found { unanswered: vec![], memory_died: false, resumed: false, write_through: false });
     }
 
     #[test]
@@ -306,8 +315,10 @@ mod tests {
         book.note_begun(7, 1, 33);
         book.answer(2);
         book.answered(2, 1);
+        book.set_write_through(true);
         let found = book.begin(8, 1, LIFE);
-        assert_eq!(found, Found { unanswered: vec![5, 7, 0], memory_died: false, resumed: true });
+        let unanswered = vec![5, 7, 0];
+        assert_eq!(found, Found { unanswered, memory_died: false, resumed: true, write_through: true });
         assert_eq!([book.begun(7, 0), book.begun(7, 1), book.begun(5, 0)], [0, 33, 0]);
         let elsewhere = Life { incarnation: 10, arena: 8, ..LIFE };
         let found = book.begin(8, 1, elsewhere);

@@ -1,5 +1,6 @@
 //! Guests and front ends that break every rule: each harms its own disk only.
 
+use super::HANG;
 use super::machine::{DEVICE_WRITES, FLUSH, INDIRECT, Machine, NEXT, READ, SIZE, SLOT_BYTES, TABLE, WRITE};
 use crate::pattern::pattern;
 use crate::place::{LINE, MIB, Place, Volume};
@@ -85,7 +86,7 @@ fn indices_that_cannot_be_end_that_machine_s_session_only() {
         machine.set_available(machine.offered().wrapping_add(SIZE + 1));
     });
     breaks(&daemon, "the same descriptor twice", |machine| {
-        daemon.must(&["fault", "vm1", "add", "write", "hang"]);
+        daemon.must(&["fault", "vm1", "add", "write", "EIO", "--sequence", HANG]);
         machine.set_write_cache(false);
         machine.write(1, 0, &pattern(1, 0, LINE));
         machine.offer(3);

@@ -222,13 +222,7 @@ impl Machine {
     pub(crate) fn answers(&mut self) -> Vec<(u16, u8)> {
         let mut found = Vec::new();
         while self.seen != self.used() {
-            let place = USED + 4 + 8 * u64::from(self.seen % SIZE);
-            let head: u32 = self.memory.read_obj(GuestAddress(place)).expect("within memory");
-            let slot = head as u16 / 3;
-            let status: u8 =
-                self.memory.read_obj(GuestAddress(Machine::status_at(slot))).expect("within memory");
-            found.push((slot, status));
-            self.seen = self.seen.wrapping_add(1);
+            found.push(self.wait_one());
         }
         found
     }
@@ -245,6 +239,32 @@ impl Machine {
         }
         assert_eq!(found.len(), count, "no more answers than requests");
         found
+    }
+
+    /// Waits for the answer of a slot, which must be 0; the answers that came before it.
+    pub(crate) fn wait_for(&mut self, slot: u16) -> Vec<(u16, u8)> {
+        let mut found = Vec::new();
+        loop {
+            let answer = self.wait_one();
+            if answer == (slot, 0) {
+                return found;
+            }
+            found.push(answer);
+        }
+    }
+
+    fn wait_one(&mut self) -> (u16, u8) {
+        let begun = Instant::now();
+        while self.seen == self.used() {
+            assert!(begun.elapsed() < PATIENCE, "no answer");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let place = USED + 4 + 8 * u64::from(self.seen % SIZE);
+        let head: u32 = self.memory.read_obj(GuestAddress(place)).expect("within memory");
+        let slot = head as u16 / 3;
+        let status = self.memory.read_obj(GuestAddress(Machine::status_at(slot))).expect("within memory");
+        self.seen = self.seen.wrapping_add(1);
+        (slot, status)
     }
 
     /// One request: its status.

@@ -5,3 +5,6 @@ mod clients;
 mod hostile;
 mod machine;
 mod restarts;
+
+/// So many operations hang that a test never sees one that does not.
+const HANG: &str = "hhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhh";
