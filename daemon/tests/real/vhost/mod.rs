@@ -3,7 +3,9 @@
 mod blkio_disk;
 mod clients;
 mod hostile;
+mod initramfs;
 mod machine;
+mod qemu;
 mod restarts;
 
 /// So many operations hang that a test never sees one that does not.
