@@ -3,9 +3,7 @@
 use super::effective::causes;
 use super::quantity::{bytes_in_words, share, time};
 use super::read_daemon::HUGE_PAGE_BYTES;
-use super::settings::{
-    Backing, FrontendSettings, Idle, Listen, Settings, VhostSettings, VolumeSettings,
-};
+use super::settings::{Backing, FrontendSettings, Idle, Listen, Settings, VhostSettings, VolumeSettings};
 use holdfast_engine::{FlushOnFailure, Mode};
 use holdfast_policy::{DirtyIndex, ErrorClass, Policy, Rule};
 use std::fmt::{self, Write};

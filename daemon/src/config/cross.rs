@@ -7,8 +7,8 @@ use super::read_frontend::FrontendDraft;
 use super::read_volume::{Budget, Draft};
 use super::section::Reader;
 use super::settings::{
-    ArenaSettings, DaemonSettings, DebugSettings, EventSettings, FrontendSettings, HttpSettings, LimitSettings, Listen,
-    Settings,
+    ArenaSettings, DaemonSettings, DebugSettings, EventSettings, FrontendSettings, HttpSettings,
+    LimitSettings, Listen, Settings,
 };
 
 /// What was read, section by section.

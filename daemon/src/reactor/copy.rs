@@ -26,15 +26,15 @@ pub(super) fn perform(
                 return None;
             };
             let copied: Result<(), SeatFault> = match &taken.seat.source {
-                // SAFETY: `address` checks that the bytes lie in one slot of the mapped arena, which no session maps; the
-                // engine names a slot for a copy only while no device operation uses it, and this thread is the only one
-                // that copies into its shard.
                 Source::Ring { ring, .. } => {
-                    unsafe { ring.copy_from_payload_raw(buffer, address, length as usize) }
-                        .map_err(Into::into)
+                    // SAFETY: `address` checks that the bytes lie in one slot of the mapped arena, which no session maps;
+                    // the engine names a slot for a copy only while no device operation uses it, and this thread is the
+                    // only one that copies into its shard.
+                    let copied = unsafe { ring.copy_from_payload_raw(buffer, address, length as usize) };
+                    copied.map_err(Into::into)
                 }
-                // SAFETY: the same.
                 Source::Queues(queues) => {
+                    // SAFETY: the same; no guest maps the arena.
                     unsafe { queues.gather(buffer, address, length) }.map_err(Into::into)
                 }
             };
@@ -44,12 +44,13 @@ pub(super) fn perform(
             let address = slots.address(slot, at, length);
             let taken = sessions.get(session)?;
             let copied: Result<(), SeatFault> = match &taken.seat.source {
-                // SAFETY: as above, reading: the engine lets nothing write to a slot whose sectors it says are valid.
                 Source::Ring { ring, .. } => {
-                    unsafe { ring.copy_to_payload_raw(buffer, address, length as usize) }.map_err(Into::into)
+                    // SAFETY: as above, reading: the engine lets nothing write to a slot whose sectors it says are valid.
+                    let copied = unsafe { ring.copy_to_payload_raw(buffer, address, length as usize) };
+                    copied.map_err(Into::into)
                 }
-                // SAFETY: the same.
                 Source::Queues(queues) => {
+                    // SAFETY: the same.
                     unsafe { queues.scatter(buffer, address, length) }.map_err(Into::into)
                 }
             };

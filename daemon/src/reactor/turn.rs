@@ -204,8 +204,11 @@ impl<'a> Reactor<'a> {
                 Mail::Event(event) => self.engine.apply(self.now, event, &mut self.actions),
                 Mail::Seat(seat) => self.admit(seat),
                 Mail::Open(session) => {
-                    if let Some(queues) = self.sessions.get(session).and_then(|taken| taken.seat.queues()) {
+                    if let Some(taken) = self.sessions.get(session)
+                        && let Some(queues) = taken.seat.queues()
+                    {
                         queues.open();
+                        taken.touched = true;
                     }
                 }
                 Mail::Letter(letter) => self.read_letter(letter),

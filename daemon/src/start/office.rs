@@ -69,7 +69,7 @@ fn disk(hub: &Hub, settings: &VhostSettings) -> vhost::Disk {
         bytes: Arc::clone(&served.bytes),
         block_bytes: served.block_bytes,
         line_bytes: hub.settings.arena.line_bytes,
-        stripe_bytes: u64::from(hub.settings.arena.stripe_bytes),
+        stripe_bytes: hub.settings.arena.stripe_bytes,
         reactors: hub.settings.daemon.reactors,
         request_bytes_max: u64::from(hub.settings.limits.request_bytes_max),
         read_only: served.settings.read_only,

@@ -226,9 +226,12 @@ impl Device {
 
     fn is_ready(&self, queue: usize) -> bool {
         let ring = &self.rings[queue];
-        let enabled = ring.enabled
-            || self.features & VhostUserVirtioFeatures::PROTOCOL_FEATURES.bits() == 0;
-        enabled && ring.size > 0 && ring.addresses.is_some() && ring.kick.is_some() && !self.regions.is_empty()
+        let enabled = ring.enabled || self.features & VhostUserVirtioFeatures::PROTOCOL_FEATURES.bits() == 0;
+        enabled
+            && ring.size > 0
+            && ring.addresses.is_some()
+            && ring.kick.is_some()
+            && !self.regions.is_empty()
     }
 
     fn prepare(&mut self, ready: &[usize]) -> Setup<(Shared, Vec<Virtqueue>)> {
@@ -248,7 +251,9 @@ impl Device {
             let number = u8::try_from(index).expect("few queues");
             let size = self.rings[index].size;
             if size > inflight.queue_size() || u16::from(number) >= inflight.queues() {
-                return Err(format!("queue {number} has {size} entries, and its in-flight region no room").into());
+                return Err(
+                    format!("queue {number} has {size} entries, and its in-flight region no room").into()
+                );
             }
             let book = Book::new(&inflight, number);
             let (setup, found) = self.setup(number, &guest, &book, life)?;
@@ -283,17 +288,13 @@ impl Device {
     }
 
     /// What of a queue is where, with what an earlier life left of it.
-    fn setup(
-        &self,
-        number: u8,
-        guest: &GuestMemory,
-        book: &Book,
-        life: Life,
-    ) -> Setup<(QueueSetup, Found)> {
+    fn setup(&self, number: u8, guest: &GuestMemory, book: &Book, life: Life) -> Setup<(QueueSetup, Found)> {
         let ring = &self.rings[usize::from(number)];
         let (table, used, available) = ring.addresses.expect("looked at before");
         let place = |user| {
-            guest.guest_address(user).ok_or_else(|| format!("a ring at {user:#x} is not in the guest's memory"))
+            guest
+                .guest_address(user)
+                .ok_or_else(|| format!("a ring at {user:#x} is not in the guest's memory"))
         };
         let (table, used, available) = (place(table)?, place(used)?, place(available)?);
         let used_idx = used_index(guest, used)?;

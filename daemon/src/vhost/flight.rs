@@ -49,7 +49,9 @@ pub(super) struct Flights {
 impl Flights {
     /// For queues of these sizes; 0 is a queue that is not used.
     pub(super) fn new(sizes: &[u16]) -> Flights {
-        let table = |&size: &u16| Table { words: (0..usize::from(size) * WORDS).map(|_| AtomicU64::new(0)).collect() };
+        let table = |&size: &u16| Table {
+            words: (0..usize::from(size) * WORDS).map(|_| AtomicU64::new(0)).collect(),
+        };
         Flights { tables: sizes.iter().map(table).collect() }
     }
 

@@ -9,9 +9,7 @@ use std::fs::File;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use vm_memory::{
-    FileOffset, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestRegionMmap, MmapRegion,
-};
+use vm_memory::{FileOffset, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestRegionMmap, MmapRegion};
 
 /// Regions of one machine: what the protocol's largest table holds.
 pub(super) const REGIONS_MAX: usize = 32;
@@ -215,7 +213,8 @@ fn check_table(regions: &[Region]) -> Result<(), GuestError> {
         all = all.saturating_add(region.bytes);
         if !fits || !whole || all > BYTES_MAX {
             let Region { guest, bytes, offset, .. } = region;
-            let text = format!("{bytes} bytes at {guest:#x}, from byte {offset} of their file, cannot be mapped");
+            let text =
+                format!("{bytes} bytes at {guest:#x}, from byte {offset} of their file, cannot be mapped");
             return Err(GuestError::Table(text));
         }
     }

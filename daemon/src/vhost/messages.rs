@@ -205,7 +205,8 @@ impl VhostUserBackendReqHandlerMut for Device {
 
     fn get_inflight_fd(&mut self, wanted: &VhostUserInflight) -> Result<(VhostUserInflight, File)> {
         let (queues, size) = (wanted.num_queues, wanted.queue_size);
-        let fits = (1..=self.rings.len()).contains(&usize::from(queues)) && (1..=QUEUE_SIZE_MAX).contains(&size);
+        let fits =
+            (1..=self.rings.len()).contains(&usize::from(queues)) && (1..=QUEUE_SIZE_MAX).contains(&size);
         if !fits {
             return Err(Error::InvalidParam);
         }
@@ -285,6 +286,8 @@ impl VhostUserBackendReqHandlerMut for Device {
     }
 
     fn set_log_base(&mut self, _log: &VhostUserLog, _file: File) -> Result<()> {
-        Err(Error::InvalidOperation("dirty pages of the guest are not logged: it cannot migrate while it runs"))
+        Err(Error::InvalidOperation(
+            "dirty pages of the guest are not logged: it cannot migrate while it runs",
+        ))
     }
 }

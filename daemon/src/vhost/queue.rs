@@ -66,6 +66,8 @@ pub(super) struct Virtqueue {
     counter: u64,
     /// Something was put into the used ring that the guest was not told of.
     fresh: bool,
+    /// The guest was not called yet: what an earlier life answered it may not have been told of.
+    first: bool,
     pub(super) kick: Arc<OwnedFd>,
     pub(super) call: Option<Arc<OwnedFd>>,
     /// The place of its bell, once the reactor has it.
@@ -98,8 +100,8 @@ impl Virtqueue {
             heads: vec![Head::default(); usize::from(setup.size)].into_boxed_slice(),
             counter: setup.unanswered.len() as u64,
             unanswered: setup.unanswered.into(),
-            // What an earlier life has answered the guest may not have been told of.
-            fresh: true,
+            fresh: false,
+            first: true,
             kick: setup.kick,
             call: setup.call,
             bell: None,
@@ -155,7 +157,8 @@ impl Virtqueue {
         let head = &mut self.heads[usize::from(taken.head)];
         head.left = parts;
         head.begun = begun;
-        head.written = if reads { u32::try_from(bytes_of(&chain.writable)).unwrap_or(u32::MAX - 1) } else { 0 };
+        head.written =
+            if reads { u32::try_from(bytes_of(&chain.writable)).unwrap_or(u32::MAX - 1) } else { 0 };
     }
 
     fn mark(&mut self, head: u16, parts: usize) {
@@ -218,8 +221,12 @@ impl Virtqueue {
 
     /// Whether the guest wants to be woken for what was answered since the last time.
     pub(super) fn wants_call(&mut self, map: &GuestMemoryMmap) -> Result<bool, VhostFault> {
-        if !std::mem::take(&mut self.fresh) || self.call.is_none() {
+        let (fresh, first) = (std::mem::take(&mut self.fresh), std::mem::take(&mut self.first));
+        if self.call.is_none() || !(fresh || first) {
             return Ok(false);
+        }
+        if first {
+            return Ok(true);
         }
         if self.ring.event_idx_enabled() {
             return self.ring.needs_notification(map).map_err(|_| VhostFault::Address);
@@ -250,11 +257,7 @@ fn status_of(errno: u16) -> u8 {
 }
 
 /// Writes the device's name where the guest wants it; how much of it fitted.
-pub(super) fn identify(
-    map: &GuestMemoryMmap,
-    writable: &[Segment],
-    name: &[u8],
-) -> Result<u32, VhostFault> {
+pub(super) fn identify(map: &GuestMemoryMmap, writable: &[Segment], name: &[u8]) -> Result<u32, VhostFault> {
     let mut done = 0;
     for segment in writable {
         let count = usize::try_from(segment.length).unwrap_or(usize::MAX).min(name.len() - done);

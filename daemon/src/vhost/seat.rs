@@ -138,14 +138,13 @@ impl VhostSeat {
         if let Some(request) = self.arrived.pop_front() {
             return Ok(Some(Found::Request(request)));
         }
-        let may = self.open && self.outgoing.len() < OUTGOING_MAX && !self.shared.quiet.load(Ordering::Relaxed);
+        let may =
+            self.open && self.outgoing.len() < OUTGOING_MAX && !self.shared.quiet.load(Ordering::Relaxed);
         if !may {
             return Ok(None);
         }
-        let terms = Terms {
-            read_only: self.shared.read_only,
-            durable: self.shared.durable.load(Ordering::Relaxed),
-        };
+        let terms =
+            Terms { read_only: self.shared.read_only, durable: self.shared.durable.load(Ordering::Relaxed) };
         for step in 0..self.queues.len() {
             let index = (self.first + step) % self.queues.len();
             let taken = self.queues[index].take(self.shared.guest.map_ref(), &mut self.chain, terms)?;

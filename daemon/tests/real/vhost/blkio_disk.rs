@@ -24,7 +24,8 @@ impl BlkioDisk {
         driver.set_str("path", socket.to_str().expect("plain")).expect("a path");
         driver.connect().unwrap_or_else(|error| panic!("connect: {error}"));
         driver.set_i32("num-queues", queues).expect("as many queues");
-        let BlkioStartOutcome { queues, .. } = driver.start().unwrap_or_else(|error| panic!("start: {error}"));
+        let BlkioStartOutcome { queues, .. } =
+            driver.start().unwrap_or_else(|error| panic!("start: {error}"));
         let region = driver.alloc_mem_region(bytes).expect("memory");
         driver.map_mem_region(&region).unwrap_or_else(|error| panic!("map: {error}"));
         BlkioDisk { queues, driver, region }

@@ -182,7 +182,9 @@ fn a_region_full_of_nonsense_harms_its_machine_only() {
 fn a_front_end_that_talks_nonsense_is_hung_up_on() {
     let place = place();
     let daemon = Daemon::start(&place);
-    for nonsense in [&[0xffu8; 64][..], b"GET / HTTP/1.1\r\n\r\n", &[5, 0, 0, 0, 1, 0, 0, 0, 0xff, 0xff, 0xff, 0x7f]] {
+    for nonsense in
+        [&[0xffu8; 64][..], b"GET / HTTP/1.1\r\n\r\n", &[5, 0, 0, 0, 1, 0, 0, 0, 0xff, 0xff, 0xff, 0x7f]]
+    {
         let mut stream = UnixStream::connect(place.vhost()).expect("it listens");
         stream.write_all(nonsense).expect("it reads");
         drop(stream);

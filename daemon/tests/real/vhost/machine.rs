@@ -56,7 +56,8 @@ impl Machine {
         let file = rustix::fs::memfd_create("guest", rustix::fs::MemfdFlags::CLOEXEC).expect("memory");
         rustix::fs::ftruncate(&file, BYTES).expect("memory");
         let file = File::from(file);
-        let map = MmapRegion::from_file(FileOffset::new(file.try_clone().expect("a copy"), 0), BYTES as usize);
+        let map =
+            MmapRegion::from_file(FileOffset::new(file.try_clone().expect("a copy"), 0), BYTES as usize);
         let region = GuestRegionMmap::new(map.expect("mapped"), GuestAddress(0)).expect("a region");
         Machine {
             file,
