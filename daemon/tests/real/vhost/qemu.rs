@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 /// An emulated processor is slow, and the machine may have much else to do.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// Where a kernel's package is unpacked (`HOLDFAST_GUEST_ROOT`), with busybox, and QEMU if it is not installed.
 fn root() -> Option<PathBuf> {
@@ -49,7 +49,7 @@ impl Guest {
         let initramfs = place.file("initramfs");
         initramfs::write(root, &initramfs);
         let mut command = Command::new(qemu(root).expect("looked for before"));
-        if root != Path::new("/") {
+        if root.join("usr/share/qemu").exists() && root != Path::new("/") {
             command.env("LD_LIBRARY_PATH", root.join("usr/lib/x86_64-linux-gnu"));
             for folder in ["usr/share/qemu", "usr/share/seabios"] {
                 command.arg("-L").arg(root.join(folder));
