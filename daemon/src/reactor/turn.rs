@@ -1,5 +1,7 @@
 //! The loop of a reactor: answers first, then letters, then requests; then the tick; then the effects, in their order.
 
+mod seating;
+
 use super::clock::Clock;
 use super::idle::{Idler, Rest};
 use super::link::{Entry, Link, Mail, ReactorStats, Seat, SeatFault, Source, Word};
@@ -10,10 +12,7 @@ use super::{copy, wire};
 use crate::arena::Slots;
 use crate::config::Idle;
 use crate::device::{Disk, DiskError, Reaped};
-use crate::vhost::Letter;
-use holdfast_engine::{
-    Actions, Completion, Engine, Event, Instant, Limits, OpId, PeerMessage, SessionId, VolumeId,
-};
+use holdfast_engine::{Actions, Engine, Event, Instant, Limits, OpId, PeerMessage, SessionId, VolumeId};
 use holdfast_ringbuf::daemon_side::WakeState;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -25,6 +24,9 @@ const REQUESTS_A_SESSION: usize = 32;
 const PUBLISH_NS: u64 = 2_000_000;
 /// The watch of the inbox's bell; sessions are watched by their place.
 const BELL_KEY: u64 = u64::MAX;
+
+/// How long a reactor that has been stopped waits for a ledger whose box is full: as long as the ledger for its disk.
+const LAST_WORDS: Duration = Duration::from_secs(30);
 
 /// Where a reactor's words go.
 #[derive(Clone)]
@@ -142,7 +144,17 @@ impl<'a> Reactor<'a> {
                 self.now = self.clock.now();
             }
         }
+        self.say_the_rest();
         Ok(())
+    }
+
+    /// What the ledger has not heard when it closes, the next daemon does not know: that a range was healed, or lost. Nobody
+    /// waits for this reactor any more but whoever ends the daemon.
+    fn say_the_rest(&mut self) {
+        if !self.outlets.ledger.push_all_within(&mut self.late_entries, LAST_WORDS) {
+            let (reactor, entries) = (self.number, self.late_entries.len());
+            tracing::error!(reactor, entries, "the ledger has not taken what was last said to it");
+        }
     }
 
     /// One turn; whether there was anything to do.
@@ -220,69 +232,6 @@ impl<'a> Reactor<'a> {
         busy
     }
 
-    fn admit(&mut self, mut seat: Box<Seat>) {
-        let session = seat.session;
-        let mut watched = Ok(());
-        match &mut seat.source {
-            Source::Ring { ring, .. } => watched = self.disk.watch(ring.wake_fd(), u64::from(session.0)),
-            Source::Queues(queues) => {
-                for (queue, kick) in queues.kicks() {
-                    watched = watched.and(self.disk.watch(kick, kick_key(session, queue)));
-                }
-                for (file, bell) in queues.calls() {
-                    *bell = Some(self.disk.add_bell(Arc::clone(file)));
-                }
-            }
-        }
-        self.sessions.insert(seat);
-        if watched.is_err() {
-            self.ending.push((session, None));
-        }
-    }
-
-    /// Lets go of what [`Reactor::admit`] had the kernel watch.
-    fn dismiss(&mut self, session: SessionId) {
-        let Some(mut seat) = self.sessions.remove(session) else { return };
-        // Nothing is to be unwatched if the watch was refused; and a ring that fails says so at the next enter.
-        match &mut seat.source {
-            Source::Ring { .. } => drop(self.disk.unwatch(u64::from(session.0))),
-            Source::Queues(queues) => {
-                queues.kicks().for_each(|(queue, _)| drop(self.disk.unwatch(kick_key(session, queue))));
-                queues.calls().for_each(|(_, bell)| {
-                    if let Some(bell) = bell.take() {
-                        self.disk.remove_bell(bell);
-                    }
-                });
-            }
-        }
-    }
-
-    /// What another reactor says about a guest's request. The guest may have left meanwhile.
-    fn read_letter(&mut self, letter: Letter) {
-        match letter {
-            Letter::Ask(request) => {
-                let taken = self.sessions.get(request.session);
-                if let Some(queues) = taken.and_then(|taken| taken.seat.queues()) {
-                    queues.arrive(request);
-                }
-            }
-            Letter::Answer { session, tag, errno } => {
-                self.pass_on(&Completion { session, tag, sequence: 0, errno, failure_id: 0 });
-            }
-        }
-    }
-
-    /// Passes an answer on to whoever asked, if he is still there.
-    fn pass_on(&mut self, completion: &Completion) {
-        let Some(taken) = self.sessions.get(completion.session) else { return };
-        taken.touched = true;
-        match wire::answer(&mut taken.seat, completion) {
-            Ok(Some(begun)) => self.stopwatch.answer(taken.seat.volume, begun),
-            Ok(None) => {}
-            Err(fault) => self.ending.push((completion.session, Some(fault))),
-        }
-    }
-
     /// Takes requests from every session in turn, a bounded number from each.
     fn take_requests(&mut self) -> bool {
         if self.quiet {
@@ -301,8 +250,12 @@ impl<'a> Reactor<'a> {
             };
             let taken = self.sessions.at(index);
             for _ in 0..REQUESTS_A_SESSION.min(left) {
-                if !self.actions.has_room(&self.limits) || self.engine.is_full() {
+                if !self.actions.has_room(&self.limits) {
                     return busy;
+                }
+                // The others' volumes may have room.
+                if !self.engine.has_room_for(taken.seat.volume) {
+                    break;
                 }
                 match wire::take(&mut taken.seat, now) {
                     Ok(None) => break,
@@ -350,26 +303,6 @@ impl<'a> Reactor<'a> {
         busy
     }
 
-    /// Lets clients see what they were answered, and takes what their seats have for other reactors.
-    fn publish_answers(&mut self) {
-        for index in 0..self.sessions.len() {
-            let taken = self.sessions.at(index);
-            if !taken.touched {
-                continue;
-            }
-            taken.touched = false;
-            let disk = &mut self.disk;
-            if let Err(fault) = wire::publish(&mut taken.seat, |bell| disk.ring_bell(bell)) {
-                self.ending.push((taken.seat.session, Some(fault)));
-            }
-            if let Some(queues) = taken.seat.queues() {
-                while let Some((to, letter)) = queues.take_letter() {
-                    self.late_mail.push_back((to, Mail::Letter(letter)));
-                }
-            }
-        }
-    }
-
     fn copy(&mut self) -> bool {
         for copy in &self.actions.copies {
             if let Some((session, fault)) = copy::perform(copy, &mut self.slots, &mut self.sessions) {
@@ -393,30 +326,10 @@ impl<'a> Reactor<'a> {
         let peers = self.actions.peers.drain(..);
         self.late_mail.extend(peers.map(|(to, message)| (to, Mail::Event(event_of(number, message)))));
         let busy = !self.late_entries.is_empty() || !self.late_words.is_empty() || !self.late_mail.is_empty();
-        while let Some(entry) = self.late_entries.pop_front() {
-            if let Err(back) = self.outlets.ledger.push(entry) {
-                self.late_entries.push_front(back);
-                break;
-            }
-        }
-        while let Some(word) = self.late_words.pop_front() {
-            if let Err(back) = self.outlets.words.push(word) {
-                self.late_words.push_front(back);
-                break;
-            }
-        }
+        self.outlets.ledger.push_all(&mut self.late_entries);
+        self.outlets.words.push_all(&mut self.late_words);
         self.post_mail();
         busy
-    }
-
-    /// Gives other reactors their letters, as far as their boxes have room.
-    fn post_mail(&mut self) {
-        while let Some((to, mail)) = self.late_mail.pop_front() {
-            if let Err(back) = self.outlets.links[to as usize].inbox.push(mail) {
-                self.late_mail.push_front((to, back));
-                break;
-            }
-        }
     }
 
     /// Lets go of a session that is over, one a turn: the engine looks through its requests. They are not answered to
@@ -468,6 +381,10 @@ impl<'a> Reactor<'a> {
         let listening = if self.quiet { 0 } else { self.sessions.len() };
         for index in 0..listening {
             let taken = self.sessions.at(index);
+            // What it asks can only be taken in once something else has happened, which wakes this reactor.
+            if !self.engine.has_room_for(taken.seat.volume) {
+                continue;
+            }
             armed = index + 1;
             match taken.seat.prepare_sleep() {
                 Ok(true) => {}
@@ -491,11 +408,6 @@ impl<'a> Reactor<'a> {
         self.outlets.links[self.number as usize].inbox.awake();
         Ok(())
     }
-}
-
-/// What a guest's kick is watched by: no session's own name has so many bits.
-fn kick_key(session: SessionId, queue: u8) -> u64 {
-    (u64::from(queue) + 1) << 32 | u64::from(session.0)
 }
 
 /// What another reactor says, as the event that the engine there gets.
