@@ -17,3 +17,4 @@ pub mod reactor;
 pub mod salvage;
 pub mod service;
 pub mod start;
+pub mod vhost;

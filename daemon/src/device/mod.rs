@@ -5,6 +5,7 @@
 //! things can be put in between for tests and demonstrations: [`Faults`] and [`Thin`].
 
 mod backing;
+mod bell;
 mod direct;
 mod error;
 mod fallback;

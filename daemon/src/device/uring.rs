@@ -1,6 +1,7 @@
 //! A reactor's way to its disks: operations in, completions out.
 #![allow(unsafe_code, reason = "pushes io_uring entries that name memory and descriptors")]
 
+use super::bell::Bells;
 use super::faults::{FaultGate, FaultVerdict};
 use super::grow::Kept;
 use super::ring::{self, Buffers};
@@ -100,6 +101,7 @@ pub struct Disk {
     ops: Box<[Option<Op>]>,
     volumes: Box<[Option<Attached>]>,
     pub(super) watches: Watches,
+    pub(super) bells: Bells,
     /// Entries that found the submission queue full.
     waiting: VecDeque<Entry>,
     /// Operations that ended without the device.
@@ -113,6 +115,7 @@ pub(super) const KIND_SHIFT: u32 = 56;
 const KIND_OP: u64 = 0;
 pub(super) const KIND_WATCH: u64 = 1;
 pub(super) const KIND_IGNORED: u64 = 2;
+pub(super) const KIND_BELL: u64 = 3;
 /// What the kernel takes for an empty place among registered files.
 const NO_FILE: i32 = -1;
 
@@ -151,6 +154,7 @@ impl Disk {
             ops: vec![None; ops_max].into_boxed_slice(),
             volumes: (0..volumes_max).map(|_| None).collect(),
             watches: Watches::new(watches_max),
+            bells: Bells::default(),
             waiting: VecDeque::with_capacity(ops_max + 2 * watches_max),
             ended: VecDeque::with_capacity(ops_max),
             hung: Vec::with_capacity(ops_max),
@@ -325,6 +329,10 @@ impl Disk {
                 Some(Reaped::Completed { op, result })
             }
             KIND_WATCH => self.woken(name, entry),
+            KIND_BELL => {
+                self.rung(name);
+                None
+            }
             _ => None,
         }
     }
@@ -392,7 +400,8 @@ impl Disk {
         // have a place of their own in `self.vectors`, on the heap, which is not written again while the operation is
         // in flight (asserted in `submit`); the kernel copies them when it takes the entry (SUBMIT_STABLE, Linux 5.5),
         // and entries that it never takes are never looked at. Files are registered ones, or a watched descriptor,
-        // which the kernel references when it takes the entry, in the same call of `watch`.
+        // which the kernel references when it takes the entry, in the same call of `watch`,
+        // or a bell's, which stays open until its write is over, and the bytes that it writes are static.
         unsafe { self.ring.submission().push(entry).is_ok() }
     }
 }

@@ -1,8 +1,10 @@
 //! The loop of a reactor: answers first, then letters, then requests; then the tick; then the effects, in their order.
 
+mod seating;
+
 use super::clock::Clock;
 use super::idle::{Idler, Rest};
-use super::link::{Entry, Link, Mail, ReactorStats, Seat, Word};
+use super::link::{Entry, Link, Mail, ReactorStats, Seat, SeatFault, Source, Word};
 use super::post::Post;
 use super::sessions::Sessions;
 use super::stopwatch::Stopwatch;
@@ -14,7 +16,6 @@ use holdfast_engine::{
     Actions, Answer, Engine, Event, Instant, Limits, OpId, PeerMessage, SessionId, Token, VolumeId,
 };
 use holdfast_policy::errno;
-use holdfast_ringbuf::PeerFault;
 use holdfast_ringbuf::daemon_side::WakeState;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -64,8 +65,8 @@ pub struct Reactor<'a> {
     /// Letters that found the box full. The engine bounds what it has out; this only bridges a slow reader.
     late_entries: VecDeque<Entry>,
     late_words: VecDeque<Word>,
-    late_mail: VecDeque<(u32, Event)>,
-    ending: Vec<(SessionId, Option<PeerFault>)>,
+    late_mail: VecDeque<(u32, Mail)>,
+    ending: Vec<(SessionId, Option<SeatFault>)>,
     first_session: usize,
     quiet: bool,
     stopped: bool,
@@ -199,9 +200,12 @@ impl<'a> Reactor<'a> {
             self.outlets.links[self.number as usize].inbox.hush();
             return;
         }
+        // A guest's kick needs no look at its descriptor: its queues are looked at in this turn.
         let Ok(session) = u32::try_from(key) else { return };
         let Some(taken) = self.sessions.get(SessionId(session)) else { return };
-        if taken.seat.ring.drain_wake() == WakeState::HungUp {
+        if let Source::Ring { ring, .. } = &mut taken.seat.source
+            && ring.drain_wake() == WakeState::HungUp
+        {
             self.ending.push((SessionId(session), None));
         }
     }
@@ -214,6 +218,15 @@ impl<'a> Reactor<'a> {
             match mail {
                 Mail::Event(event) => self.engine.apply(self.now, event, &mut self.actions),
                 Mail::Seat(seat) => self.admit(seat),
+                Mail::Open(session) => {
+                    if let Some(taken) = self.sessions.get(session)
+                        && let Some(queues) = taken.seat.queues()
+                    {
+                        queues.open();
+                        taken.touched = true;
+                    }
+                }
+                Mail::Letter(letter) => self.read_letter(letter),
                 Mail::Leave(session) => self.ending.push((session, None)),
                 Mail::Device { token, volume, backing } => self.exchange(token, volume, backing),
                 Mail::Quiet => self.quiet = true,
@@ -231,15 +244,6 @@ impl<'a> Reactor<'a> {
             Err(_) => Answer::Refused { errno: errno::ENXIO },
         };
         self.late_words.push_back(Word::Answer { token, reactor: self.number, answer });
-    }
-
-    fn admit(&mut self, seat: Box<Seat>) {
-        let session = seat.session;
-        let watched = self.disk.watch(seat.ring.wake_fd(), u64::from(session.0));
-        self.sessions.insert(seat);
-        if watched.is_err() {
-            self.ending.push((session, None));
-        }
     }
 
     /// Takes requests from every session in turn, a bounded number from each.
@@ -291,7 +295,7 @@ impl<'a> Reactor<'a> {
         // What outlives the daemon says that a write was taken in, before its first header does.
         for begun in &self.actions.begun {
             if let Some(taken) = self.sessions.get(begun.session) {
-                taken.seat.ring.note_begun(begun.tag, begun.generation);
+                taken.seat.note_begun(begun.tag, begun.generation);
             }
         }
         let busy = self.copy();
@@ -303,32 +307,20 @@ impl<'a> Reactor<'a> {
             self.disk.submit(io, &self.actions.segments[first..first + io.segments as usize]);
         }
         let busy = busy | !self.actions.ios.is_empty() | !self.actions.completions.is_empty();
-        for completion in &self.actions.completions {
-            let Some(taken) = self.sessions.get(completion.session) else { continue };
-            let (tag, sequence) = (completion.tag, completion.sequence);
-            let answered =
-                wire::answer(&mut taken.seat, tag, sequence, completion.errno, completion.failure_id);
-            taken.touched = true;
-            match answered {
-                Ok(()) => self.stopwatch.answer(taken.seat.volume, taken.seat.begun(tag)),
-                Err(fault) => self.ending.push((completion.session, Some(fault))),
-            }
+        for index in 0..self.actions.completions.len() {
+            let completion = self.actions.completions[index];
+            self.pass_on(&completion);
         }
-        for index in 0..self.sessions.len() {
-            let taken = self.sessions.at(index);
-            if taken.touched {
-                taken.touched = false;
-                taken.seat.ring.flush_publish();
-            }
-        }
+        self.publish_answers();
+        self.post_mail();
         self.actions.clear();
         busy
     }
 
     fn copy(&mut self) -> bool {
         for copy in &self.actions.copies {
-            if let Some(session) = copy::perform(copy, &mut self.slots, &mut self.sessions) {
-                self.ending.push((session, Some(PeerFault::MemoryLost)));
+            if let Some((session, fault)) = copy::perform(copy, &mut self.slots, &mut self.sessions) {
+                self.ending.push((session, Some(fault)));
             }
         }
         !self.actions.copies.is_empty()
@@ -346,16 +338,11 @@ impl<'a> Reactor<'a> {
             answer,
         }));
         let peers = self.actions.peers.drain(..);
-        self.late_mail.extend(peers.map(|(to, message)| (to, event_of(number, message))));
+        self.late_mail.extend(peers.map(|(to, message)| (to, Mail::Event(event_of(number, message)))));
         let busy = !self.late_entries.is_empty() || !self.late_words.is_empty() || !self.late_mail.is_empty();
         self.outlets.ledger.push_all(&mut self.late_entries);
         // Before the words: who hears an answer may rely on it that the other reactors have what came before it.
-        while let Some((to, event)) = self.late_mail.pop_front() {
-            if let Err(Mail::Event(back)) = self.outlets.links[to as usize].inbox.push(Mail::Event(event)) {
-                self.late_mail.push_front((to, back));
-                break;
-            }
-        }
+        self.post_mail();
         self.outlets.words.push_all(&mut self.late_words);
         busy
     }
@@ -367,9 +354,7 @@ impl<'a> Reactor<'a> {
             if self.sessions.get(session).is_none() {
                 continue;
             }
-            // Nothing is to be unwatched if the watch was refused; and a ring that fails says so at the next enter.
-            let _ = self.disk.unwatch(u64::from(session.0));
-            self.sessions.remove(session);
+            self.dismiss(session);
             self.engine.apply(self.now, Event::SessionClosed(session), &mut self.actions);
             let fault = fault.map(|fault| fault.to_string());
             self.late_words.push_back(Word::Over { session, fault });
@@ -415,7 +400,7 @@ impl<'a> Reactor<'a> {
                 continue;
             }
             armed = index + 1;
-            match taken.seat.ring.prepare_sleep() {
+            match taken.seat.prepare_sleep() {
                 Ok(true) => {}
                 Ok(false) => may_sleep = false,
                 Err(fault) => {
@@ -432,7 +417,7 @@ impl<'a> Reactor<'a> {
             self.disk.sleep(Some(timeout))?;
         }
         for index in 0..armed {
-            self.sessions.at(index).seat.ring.awake();
+            self.sessions.at(index).seat.awake();
         }
         self.outlets.links[self.number as usize].inbox.awake();
         Ok(())

@@ -35,6 +35,9 @@ pub enum StartError {
     /// A frontend.
     #[error(transparent)]
     Nbd(#[from] crate::nbd::NbdError),
+    /// Another one.
+    #[error(transparent)]
+    Vhost(#[from] crate::vhost::VhostError),
     /// A volume's backing.
     #[error("volume '{volume}': {source}")]
     Backing {

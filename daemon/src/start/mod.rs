@@ -12,6 +12,7 @@ mod hub;
 mod keeper;
 mod lookout;
 mod map;
+mod office;
 mod operators;
 mod reactors;
 mod registry;
@@ -27,11 +28,10 @@ pub use error::StartError;
 
 use crate::admin;
 use crate::arena::{self, Arena, ArenaLayout, ArenaVolume, Origin};
-use crate::config::{Backing, Settings};
+use crate::config::Settings;
 use crate::events::Events;
 use crate::kernel::{self, Weight};
 use crate::ledger::{CommitOutcome, Ledger, LostRecord, NotStableRecord, Now, OpenMark};
-use crate::nbd;
 use crate::reactor::{Clock, Link, Outlets, Post};
 use crate::service;
 use holdfast_ringbuf::daemon_side::Door;
@@ -136,9 +136,10 @@ pub fn serve(settings: Settings, options: Options) -> Result<ExitCode, StartErro
     });
     // The hub has their devices from here on, and closes them when it is told to.
     drop(volumes);
-    let frontends = frontends(&hub)?;
+    let (ask, asks) = std::sync::mpsc::channel();
+    let frontends = office::open(&hub, &ask)?;
     let stop = Arc::new(AtomicBool::new(false));
-    let keeper = keeper::Keeper::start(Arc::clone(&hub), door, Arc::clone(&stop));
+    let keeper = keeper::Keeper::start(Arc::clone(&hub), door, asks, Arc::clone(&stop));
     let keeper = keeper.map_err(resource("no thread for the door"))?;
     let lookout = lookout::start(Arc::clone(&hub), Arc::clone(&stop));
     let lookout = lookout.map_err(resource("no thread for events"))?;
@@ -151,7 +152,7 @@ pub fn serve(settings: Settings, options: Options) -> Result<ExitCode, StartErro
     let heart = service::Heart::start(Arc::clone(&hub.links), move || said.in_a_line());
     let heart = heart.map_err(resource("no thread for the watchdog"))?;
     let left = end::wait(&hub, &signals, options.abandon);
-    frontends.into_iter().for_each(nbd::Frontend::stop);
+    frontends.into_iter().for_each(office::Frontend::stop);
     server.stop();
     // Ours as long as the arena is: a next daemon binds its own after it has the arena. Gone already is as good.
     let _ = std::fs::remove_file(&hub.settings.daemon.admin_socket);
@@ -171,31 +172,6 @@ pub fn serve(settings: Settings, options: Options) -> Result<ExitCode, StartErro
         return Ok(ExitCode::SUCCESS);
     }
     Ok(ExitCode::from(1))
-}
-
-/// The doors of NBD. Whoever comes before the reactors turn waits for them.
-fn frontends(hub: &Arc<Hub>) -> Result<Vec<nbd::Frontend>, StartError> {
-    let volumes: Vec<nbd::Volume> = hub.volumes.iter().map(|served| nbd_volume(hub, served)).collect();
-    let start = |settings| {
-        nbd::Frontend::start(settings, &hub.settings.daemon.socket, &volumes, Arc::clone(hub) as _)
-    };
-    Ok(hub.settings.frontends.iter().map(start).collect::<Result<_, _>>()?)
-}
-
-fn nbd_volume(hub: &Hub, served: &Served) -> nbd::Volume {
-    let file = match &served.settings.backing {
-        Backing::File { path, .. } => Some(path.clone()),
-        Backing::Block { .. } => None,
-    };
-    nbd::Volume {
-        name: served.settings.name.clone(),
-        id: served.id,
-        bytes: Arc::clone(&served.bytes),
-        block_bytes: served.block_bytes,
-        line_bytes: hub.settings.arena.line_bytes,
-        read_only: served.settings.read_only,
-        file,
-    }
 }
 
 /// What the kernel cannot do, as warnings; or as an error, if nothing works without it.

@@ -5,7 +5,7 @@ use super::error::StartError;
 use super::map::Sheet;
 use super::volumes::Volume;
 use crate::arena::{self, ArenaError, Shard};
-use crate::config::Settings;
+use crate::config::{FrontendSettings, Settings};
 use crate::device::{Backing, Disk, DiskOptions, Faults};
 use crate::reactor::{Clock, Outlets, Reactor, SEATS_MAX};
 use holdfast_engine::{
@@ -166,11 +166,16 @@ impl Part {
         let failed = |source| StartError::Disk { reactor, source };
         let limits = self.settings.limits(reactor, self.seed);
         let cores: Vec<usize> = self.settings.daemon.cores.iter().map(|&core| core as usize).collect();
+        let kicks = self.settings.frontends.iter().map(|frontend| match frontend {
+            FrontendSettings::Vhost(vhost) => usize::from(vhost.queues),
+            FrontendSettings::Nbd(_) => 0,
+        });
+        let kicks: usize = kicks.sum();
         let options = DiskOptions {
             ops_max: limits.ops_max,
             segments_max: RUN_LINES_MAX,
             volumes_max: self.setups.len(),
-            watches_max: SEATS_MAX as usize + 1,
+            watches_max: SEATS_MAX as usize + 1 + kicks,
             workers_max: self.settings.limits.io_workers_max,
             reactor_cores: &cores,
         };

@@ -47,6 +47,7 @@ mod stopping;
 #[cfg(target_arch = "x86_64")]
 mod syscalls;
 mod tuning;
+mod vhost;
 mod watched;
 mod world;
 mod write_through;

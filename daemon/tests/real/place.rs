@@ -145,6 +145,18 @@ impl Place {
         self.memory.path().join("nbd")
     }
 
+    /// A door for a virtual machine, with more `lines` of its table. Only once, after the volumes.
+    pub(crate) fn open_vhost(&mut self, volume: &str, lines: &str) {
+        let socket = self.vhost().display().to_string();
+        self.config += &format!(
+            "[[frontend]]\nkind = \"vhost-user-blk\"\nsocket = \"{socket}\"\nvolume = \"{volume}\"\n{lines}\n"
+        );
+    }
+
+    pub(crate) fn vhost(&self) -> PathBuf {
+        self.memory.path().join("vhost")
+    }
+
     pub(crate) fn arena(&self) -> PathBuf {
         self.memory.path().join("arena")
     }

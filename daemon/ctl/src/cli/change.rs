@@ -113,7 +113,11 @@ pub(crate) struct ReopenArgs {
 
 /// Nobody knows the daemon's working directory.
 fn absolute(path: &str) -> Result<String, String> {
-    if path.starts_with('/') { Ok(path.to_owned()) } else { Err("write it from the root on, as /dev/sdb".to_owned()) }
+    if path.starts_with('/') {
+        Ok(path.to_owned())
+    } else {
+        Err("write it from the root on, as /dev/sdb".to_owned())
+    }
 }
 
 #[derive(Debug, Args)]

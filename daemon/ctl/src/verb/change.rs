@@ -2,8 +2,8 @@
 
 use super::{Outcome, Run};
 use crate::api::{
-    AckLossRequest, ApiError, DropRequest, Fault, Faults, GrowThinRequest, Operation, OperationState, RetryRequest,
-    ShutdownRequest, Started, ThinGrown, Versioned, VolumeState, Volumes,
+    AckLossRequest, ApiError, DropRequest, Fault, Faults, GrowThinRequest, Operation, OperationState,
+    RetryRequest, ShutdownRequest, Started, ThinGrown, Versioned, VolumeState, Volumes,
 };
 use crate::cli::{AckLossArgs, DropArgs, GrowThinArgs, RetryArgs, ShutdownArgs};
 use crate::client::segment;

@@ -45,8 +45,9 @@ impl Run<'_, '_> {
 
 /// It says, as long as it is there, what an interruption does not do.
 fn new_bar(operation: &Operation, invocation: &Invocation) -> ProgressBar {
-    let style =
-        ProgressStyle::with_template("{prefix} [{bar:40}] {binary_bytes} of {binary_total_bytes}, {elapsed}\n  {msg}");
+    let style = ProgressStyle::with_template(
+        "{prefix} [{bar:40}] {binary_bytes} of {binary_total_bytes}, {elapsed}\n  {msg}",
+    );
     let style = style.expect("the template is a constant").progress_chars("=> ");
     ProgressBar::new(operation.total_bytes)
         .with_style(style)

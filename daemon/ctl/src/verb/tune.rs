@@ -2,8 +2,8 @@
 
 use super::{Outcome, Run};
 use crate::api::{
-    Difference, PolicyChange, Released, ReloadRequest, Reloaded, ReopenRequest, Reopened, ResizeRequest, Resized,
-    SessionEnded, VolumePolicy,
+    Difference, PolicyChange, Released, ReloadRequest, Reloaded, ReopenRequest, Reopened, ResizeRequest,
+    Resized, SessionEnded, VolumePolicy,
 };
 use crate::cli::{PolicySetArgs, ReloadArgs, ReopenArgs, ResizeArgs};
 use crate::client::segment;

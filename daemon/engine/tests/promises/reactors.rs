@@ -132,7 +132,11 @@ fn a_retry_does_not_take_a_doubt_for_a_refusal() {
     let token = pair.0[1].operator(retry);
     pair.run_ms(2_500);
     assert_eq!(pair.0[1].answers[&token], Answer::Retried { tried: 0, failed: 0 });
-    assert_eq!(pair.0[0].stable(1 << 20), 2, "it is on stable media before the operator hears that all is well");
+    assert_eq!(
+        pair.0[0].stable(1 << 20),
+        2,
+        "it is on stable media before the operator hears that all is well"
+    );
 }
 
 /// A discard over many stripes: each reactor takes its own.
