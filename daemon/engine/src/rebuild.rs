@@ -11,18 +11,16 @@
 //! | clean | clean |
 //! | anything, and a younger slot has the line | free, as above: the newest is sufficient |
 //! | anything, and something younger of the line is on record as lost | free: it is older than what nobody has any more |
-//! | a status that does not match its check, an identity that does | lost, unless a younger slot has the line |
-//! | an identity that does not match its checksum, in use | refused: nobody knows what is lost |
+//! | nothing that can be believed | free, and something may be lost: see `damage.rs` |
 
 use crate::cache::Cache;
 use crate::engine::Engine;
 use crate::epochs::Stage;
-use crate::header::at;
+use crate::header::{GENERATIONS, at};
 use crate::losses::Loss;
 use crate::volume::Zeroed;
 use crate::{
-    Actions, ByteRange, Extent, Header, HeaderDamage, Instant, LedgerEntry, Limits, Notes, SlotId, Status,
-    VolumeId,
+    Actions, ByteRange, Header, HeaderDamage, Identity, Instant, LedgerSeq, Limits, Notes, SlotId, Status, VolumeId,
 };
 use alloc::vec::Vec;
 use holdfast_policy::{Cause, ErrorClass, State};
@@ -53,7 +51,7 @@ pub struct Rebuilt {
 /// Why headers cannot be taken over. Nothing was changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Misfit {
-    /// A header in use that does not say whose it is.
+    /// A header in use that does not say whose it is, and not everything is on record as lost.
     Damaged {
         /// Whose.
         slot: SlotId,
@@ -76,17 +74,26 @@ pub enum Misfit {
         /// The other.
         other: SlotId,
     },
+    /// Notes of a generation that no life can have given out.
+    Notes {
+        /// The generation.
+        generation: u64,
+    },
 }
 
 /// What the first look finds, before anything is changed.
 #[derive(Default)]
-struct Found {
+pub(crate) struct Found {
     /// Superseded by younger slots.
     older: Vec<SlotId>,
     /// Of a line that is known, in a state that is not.
-    damaged: Vec<SlotId>,
+    pub(crate) damaged: Vec<(SlotId, Identity)>,
+    /// Damaged, and nothing is lost with them that is not on record.
+    pub(crate) needless: Vec<SlotId>,
+    /// Whether among them is one that held something of a line that nobody knows.
+    pub(crate) somewhere: bool,
     /// The newest generation given out, and the newest published.
-    newest: u64,
+    pub(crate) newest: u64,
     published: u64,
 }
 
@@ -110,20 +117,26 @@ impl<'a> Engine<'a> {
     /// [`Misfit`]: this arena is not to be served from. Nothing in it was changed; the engine is of no use.
     pub fn rebuild(&mut self, now: Instant, out: &mut Actions) -> Result<Rebuilt, Misfit> {
         self.now = now;
+        let generation = self.notes.newest();
+        if generation >= GENERATIONS {
+            return Err(Misfit::Notes { generation });
+        }
         let found = self.survey()?;
         // Before the others: what is older than something that is lost goes with it.
-        let damaged = found.damaged.iter().map(|&slot| u64::from(self.lose_damaged(slot, out))).sum();
+        let lose = |&(slot, identity): &(SlotId, Identity)| u64::from(self.lose_damaged(slot, identity, out));
+        let damaged = found.damaged.iter().map(lose).sum();
+        self.doubtful.extend(found.needless.iter().map(|&slot| (slot, LedgerSeq(0))));
         let mut rebuilt = Rebuilt { damaged, ..Rebuilt::default() };
         let mut dealt_with = alloc::vec![false; self.all_slots().count()];
-        found.damaged.iter().for_each(|&slot| dealt_with[at(slot)] = true);
+        self.doubtful.iter().for_each(|&(slot, _)| dealt_with[at(slot)] = true);
         for &slot in &found.older {
             dealt_with[at(slot)] = self.free_older(slot);
         }
         for slot in self.all_slots().filter(|&slot| !dealt_with[at(slot)]) {
             match self.cache.header(slot).recover() {
                 Ok((_, status)) if status.state == State::Free => self.cache.release(slot),
-                Ok((_, status)) => self.take_over(slot, status, &mut rebuilt),
-                Err(_) => {}
+                Ok((_, status)) => self.take_over(slot, status, found.somewhere, &mut rebuilt),
+                Err(_) => unreachable!("damaged headers were dealt with"),
             }
         }
         for index in 0..self.volumes.len() {
@@ -171,25 +184,19 @@ impl<'a> Engine<'a> {
         Ok(())
     }
 
-    fn survey_damage(&mut self, slot: SlotId, damage: HeaderDamage, found: &mut Found) -> Result<(), Misfit> {
-        let header = self.cache.header(slot);
-        if header.sound_identity().is_some() {
-            self.volume_of(slot)?;
-            found.damaged.push(slot);
-            return Ok(());
-        }
-        // Nothing is lost with a line that the device has, too; its slot is nobody's until the arena is made anew.
-        let harmless = matches!(damage, HeaderDamage::Identity { .. })
-            && matches!(header.state(), State::Incoming | State::Filling | State::Clean);
-        if harmless { Ok(()) } else { Err(Misfit::Damaged { slot, damage }) }
-    }
-
     /// The place of a header's volume, if there is such a line.
     fn volume_of(&self, slot: SlotId) -> Result<usize, Misfit> {
         let header = self.cache.header(slot);
         let (volume, line) = (header.volume(), header.line());
-        let lines = self.volumes.get(usize::from(volume)).map_or(0, |volume| volume.geometry().local_lines());
-        if line < lines { Ok(usize::from(volume)) } else { Err(Misfit::Place { slot, volume, line }) }
+        if self.has_line(volume, line) {
+            Ok(usize::from(volume))
+        } else {
+            Err(Misfit::Place { slot, volume, line })
+        }
+    }
+
+    pub(crate) fn has_line(&self, volume: u16, line: u64) -> bool {
+        self.volumes.get(usize::from(volume)).is_some_and(|volume| line < volume.geometry().local_lines())
     }
 
     /// Frees a slot whose line has a younger one, unless the device may still read it.
@@ -203,8 +210,9 @@ impl<'a> Engine<'a> {
         free
     }
 
-    /// Books a slot as what it is now.
-    fn take_over(&mut self, slot: SlotId, status: Status, rebuilt: &mut Rebuilt) {
+    /// Books a slot as what it is now. With `somewhere` a newer slot of any line may be among the damaged: what was being
+    /// written when it came is older than that.
+    fn take_over(&mut self, slot: SlotId, status: Status, somewhere: bool, rebuilt: &mut Rebuilt) {
         let header = self.cache.header(slot);
         let (index, line) = (usize::from(header.volume()), header.line());
         let counts = &mut self.volumes[index].counts;
@@ -216,7 +224,8 @@ impl<'a> Engine<'a> {
         }
         rebuilt.lines += 1;
         let loss = self.volumes[index].losses.of(line).copied();
-        if let Some(loss) = loss.filter(|loss| self.is_lost_for_good(slot, loss)) {
+        let doubted = somewhere && status.state == State::Writing;
+        if let Some(loss) = loss.filter(|loss| doubted || self.is_lost_for_good(slot, loss)) {
             return self.let_go(slot, &loss);
         }
         if status.state == State::Clean {
@@ -293,46 +302,6 @@ impl<'a> Engine<'a> {
         if stage == Stage::Failed {
             volume.index.failed.set(line);
         }
-    }
-
-    /// A header that says whose line it is and not what it holds. Whether something is lost by that.
-    fn lose_damaged(&mut self, slot: SlotId, out: &mut Actions) -> bool {
-        let header = self.cache.header(slot);
-        let (line, generation, mask) = (header.line(), header.generation(), header.dirty());
-        let index = usize::from(header.volume());
-        let newest =
-            self.cache.newest(header.volume(), line).map(|slot| self.cache.header(slot).generation());
-        let volume = &mut self.volumes[index];
-        let recorded = volume.losses.of(line).is_some_and(|loss| loss.generation >= generation);
-        if recorded || mask == 0 || newest.is_some_and(|newest| newest > generation) {
-            header.publish(Status::FREE);
-            self.cache.release(slot);
-            return false;
-        }
-        // The slot stays what it is until the next start finds the loss on record.
-        let now = self.now;
-        let loss = Loss {
-            mask,
-            superseded: 0,
-            generation,
-            class: ErrorClass::Medium as u8,
-            errno: DAMAGED,
-            attempts: 0,
-            first: now,
-            last: now,
-        };
-        volume.losses.add(line, loss);
-        volume.stats.given_up += 1;
-        let extent = self.lost_extent(index, line, loss);
-        let mut left = mask;
-        while left != 0 {
-            let (first, count) = crate::settle::group(left);
-            left &= !crate::sector_mask(first, count);
-            let volume = &self.volumes[index];
-            let extent = Extent { range: volume.sectors(line, first, count), ..extent };
-            self.ledger.push(LedgerEntry::Lost { volume: volume.setup.id, extent, generation }, out);
-        }
-        true
     }
 
     /// Ranges that the device may forget are zeroed again, and what they supersede is dropped if that was not done.
@@ -419,6 +388,7 @@ impl<'a> Engine<'a> {
             !ours
         });
         self.quarantine = left;
+        self.release_doubtful();
     }
 
     fn release_quarantined(&mut self, index: usize, slot: SlotId) {
@@ -465,7 +435,7 @@ impl<'a> Engine<'a> {
             let volume = &self.volumes[index];
             let end = volume.geometry().local_lines();
             let reported = volume.index.reader().reported.next(from).unwrap_or(end);
-            let lost = volume.losses.next(from, end).map_or(end, |(line, _)| line);
+            let lost = volume.losses.next(from, end).map_or(end, |(line, ..)| line);
             let line = reported.min(lost);
             if line >= end || !out.has_room(&self.limits) {
                 self.volumes[index].recheck = (line < end).then_some(line);

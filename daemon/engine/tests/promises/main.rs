@@ -3,15 +3,19 @@
 
 mod allocations;
 mod budget;
+mod damaged;
 mod disk;
 mod flush;
 mod ledger;
+mod life;
 mod loss;
 mod overdue;
 mod patience;
 mod pressure;
 mod reactors;
 mod read;
+mod replayed;
+mod restart;
 mod retry;
 mod shell;
 mod timeout;

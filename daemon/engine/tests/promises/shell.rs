@@ -11,6 +11,8 @@ use std::rc::Rc;
 use std::sync::atomic::AtomicU64;
 
 pub(crate) const LINE: u64 = 4096;
+/// The reactor of operations whose daemon died before they ended.
+pub(crate) const DEAD: u32 = u32::MAX;
 /// Each request has its own part of the payload area.
 const PAYLOAD_SHIFT: u32 = 24;
 
@@ -49,6 +51,48 @@ impl Default for Plan {
             flush_on_failure: FlushOnFailure::Report,
             io_timeout_ms: 5_000,
             write_back_after_ms: 1_000_000,
+        }
+    }
+}
+
+impl Plan {
+    fn domain(&self, volume: u16) -> u16 {
+        if self.one_domain { 0 } else { volume }
+    }
+
+    pub(crate) fn add_volumes(&self, engine: &mut Engine<'static>, shares: &[&'static Share]) {
+        let room = (self.slots - self.limits.reserve_slots as usize) as u64;
+        for id in 0..self.volumes {
+            let geometry = Geometry {
+                volume_bytes: self.volume_bytes,
+                block_bytes: 512,
+                line_bytes: 4096,
+                stripe_bytes: self.stripe_bytes,
+                reactors: self.limits.reactors,
+                reactor: self.limits.reactor,
+            };
+            // Room to grow to twice the size.
+            let index_lines = 2 * geometry.local_lines();
+            let words = DirtyIndex::words_needed(index_lines);
+            let index: Vec<AtomicU64> = (0..words).map(|_| AtomicU64::new(0)).collect();
+            engine.add_volume(VolumeSetup {
+                id: VolumeId(id),
+                geometry,
+                domain: DomainId(self.domain(id)),
+                domain_owner: 0,
+                mode: self.mode,
+                budget_slots: self.budget,
+                room_slots: room_slots(self.budget, self.budget * u64::from(self.volumes), room),
+                share: shares[usize::from(id)],
+                rules: self.rules,
+                flush_on_failure: self.flush_on_failure,
+                parked_flushes_max: 2,
+                io_timeout_ms: self.io_timeout_ms,
+                write_back_from: 1000,
+                write_back_after_ms: self.write_back_after_ms,
+                index_lines,
+                index: Box::leak(index.into_boxed_slice()),
+            });
         }
     }
 }
@@ -98,7 +142,12 @@ pub(crate) struct Shell {
     /// What requests ask for from now on.
     pub(crate) timeout_ms: u32,
     pub(crate) shares: Vec<&'static Share>,
-    out: Actions,
+    /// The records of writes that were taken in: the tag, and the first generation.
+    pub(crate) begun: BTreeMap<u32, u64>,
+    pub(crate) requests: BTreeMap<u32, Request>,
+    pub(crate) notes: &'static [AtomicU64],
+    pub(crate) plan: Plan,
+    pub(crate) out: Actions,
     domains: Vec<u16>,
     slots: Vec<u8>,
     payload: BTreeMap<u32, Vec<u8>>,
@@ -116,44 +165,13 @@ impl Shell {
 
     /// A reactor over disks and budgets that it may share with others.
     pub(crate) fn over(plan: Plan, disks: Vec<Rc<RefCell<Disk>>>, shares: &[&'static Share]) -> Shell {
-        let room = (plan.slots - plan.limits.reserve_slots as usize) as u64;
         let headers: Vec<Header> = (0..plan.slots).map(|_| Header::default()).collect();
         let headers: &'static [Header] = Box::leak(headers.into_boxed_slice());
+        let notes: Vec<AtomicU64> =
+            (0..Notes::words_needed(plan.volumes.into())).map(|_| AtomicU64::new(0)).collect();
+        let notes: &'static [AtomicU64] = Box::leak(notes.into_boxed_slice());
         let mut engine = Engine::new(plan.limits, headers, Instant(0));
-        let mut domains = Vec::new();
-        for id in 0..plan.volumes {
-            let geometry = Geometry {
-                volume_bytes: plan.volume_bytes,
-                block_bytes: 512,
-                line_bytes: 4096,
-                stripe_bytes: plan.stripe_bytes,
-                reactors: plan.limits.reactors,
-                reactor: plan.limits.reactor,
-            };
-            // Room to grow to twice the size.
-            let index_lines = 2 * geometry.local_lines();
-            let words = DirtyIndex::words_needed(index_lines);
-            let index: Vec<AtomicU64> = (0..words).map(|_| AtomicU64::new(0)).collect();
-            domains.push(if plan.one_domain { 0 } else { id });
-            engine.add_volume(VolumeSetup {
-                id: VolumeId(id),
-                geometry,
-                domain: DomainId(domains[usize::from(id)]),
-                domain_owner: 0,
-                mode: plan.mode,
-                budget_slots: plan.budget,
-                room_slots: room_slots(plan.budget, plan.budget * u64::from(plan.volumes), room),
-                share: shares[usize::from(id)],
-                rules: plan.rules,
-                flush_on_failure: plan.flush_on_failure,
-                parked_flushes_max: 2,
-                io_timeout_ms: plan.io_timeout_ms,
-                write_back_from: 1000,
-                write_back_after_ms: plan.write_back_after_ms,
-                index_lines,
-                index: Box::leak(index.into_boxed_slice()),
-            });
-        }
+        plan.add_volumes(&mut engine, shares);
         Shell {
             engine,
             limits: plan.limits,
@@ -167,12 +185,16 @@ impl Shell {
             headers,
             timeout_ms: 0,
             shares: shares.to_vec(),
+            begun: BTreeMap::new(),
+            requests: BTreeMap::new(),
+            notes,
             out: Actions::with_capacity(&plan.limits),
-            domains,
+            domains: (0..plan.volumes).map(|id| plan.domain(id)).collect(),
             slots: vec![0xee; plan.slots * 4096],
             payload: BTreeMap::new(),
             next_tag: 1,
             next_token: 1,
+            plan,
         }
     }
 
@@ -201,9 +223,7 @@ impl Shell {
         let excused = lost || self.stats().lost > 0 || !self.out.answers.is_empty();
         assert!(excused || count == 0, "the engine allocated {count} times");
         let mut out = std::mem::take(&mut self.out);
-        for &copy in &out.copies {
-            self.copy(copy);
-        }
+        self.note_and_copy(&out);
         assert_eq!(allocations(|| self.engine.commit()), 0, "to publish allocates nothing");
         self.ledger.entries.append(&mut out.ledger);
         self.peers.append(&mut out.peers);
@@ -221,8 +241,16 @@ impl Shell {
         self.end_operations();
     }
 
+    /// The first effects of a turn: the records of writes, then their bytes.
+    pub(crate) fn note_and_copy(&mut self, out: &Actions) {
+        self.begun.extend(out.begun.iter().map(|begun| (begun.tag, begun.generation)));
+        for &copy in &out.copies {
+            self.copy(copy);
+        }
+    }
+
     /// The engine's part of a turn.
-    fn work(&mut self) {
+    pub(crate) fn work(&mut self) {
         let now = Instant(self.now_ms * 1_000_000);
         while let Some(event) = self.events.pop_front() {
             if !self.out.has_room(&self.limits) {
@@ -302,7 +330,7 @@ impl Shell {
         for volume in 0..self.disks.len() {
             let ready = self.disks[volume].borrow_mut().take_ready();
             for io in ready {
-                if io.reactor == self.limits.reactor {
+                if io.reactor == self.limits.reactor || io.reactor == DEAD {
                     self.end(&io);
                 } else {
                     self.disks[volume].borrow_mut().in_flight.push(io);
@@ -330,7 +358,9 @@ impl Shell {
                 disk.stable.copy_from_slice(&disk.media);
             }
         }
-        self.events.push_back(Event::Completed { op: io.op, result });
+        if io.reactor != DEAD {
+            self.events.push_back(Event::Completed { op: io.op, result });
+        }
     }
 
     /// Turns without time passing, until nothing moves.
@@ -363,7 +393,7 @@ impl Shell {
         self.next_tag += 1;
         let bytes = if matches!(operation, Operation::Read | Operation::Write { .. }) { length } else { 0 };
         self.payload.entry(tag).or_insert_with(|| vec![0xaa; usize::try_from(bytes).unwrap()]);
-        self.events.push_back(Event::Request(Request {
+        let request = Request {
             session: SessionId(session),
             tag,
             sequence: u64::from(tag),
@@ -374,7 +404,9 @@ impl Shell {
             buffer: u64::from(tag) << PAYLOAD_SHIFT,
             replay: 0,
             timeout_ms: self.timeout_ms,
-        }));
+        };
+        self.requests.insert(tag, request);
+        self.events.push_back(Event::Request(request));
         tag
     }
 
