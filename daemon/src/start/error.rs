@@ -63,10 +63,10 @@ pub enum StartError {
         /// Where the arena of this configuration is.
         path: PathBuf,
     },
-    /// The ledger cannot make durable that held data of an earlier boot is lost.
+    /// The ledger cannot make durable that data of an earlier boot, or of a damaged arena, is lost.
     #[error(
-        "volume '{volume}': data that the device had refused was in memory when the host went down, and the ledger \
-         cannot record that it is lost: {text}; give the ledger's file system room, then start again"
+        "volume '{volume}': data that was in memory is lost, because the host went down or the arena is damaged, and the \
+         ledger cannot record that: {text}; give the ledger's file system room, then start again"
     )]
     LossNotRecorded {
         /// Which.

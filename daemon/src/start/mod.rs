@@ -287,7 +287,7 @@ fn register(
     arena: &Arena,
     options: &Options,
 ) -> Result<Vec<Records>, StartError> {
-    let mut held = None;
+    let mut held_by = None;
     let boot = u128::from_ne_bytes(arena.boot_id());
     let mut died = false;
     for volume in volumes {
@@ -306,14 +306,26 @@ fn register(
         let on_record = !ledger.not_stable(volume.id).is_empty();
         if on_record && (gone || (kept == Kept::Nothing && arena.origin() == Origin::New)) {
             ledger.turn_into_lost(now(clock), volume.id);
-            held = Some(name.clone());
+            held_by = Some(name.clone());
+        }
+        if let Origin::TakenOver(held) = arena.origin()
+            && held.somewhere > 0
+        {
+            tracing::error!(
+                volume = name,
+                headers = held.somewhere,
+                "damaged headers in the arena do not say whose data they had: all of the volume counts as lost, but for \
+                 what is newer in the cache; look at its data, then 'holdfastctl ack-loss'"
+            );
+            ledger.lose_all(now(clock), volume.id);
+            held_by = Some(name.clone());
         }
         ledger.mark_open(volume.id, OpenMark { boot, arena: u128::from(arena.id()) });
     }
     if died || ledger.incarnation() == 0 {
         ledger.set_incarnation(random_word() | 1);
     }
-    match (ledger.commit_all(now(clock)), held) {
+    match (ledger.commit_all(now(clock)), held_by) {
         (CommitOutcome::Stuck(stuck), Some(volume)) => {
             return Err(StartError::LossNotRecorded { volume, text: stuck.text });
         }

@@ -4,6 +4,7 @@
 #![allow(missing_docs, clippy::cast_possible_truncation)]
 
 mod c_programs;
+mod damaged_arena;
 mod doctor;
 mod events;
 mod exit_codes;
@@ -17,6 +18,7 @@ mod hostile;
 #[path = "../../../ringbuf/capi/tests/installed/mod.rs"]
 mod installed;
 mod killed_clients;
+mod kills;
 mod ledger_disk;
 #[cfg(target_arch = "x86_64")]
 mod lost_memory;
