@@ -12,6 +12,7 @@ mod keeper;
 mod lookout;
 mod map;
 mod operators;
+mod origins;
 mod reactors;
 mod registry;
 mod reload;
@@ -65,6 +66,7 @@ pub fn serve(settings: Settings, options: Options) -> Result<ExitCode, StartErro
     let mut ledger = open_ledger(&settings, clock)?;
     let (settings, left) = in_order(settings);
     let volumes = volumes::open(&settings, left)?;
+    origins::check(&volumes, &settings)?;
     let mut arena = make_arena(&settings, &volumes, &options, &mut warnings)?;
     let records = match register(&mut ledger, &volumes, clock, &arena, &options) {
         Ok(records) => records,
@@ -76,6 +78,7 @@ pub fn serve(settings: Settings, options: Options) -> Result<ExitCode, StartErro
             return Err(error);
         }
     };
+    origins::mark(&volumes, &settings, &mut warnings);
     let resource = |what| move |source| StartError::Resource { what, source };
     let links = (0..settings.daemon.reactors).map(|_| Link::new(volumes.len()));
     let links: Arc<[Link]> = links.collect::<Result<_, _>>().map_err(resource("no mailbox"))?;
@@ -156,6 +159,9 @@ pub fn serve(settings: Settings, options: Options) -> Result<ExitCode, StartErro
     }
     let closed =
         end::Stop { hub: &hub, stop: &stop, keeper, reactors: threads, book: &book, scribe }.run(left);
+    if left == 0 && closed {
+        origins::clear(&volumes);
+    }
     // It only looks at what was published last; had it panicked, its words are in the log.
     let _ = lookout.join();
     hub.events.close();

@@ -122,7 +122,7 @@ fn contents(path: &Path) -> Vec<(PathBuf, Vec<u8>)> {
 }
 
 /// A daemon that does not start: what it says.
-fn refused(place: &Place) -> String {
+pub(crate) fn refused(place: &Place) -> String {
     let mut serve = Command::new(env!("CARGO_BIN_EXE_holdfastd"));
     serve.args(["serve", "--config"]).arg(place.configure());
     let told = serve.stdin(Stdio::null()).output().expect("started");

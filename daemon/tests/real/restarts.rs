@@ -1,5 +1,6 @@
 //! A daemon that is killed and started again: nothing that was acknowledged is gone, and clients see a pause.
 
+use crate::damaged_arena::refused;
 use crate::needs::can_use;
 use crate::pattern::{check_backing, check_same, pattern};
 use crate::place::{LINE, MIB, Place, STRIPE, Volume};
@@ -126,4 +127,56 @@ fn writes_stuck_in_a_device_land_after_the_restart_and_harm_nothing() {
     for line in 0..8 {
         check_backing(&fuse.file, if line < 4 { 2 } else { 1 }, 2 * line * LINE, LINE);
     }
+}
+
+/// M13: the cache died with data that no flush had covered. A client that wrote such data hears of it with its next flush,
+/// once, and one that had flushed everything does not.
+#[test]
+fn a_client_whose_unflushed_writes_died_with_the_cache_hears_of_it() {
+    let place = place();
+    let mut daemon = Daemon::start(&place);
+    let (unflushed, flushed) = (daemon.client("vm"), daemon.client("vm"));
+    flushed.write_at(&pattern(1, 0, LINE), 0).expect("acknowledged");
+    flushed.flush().expect("on stable media");
+    daemon.must(&["fault", "vm", "add", "write", "EIO", "--sequence", "X"]);
+    unflushed.write_at(&pattern(2, LINE, LINE), LINE).expect("acknowledged");
+    daemon.kill();
+    drop(daemon);
+    std::fs::remove_dir_all(place.arena()).expect("the memory is gone");
+
+    let again = Daemon::start_with(&place, &["--discard-arena"], |_| {});
+    let mut data = vec![0; LINE as usize];
+    unflushed.read_at(&mut data, 0).expect("the client finds the next daemon");
+    check_same(&data, &pattern(1, 0, LINE), "what was flushed");
+    let error = unflushed.flush().expect_err("what it wrote is gone");
+    assert_eq!(error.errno(), 5, "{error}");
+    unflushed.flush().expect("it has been told");
+    flushed.flush().expect("nothing of it is gone");
+    drop((unflushed, flushed));
+    again.stop_clean();
+}
+
+/// M13: a killed daemon's cache has the newest data of a file. Another daemon, with a ledger and an arena of its own,
+/// does not serve what the file holds; the one that has the rest does, and leaves no mark when it has drained.
+#[test]
+fn a_backing_whose_newest_data_is_elsewhere_is_refused() {
+    let place = place();
+    let mut daemon = Daemon::start(&place);
+    daemon.must(&["fault", "vm", "add", "write", "EIO", "--sequence", "X"]);
+    daemon.client("vm").write_at(&pattern(1, 0, LINE), 0).expect("acknowledged");
+    daemon.kill();
+    drop(daemon);
+
+    let mut other = Place::new();
+    other.add(&[Volume::file("copy", &place.file("vm"), 16 * MIB)]);
+    let refused = refused(&other);
+    let state_dir = place.file("state").display().to_string();
+    for words in ["is not there, but with the daemon", &state_dir, "'vm'", "setfattr -x user.holdfast.origin"] {
+        assert!(refused.contains(words), "{words} in {refused}");
+    }
+    let again = Daemon::start(&place);
+    again.must(&["drain", "vm"]);
+    again.stop_clean();
+    check_backing(&place.file("vm"), 1, 0, LINE);
+    Daemon::start(&other).stop_clean();
 }
