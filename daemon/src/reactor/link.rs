@@ -18,6 +18,8 @@ pub enum Mail {
     Seat(Box<Seat>),
     /// The session is over: give its seat back.
     Leave(SessionId),
+    /// The slots' memory is warm: register it.
+    Warm,
     /// Take no more requests; those that were taken are answered.
     Quiet,
     /// Leave the loop.

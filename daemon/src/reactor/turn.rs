@@ -199,6 +199,10 @@ impl<'a> Reactor<'a> {
                 Mail::Event(event) => self.engine.apply(self.now, event, &mut self.actions),
                 Mail::Seat(seat) => self.admit(seat),
                 Mail::Leave(session) => self.ending.push((session, None)),
+                Mail::Warm => {
+                    let fallbacks = self.disk.register_memory();
+                    fallbacks.iter().for_each(|fallback| tracing::warn!("{fallback}"));
+                }
                 Mail::Quiet => self.quiet = true,
                 Mail::Stop => self.stopped = true,
             }

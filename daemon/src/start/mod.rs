@@ -103,9 +103,13 @@ pub fn serve(settings: Settings, options: Options) -> Result<ExitCode, StartErro
         outlets: &outlets,
         clock,
         seed,
+        cold: matches!(arena.origin(), Origin::TakenOver(_)),
     };
     let (threads, sheets, fallbacks) = reactors::start(&plan, shards)?;
-    arena.warm_up(true);
+    if plan.cold {
+        let links = Arc::clone(&links);
+        arena.warm_up(true, move || links.iter().for_each(reactors::tell_warm));
+    }
     volumes.iter().for_each(|volume| fence::wait_for(volume, &links));
     warnings.extend(fallbacks);
     // What the settings only suspect of the arena is known by now.
