@@ -276,7 +276,13 @@ impl<'a> Engine<'a> {
         let (newest, now) = (self.cache.is_newest(slot), self.now);
         let volume = &mut self.volumes[index];
         self.cache.set_link(slot, epoch);
+        // What failed was tried: a header that denies it is not of this release.
+        let tried = status.attempts.max(u8::from(status.state == State::Failed));
         let class = class_of(status);
+        let status = Status { attempts: tried, ..status };
+        if status.state == State::Failed {
+            self.cache.header(slot).publish(Status { class: class as u8, ..status });
+        }
         if status.attempts > 0 {
             // When it failed nobody knows; the backoff begins anew.
             self.failures.set_times(slot, now, now);

@@ -217,3 +217,17 @@ fn notes_of_no_life_are_refused() {
     let refused = shell.start_again_over(|_| {});
     assert_eq!(refused, Err(Misfit::Notes { generation: u64::MAX - 7 }));
 }
+
+/// A header that is whole and makes no sense, found by fuzzing: it failed, and was never tried, with a class that there is
+/// not. It is data that failed, and is written like any other.
+#[test]
+fn a_failure_without_an_attempt_is_a_failure() {
+    let mut shell = three_lines();
+    let slot = shell.slots_in(State::Dirty)[1];
+    shell.headers[slot].publish(Status { class: 9, ..Status::new(State::Failed, 0xff) });
+    assert_eq!(shell.start_again().failed, 0, "nobody counts what did not happen");
+    shell.settle_volumes();
+    shell.run_ms(5_000);
+    assert_eq!(shell.flushed(), 0);
+    assert_eq!((shell.stable(4096), shell.stable(2 * 4096), shell.stable(3 * 4096)), (1, 2, 3));
+}
