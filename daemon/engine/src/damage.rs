@@ -59,9 +59,14 @@ impl Header {
 #[allow(clippy::cast_possible_truncation, reason = "the fields are cut out of their words at their widths")]
 fn identity_of([place, generation, word]: [u64; 3]) -> Option<Identity> {
     let dirty = word as u32;
-    let fits = generation < crate::header::GENERATIONS
-        && (word >> 32) as u32 == checksum(place, generation, dirty);
-    fits.then_some(Identity { volume: (place >> 48) as u16, line: place & ((1 << 48) - 1), generation, dirty })
+    let fits =
+        generation < crate::header::GENERATIONS && (word >> 32) as u32 == checksum(place, generation, dirty);
+    fits.then_some(Identity {
+        volume: (place >> 48) as u16,
+        line: place & ((1 << 48) - 1),
+        generation,
+        dirty,
+    })
 }
 
 impl Engine<'_> {

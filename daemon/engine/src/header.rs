@@ -233,8 +233,7 @@ impl Header {
     pub fn sound_identity(&self) -> Option<Identity> {
         let (volume, line, generation, dirty) = (self.volume(), self.line(), self.generation(), self.dirty());
         let found = self.0[DIRTY].load(Ordering::Relaxed) >> 32;
-        let sound =
-            generation < GENERATIONS && found == u64::from(checksum(self.place(), generation, dirty));
+        let sound = generation < GENERATIONS && found == u64::from(checksum(self.place(), generation, dirty));
         sound.then_some(Identity { volume, line, generation, dirty })
     }
 

@@ -176,7 +176,9 @@ mod tests {
                 }
                 1 => {
                     runs.supersede(first, end, generation);
-                    alone.range_mut(first..end).for_each(|(_, loss): (_, &mut Loss)| loss.superseded = loss.mask);
+                    alone
+                        .range_mut(first..end)
+                        .for_each(|(_, loss): (_, &mut Loss)| loss.superseded = loss.mask);
                 }
                 _ => {
                     let of = alone.get(&first).copied();
@@ -190,7 +192,7 @@ mod tests {
             }
             let (mut from, mut seen) = (0, BTreeMap::new());
             while let Some((first, end, loss)) = runs.next(from, 100) {
-                (first..end).for_each(|line| drop(seen.insert(line, loss)));
+                seen.extend((first..end).map(|line| (line, loss)));
                 from = end;
             }
             assert_eq!(seen, alone);

@@ -20,7 +20,8 @@ use crate::header::{GENERATIONS, at};
 use crate::losses::Loss;
 use crate::volume::Zeroed;
 use crate::{
-    Actions, ByteRange, Header, HeaderDamage, Identity, Instant, LedgerSeq, Limits, Notes, SlotId, Status, VolumeId,
+    Actions, ByteRange, Header, HeaderDamage, Identity, Instant, LedgerSeq, Limits, Notes, SlotId, Status,
+    VolumeId,
 };
 use alloc::vec::Vec;
 use holdfast_policy::{Cause, ErrorClass, State};
@@ -32,6 +33,9 @@ pub const DAMAGED: u16 = 117;
 const UNBOOKED: u32 = u32::MAX;
 /// Generations between two lives: more than a request has lines, so that no request is of two lives.
 const GAP: u64 = 1 << 16;
+
+/// Slots whose places in the map are looked for together.
+const AHEAD: u32 = 32;
 
 /// What was found, in lines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -97,6 +101,15 @@ pub(crate) struct Found {
     published: u64,
 }
 
+/// What else there is beside a slot.
+#[derive(Clone, Copy)]
+struct Beside {
+    /// Nothing younger of its line is known.
+    newest: bool,
+    /// A younger slot of any line may be among the damaged: what was being written when it came is older than that.
+    somewhere: bool,
+}
+
 impl<'a> Engine<'a> {
     /// An engine over what an earlier life left, or over nothing. The order is: volumes are added, all losses on record are
     /// restored ([`crate::Command::RestoreLoss`]), [`Engine::rebuild`], then [`crate::Event::Settled`] for each volume as
@@ -129,13 +142,18 @@ impl<'a> Engine<'a> {
         let mut rebuilt = Rebuilt { damaged, ..Rebuilt::default() };
         let mut dealt_with = alloc::vec![false; self.all_slots().count()];
         self.doubtful.iter().for_each(|&(slot, _)| dealt_with[at(slot)] = true);
+        let mut newest = alloc::vec![true; dealt_with.len()];
         for &slot in &found.older {
+            newest[at(slot)] = false;
             dealt_with[at(slot)] = self.free_older(slot);
         }
         for slot in self.all_slots().filter(|&slot| !dealt_with[at(slot)]) {
             match self.cache.header(slot).recover() {
                 Ok((_, status)) if status.state == State::Free => self.cache.release(slot),
-                Ok((_, status)) => self.take_over(slot, status, found.somewhere, &mut rebuilt),
+                Ok((_, status)) => {
+                    let beside = Beside { newest: newest[at(slot)], somewhere: found.somewhere };
+                    self.take_over(slot, status, beside, &mut rebuilt);
+                }
                 Err(_) => unreachable!("damaged headers were dealt with"),
             }
         }
@@ -158,6 +176,11 @@ impl<'a> Engine<'a> {
     fn survey(&mut self) -> Result<Found, Misfit> {
         let mut found = Found::default();
         for slot in self.all_slots() {
+            if slot.0.is_multiple_of(AHEAD) {
+                let ahead = self.all_slots().skip(at(slot)).take(AHEAD as usize);
+                let in_use = ahead.filter(|&slot| self.cache.header(slot).state() != State::Free);
+                in_use.for_each(|slot| self.cache.look_ahead(slot));
+            }
             let header = self.cache.header(slot);
             if let Some(identity) = header.sound_identity() {
                 found.newest = found.newest.max(identity.generation);
@@ -210,9 +233,8 @@ impl<'a> Engine<'a> {
         free
     }
 
-    /// Books a slot as what it is now. With `somewhere` a newer slot of any line may be among the damaged: what was being
-    /// written when it came is older than that.
-    fn take_over(&mut self, slot: SlotId, status: Status, somewhere: bool, rebuilt: &mut Rebuilt) {
+    /// Books a slot as what it is now.
+    fn take_over(&mut self, slot: SlotId, status: Status, beside: Beside, rebuilt: &mut Rebuilt) {
         let header = self.cache.header(slot);
         let (index, line) = (usize::from(header.volume()), header.line());
         let counts = &mut self.volumes[index].counts;
@@ -224,7 +246,7 @@ impl<'a> Engine<'a> {
         }
         rebuilt.lines += 1;
         let loss = self.volumes[index].losses.of(line).copied();
-        let doubted = somewhere && status.state == State::Writing;
+        let doubted = beside.somewhere && status.state == State::Writing;
         if let Some(loss) = loss.filter(|loss| doubted || self.is_lost_for_good(slot, loss)) {
             return self.let_go(slot, &loss);
         }
@@ -240,7 +262,7 @@ impl<'a> Engine<'a> {
             self.quarantine.push(slot);
         }
         let epoch = self.volumes[index].epochs.current();
-        self.book(index, slot, status, epoch);
+        self.book(index, slot, status, epoch, beside.newest);
     }
 
     /// Whether what a slot holds is given up for good: it is condemned, and all of it is on record as lost; or what was lost
@@ -271,9 +293,8 @@ impl<'a> Engine<'a> {
     }
 
     /// The books of a slot that is not clean; one in flight counts as such until its volume is settled.
-    fn book(&mut self, index: usize, slot: SlotId, status: Status, epoch: u32) {
-        let line = self.cache.header(slot).line();
-        let (newest, now) = (self.cache.is_newest(slot), self.now);
+    fn book(&mut self, index: usize, slot: SlotId, status: Status, epoch: u32, newest: bool) {
+        let (line, now) = (self.cache.header(slot).line(), self.now);
         let volume = &mut self.volumes[index];
         self.cache.set_link(slot, epoch);
         // What failed was tried: a header that denies it is not of this release.
@@ -420,7 +441,7 @@ impl<'a> Engine<'a> {
             volume.failing[class_of(status) as usize] -= 1;
         }
         self.cache.pass(&mut volume.counts, slot, Cause::Restarted);
-        self.book(index, slot, self.cache.header(slot).status(), epoch);
+        self.book(index, slot, self.cache.header(slot).status(), epoch, true);
     }
 
     /// Puts the ledger's mark on lines; [`Engine::recheck_reported`] takes it off those that do not deserve it.

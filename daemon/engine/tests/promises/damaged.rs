@@ -200,7 +200,9 @@ fn what_was_being_written_is_not_believed_beside_a_header_without_a_place() {
     shell.put(2 * LINE, LINE, 2);
     shell.die();
     shell.ledger.lost.extend((0..shell.plan.volume_bytes / 512).map(|sector| (sector, 0)));
-    let noise = |words: &mut [[u64; 4]]| words[slot_of(words, 2)][..2].iter_mut().for_each(|word| *word ^= 0xdead_beef);
+    let noise = |words: &mut [[u64; 4]]| {
+        words[slot_of(words, 2)][..2].iter_mut().for_each(|word| *word ^= 0xdead_beef)
+    };
     shell.start_again_over(noise).expect("all is on record");
     assert_eq!(shell.get(2 * LINE, LINE), Err(EIO));
     shell.disk().release();

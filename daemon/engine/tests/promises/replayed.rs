@@ -53,7 +53,8 @@ fn only_the_lines_that_did_not_happen_are_done() {
         shell.start_again();
         shell.settle_volumes();
         shell.settle();
-        let published = (1..5).take_while(|line| shell.get(line * LINE, LINE).unwrap() == all(1, 4096)).count();
+        let published =
+            (1..5).take_while(|line| shell.get(line * LINE, LINE).unwrap() == all(1, 4096)).count();
         assert_eq!(published, done);
         shell.put(LINE, 4 * LINE, 2);
         shell.send_again(tag);
@@ -61,7 +62,11 @@ fn only_the_lines_that_did_not_happen_are_done() {
         assert_eq!(shell.errno(tag), Some(0));
         for line in 0..4 {
             let value = if line < done as u64 { 2 } else { 1 };
-            assert_eq!(shell.get((1 + line) * LINE, LINE).unwrap(), all(value, 4096), "line {line} of {done}");
+            assert_eq!(
+                shell.get((1 + line) * LINE, LINE).unwrap(),
+                all(value, 4096),
+                "line {line} of {done}"
+            );
         }
     }
 }

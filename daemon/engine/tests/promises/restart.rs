@@ -77,7 +77,10 @@ fn failed_stays_failed_with_what_is_known_of_it() {
     );
     assert_eq!(shell.flushed(), ENOSPC);
     shell.disk().heal();
-    shell.operator(Command::Retry { range: ByteRange { offset: 0, length: u64::MAX }, classes: ClassSet::ANY });
+    shell.operator(Command::Retry {
+        range: ByteRange { offset: 0, length: u64::MAX },
+        classes: ClassSet::ANY,
+    });
     shell.run_ms(5_000);
     assert_eq!(shell.flushed(), 0);
     assert_eq!(shell.stable(3 * 4096), 1);
