@@ -93,11 +93,7 @@ impl Parts {
         // A slot and its header; the last two of a hundred stay free.
         let live = cache / (LINE + 32) * 98 / 100;
         let part = |percent: u64, of: u64| live * percent / 100 * LINE / of * of;
-        Parts {
-            dirty: part(30, REQUEST),
-            failing: 2 * part(5, REQUEST),
-            clean: part(65, REQUEST),
-        }
+        Parts { dirty: part(30, REQUEST), failing: 2 * part(5, REQUEST), clean: part(65, REQUEST) }
     }
 
     fn end(self) -> u64 {

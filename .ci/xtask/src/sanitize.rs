@@ -29,7 +29,9 @@ pub(crate) fn sanitize(_: &[String]) -> Result<(), Failed> {
 fn miri() -> Result<(), Failed> {
     let there = Command::new("cargo").args(["+nightly", "miri", "--version"]).output();
     if !there.is_ok_and(|told| told.status.success()) {
-        println!("\n!!! NOT DONE: Miri over policy and ringbuf; `rustup +nightly component add miri` brings it");
+        println!(
+            "\n!!! NOT DONE: Miri over policy and ringbuf; `rustup +nightly component add miri` brings it"
+        );
         return Ok(());
     }
     let index = "+nightly miri test --package holdfast-policy --test plane_oracle";

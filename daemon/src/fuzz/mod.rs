@@ -8,9 +8,9 @@ mod arena_headers;
 mod tests;
 
 use crate::{admin, config, ledger, nbd};
+use holdfast_ringbuf::Stripes;
 use holdfast_ringbuf::daemon_side::Pending;
 use holdfast_ringbuf::request::{Descriptor, Opcode, Request, SessionLimits};
-use holdfast_ringbuf::Stripes;
 use std::io::Write;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;

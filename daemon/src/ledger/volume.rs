@@ -188,13 +188,7 @@ impl Volume {
     }
 
     /// All of a range is lost, as far as it was not. What is on record already has generations that count.
-    pub(super) fn lose_rest(
-        &mut self,
-        span: Span,
-        failure: Failure,
-        since: u64,
-        changes: &mut Vec<Change>,
-    ) {
+    pub(super) fn lose_rest(&mut self, span: Span, failure: Failure, since: u64, changes: &mut Vec<Change>) {
         let loss = Loss { failure, generation: 0, reactor: NO_REACTOR, cause: Cause::DamagedHeader };
         self.lost.update(span, |piece, old| {
             old.or_else(|| {

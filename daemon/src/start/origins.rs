@@ -11,7 +11,8 @@ pub(super) fn check(volumes: &[Volume], settings: &Settings) -> Result<(), Start
     let ours = state_dir(settings);
     for volume in volumes {
         let path = path_of(volume);
-        let failed = |source| StartError::Mark { volume: volume.settings.name.clone(), path: path.clone(), source };
+        let failed =
+            |source| StartError::Mark { volume: volume.settings.name.clone(), path: path.clone(), source };
         let mark = volume.backing.origin_mark().map_err(failed)?;
         if let Some(OriginMark { volume: known_as, state_dir }) = mark.filter(|mark| mark.state_dir != ours) {
             let (name, remedy) = (volume.settings.name.clone(), volume.backing.origin_remedy());

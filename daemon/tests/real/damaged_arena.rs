@@ -141,12 +141,24 @@ fn an_arena_that_is_not_ours_is_refused_and_left_alone() {
         file.write_all_at(&[byte[0] ^ flip], at).expect("written");
     }
     let cases: [(&str, Break, &str); 6] = [
-        ("another's file", |path| std::fs::write(path.join("letter"), "dear").expect("written"), "give the arena a directory of its own"),
-        ("another's superblock", |path| patch(&path.join("superblock"), 0, 9), "give the arena a directory of its own"),
+        (
+            "another's file",
+            |path| std::fs::write(path.join("letter"), "dear").expect("written"),
+            "give the arena a directory of its own",
+        ),
+        (
+            "another's superblock",
+            |path| patch(&path.join("superblock"), 0, 9),
+            "give the arena a directory of its own",
+        ),
         ("a later format", |path| patch(&path.join("superblock"), 8, 1), "start the release that wrote it"),
         ("a damaged superblock", |path| patch(&path.join("superblock"), 17, 8), "remove the directory"),
         ("a damaged table of volumes", |path| patch(&path.join("notes"), 5, 8), "remove the directory"),
-        ("a missing file", |path| std::fs::remove_file(path.join("shard-1.slots.0")).expect("removed"), "remove the directory"),
+        (
+            "a missing file",
+            |path| std::fs::remove_file(path.join("shard-1.slots.0")).expect("removed"),
+            "remove the directory",
+        ),
     ];
     for (what, damage, remedy) in cases {
         let place = place();
@@ -155,7 +167,10 @@ fn an_arena_that_is_not_ours_is_refused_and_left_alone() {
         let before = contents(&place.arena());
         let words = refused(&place);
         assert!(words.contains(remedy), "{what}: {words}");
-        assert!(words.contains(place.arena().to_str().expect("plain")), "{what}: it names the place: {words}");
+        assert!(
+            words.contains(place.arena().to_str().expect("plain")),
+            "{what}: it names the place: {words}"
+        );
         assert!(contents(&place.arena()) == before, "{what}: something was changed");
     }
 }

@@ -1,9 +1,11 @@
 //! Daemon and clients are killed at random moments, hundreds of times, while the disk refuses now and then: nothing that
 //! was acknowledged is gone, torn, old or elsewhere.
 
+use crate::needs::can_use;
 use crate::pattern::Random;
 use crate::place::{MIB, Place, Volume};
 use crate::running::{Daemon, PATIENCE, eventually};
+use crate::world::Fuse;
 use holdfast_policy::State;
 use holdfast_ringbuf::client::{Client, Options};
 use std::io::{BufRead, BufReader};
@@ -189,7 +191,7 @@ fn in_flight(arena: &Path) -> usize {
 }
 
 /// Stops the writers, however a test ends.
-struct Ended<'a>(&'a AtomicBool);
+pub(crate) struct Ended<'a>(pub(crate) &'a AtomicBool);
 
 impl Drop for Ended<'_> {
     fn drop(&mut self) {
@@ -221,9 +223,15 @@ fn a_daemon_killed_at_any_moment_loses_nothing() {
     }
     let kills = std::env::var("HOLDFAST_TEST_KILLS").map_or(KILLS, |count| count.parse().expect("a number"));
     let bytes = ((WRITERS * PART + kills * VICTIMS_PART) * 512).next_multiple_of(MIB);
+    if !can_use(&["nbdkit", "nbdfuse"]) {
+        return;
+    }
+    // What is dirty is written at once, and the device takes its time, so that it has something nearly always.
+    let directory = tempfile::tempdir().expect("a place");
+    let size = bytes.to_string();
+    let fuse = Fuse::start(directory.path(), bytes, &["--filter=delay", "memory", &size, "wdelay=10ms"]);
     let mut place = Place::new();
-    // What is dirty is written at once, so that the device has something most of the time.
-    let volume = Volume::file("vm", &place.file("vm"), bytes).with("io_timeout = \"500ms\"");
+    let volume = Volume::existing("vm", &fuse.file).with("io_timeout = \"500ms\"");
     place.add(&[volume.with("write_back = { from = \"0%\", after = \"1ms\" }")]);
     let daemon = Daemon::start(&place);
     let mut known: Vec<Known> = (0..WRITERS).map(|number| Known::new(number * PART, PART)).collect();
@@ -243,17 +251,20 @@ fn a_daemon_killed_at_any_moment_loses_nothing() {
         let (daemon, caught) = kill_daemons(daemon, kills);
         let victims = victims.join().expect("no client was refused");
         drop(ended);
-        let written: u64 = working.into_iter().map(|thread| thread.join().expect("a writer found no error")).sum();
+        let written: u64 =
+            working.into_iter().map(|thread| thread.join().expect("a writer found no error")).sum();
         (daemon, caught, victims, written)
     });
-    eprintln!("{kills} kills of the daemon, {caught} with lines in flight; {kills} of clients; {written} writes");
+    eprintln!(
+        "{kills} kills of the daemon, {caught} with lines in flight; {kills} of clients; {written} writes"
+    );
     assert!(2 * caught >= kills, "{caught} of {kills} kills hit the daemon with writes in flight");
     eventually("the disk takes everything", || clients[0].flush().ok());
     known.append(&mut victims);
     known.iter_mut().for_each(|known| known.read(&clients[0]));
     drop(clients);
     daemon.stop_clean();
-    let backing = std::fs::read(place.file("vm")).expect("the backing");
+    let backing = std::fs::read(&fuse.file).expect("the backing");
     for known in &known {
         let bytes = known.sectors().start as usize * 512..known.sectors().end as usize * 512;
         known.compare(known.first, &backing[bytes]);

@@ -117,7 +117,11 @@ fn writes_stuck_in_a_device_land_after_the_restart_and_harm_nothing() {
         }
     };
     check("from the cache");
-    assert!(again.log().matches("has ended").count() == 0, "the old writes are still on their way: {}", again.log());
+    assert!(
+        again.log().matches("has ended").count() == 0,
+        "the old writes are still on their way: {}",
+        again.log()
+    );
     client.flush().expect("once the old writes have landed");
     eprintln!("the old writes and the new ones took {} ms", begun.elapsed().as_millis());
     check("after everything has landed");
@@ -171,7 +175,8 @@ fn a_backing_whose_newest_data_is_elsewhere_is_refused() {
     other.add(&[Volume::file("copy", &place.file("vm"), 16 * MIB)]);
     let refused = refused(&other);
     let state_dir = place.file("state").display().to_string();
-    for words in ["is not there, but with the daemon", &state_dir, "'vm'", "setfattr -x user.holdfast.origin"] {
+    for words in ["is not there, but with the daemon", &state_dir, "'vm'", "setfattr -x user.holdfast.origin"]
+    {
         assert!(refused.contains(words), "{words} in {refused}");
     }
     let again = Daemon::start(&place);

@@ -9,6 +9,7 @@ mod flush;
 mod ledger;
 mod life;
 mod loss;
+mod neighbours;
 mod overdue;
 mod patience;
 mod pressure;
