@@ -116,7 +116,7 @@ pub fn measure(request: &Request) -> anyhow::Result<Outcome> {
     for _ in 0..request.repeats {
         let begun = Instant::now();
         let (daemon, client) = place.start(START_MAX)?;
-        let mut data = vec![0; LINE as usize];
+        let mut data = vec![0; count(LINE)];
         client.read_at(&mut data, 0)?;
         first_read_ms.push(begun.elapsed().as_secs_f64() * 1000.0);
         ensure!(data.iter().all(|&byte| byte == 1), "the first line is not what was written");
@@ -147,20 +147,24 @@ fn counts(log: &str, name: &str) -> u64 {
 fn fill(place: &Place, client: &Client, parts: Parts) -> anyhow::Result<()> {
     let failing = parts.dirty..parts.dirty + parts.failing;
     place.refuse(failing.start, parts.failing)?;
-    let data = vec![2; RUN as usize];
-    for offset in failing.clone().step_by(2 * RUN as usize) {
+    let data = vec![2; count(RUN)];
+    for offset in failing.clone().step_by(count(2 * RUN)) {
         client.write_at(&data, offset)?;
     }
     ensure!(client.flush().is_err(), "the device was told to refuse");
-    let mut data = vec![0; REQUEST as usize];
-    for offset in (failing.end..parts.end()).step_by(REQUEST as usize) {
+    let mut data = vec![0; count(REQUEST)];
+    for offset in (failing.end..parts.end()).step_by(count(REQUEST)) {
         client.read_at(&mut data, offset)?;
     }
-    let data = vec![1; REQUEST as usize];
-    for offset in (0..parts.dirty).step_by(REQUEST as usize) {
+    let data = vec![1; count(REQUEST)];
+    for offset in (0..parts.dirty).step_by(count(REQUEST)) {
         client.write_at(&data, offset)?;
     }
     Ok(())
+}
+
+fn count(bytes: u64) -> usize {
+    usize::try_from(bytes).expect("a request is short")
 }
 
 /// Directories of the daemons, gone when dropped.

@@ -117,11 +117,6 @@ fn writes_stuck_in_a_device_land_after_the_restart_and_harm_nothing() {
         }
     };
     check("from the cache");
-    assert!(
-        again.log().matches("has ended").count() == 0,
-        "the old writes are still on their way: {}",
-        again.log()
-    );
     client.flush().expect("once the old writes have landed");
     eprintln!("the old writes and the new ones took {} ms", begun.elapsed().as_millis());
     check("after everything has landed");
