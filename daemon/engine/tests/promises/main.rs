@@ -12,6 +12,7 @@ mod loss;
 mod neighbours;
 mod overdue;
 mod patience;
+mod plan;
 mod pressure;
 mod reactors;
 mod read;
