@@ -5,6 +5,7 @@ mod count;
 mod habits;
 mod install;
 mod rules;
+mod sanitize;
 mod step;
 
 use habits::HABITS;

@@ -45,6 +45,7 @@ impl Engine<'_> {
     /// The ledger has come further: what it holds as lost is lost before the next request, but it is never much.
     pub(crate) fn ledger_durable(&mut self, up_to: LedgerSeq, out: &mut Actions) {
         self.ledger.settle(up_to);
+        self.release_doubtful();
         for index in 0..self.volumes.len() {
             while let Some(&condemned) = self.volumes[index].condemned.front() {
                 if !self.ledger.is_durable(condemned.seq) {

@@ -90,6 +90,8 @@ pub struct Engine<'a> {
     pub(crate) published: u64,
     /// Slots that operations of an earlier life may still use.
     pub(crate) quarantine: Vec<SlotId>,
+    /// Slots with damaged headers, and what has to be durable before they are used again.
+    pub(crate) doubtful: Vec<(SlotId, LedgerSeq)>,
     /// Where the tick begins, so that no volume is always first.
     pub(crate) turn: usize,
     /// Slots that may hold data which is not clean: all but the reserve.
@@ -155,6 +157,7 @@ impl<'a> Engine<'a> {
             first_generation: 1,
             published: 0,
             quarantine: Vec::new(),
+            doubtful: Vec::new(),
             turn: 0,
             room: (slots - reserve) as u64,
             fills_max: 0,

@@ -4,7 +4,7 @@ use crate::engine::Engine;
 use crate::list::{LISTS_MAX, ListWanted};
 use crate::losses::Loss;
 use crate::volume::{COMMANDS_MAX, PassKind, Task, Volume};
-use crate::{Actions, Answer, ByteRange, Command, Instant, LedgerSeq, Token, VolumeId};
+use crate::{Actions, Answer, ByteRange, Command, Instant, LedgerEntry, LedgerSeq, Token, VolumeId};
 use holdfast_policy::{State, errno};
 
 impl Volume<'_> {
@@ -233,7 +233,7 @@ impl Engine<'_> {
             if !out.has_room(&self.limits) || !self.ledger.has_room(32) {
                 break;
             }
-            let Some((line, loss)) = self.volumes[index].losses.next(cursor, end) else {
+            let Some((line, lost_end, loss)) = self.volumes[index].losses.next(cursor, end) else {
                 if cursor < end || !self.ledger.is_durable(seq) {
                     return Some(Task::AckLoss { token, cursor: end, range, bytes, seq });
                 }
@@ -241,6 +241,19 @@ impl Engine<'_> {
                 return None;
             };
             out.count(1);
+            let whole = self.lost_whole(index, range, (line, lost_end), &loss);
+            if whole > 1 {
+                let volume = &mut self.volumes[index];
+                volume.losses.heal_lines(line, line + whole, loss.mask, u64::MAX);
+                let acknowledged = volume.lines(line, whole);
+                let (volume, range) = (volume.setup.id, acknowledged);
+                let entry = LedgerEntry::LossHealed { volume, range, acknowledged: true };
+                seq = self.ledger.push(entry, out);
+                self.volumes[index].healed = seq;
+                bytes += acknowledged.length;
+                cursor = line + whole;
+                continue;
+            }
             let mask = loss.mask & !self.condemned_sectors(index, line);
             let volume = &mut self.volumes[index];
             let mask = volume.mask_within(line, range) & mask;
@@ -251,6 +264,16 @@ impl Engine<'_> {
             cursor = line + 1;
         }
         Some(Task::AckLoss { token, cursor, range, bytes, seq })
+    }
+
+    /// How many lines from the first on can be acknowledged in one: whole ones of one run within `range`, side by side, while
+    /// nothing is on its way out that they would have to go round.
+    fn lost_whole(&self, index: usize, range: ByteRange, (line, end): (u64, u64), loss: &Loss) -> u64 {
+        let volume = &self.volumes[index];
+        let lines = volume.lost_whole(line, end, loss);
+        let bytes = volume.lines(line, lines);
+        let within = range.offset <= bytes.offset && bytes.end() <= range.end();
+        if within && volume.condemned.is_empty() { lines } else { 1 }
     }
 
     /// A drain is over when everything is stable, or what is left has been tried and refused; retries that were asked
@@ -287,12 +310,23 @@ impl Engine<'_> {
         self.cache.resume_above(generation);
         let (begin, end) = self.volumes[index].lines_in(range);
         self.volumes[index].torn.add(begin, end, self.now);
-        for line in begin..end {
-            let volume = &mut self.volumes[index];
+        let volume = &mut self.volumes[index];
+        let mut lose = |line: u64, end: u64| {
             let mask = volume.mask_within(line, range) & volume.geometry().existing_mask(line);
             let (attempts, last) = (0, first);
             let loss = Loss { mask, superseded: 0, generation, class, errno, attempts, first, last };
-            volume.losses.add(line, loss);
+            volume.losses.add_lines(line, end, loss);
+        };
+        // All but the first and the last are lost as a whole.
+        let inner = (begin + 1, end.saturating_sub(1).max(begin + 1));
+        if begin < end {
+            lose(begin, begin + 1);
+        }
+        if inner.0 < inner.1 {
+            lose(inner.0, inner.1);
+        }
+        if inner.1 < end {
+            lose(inner.1, end);
         }
     }
 }

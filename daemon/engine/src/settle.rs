@@ -196,7 +196,7 @@ impl Engine<'_> {
             }
             let volume = &mut self.volumes[index];
             let next = volume.losses.next(volume.zeroed[at].heal_cursor, range.end);
-            let Some((line, loss)) = next else {
+            let Some((line, _, loss)) = next else {
                 volume.zeroed[at].heal_cursor = range.end;
                 break;
             };

@@ -59,6 +59,27 @@ impl Patience {
     }
 }
 
+/// Takes an exclusive lock, and waits for one whose holder is dead as long as that takes: a killed daemon whose operations
+/// are stuck in a thread of the kernel keeps all it had until they end. False if a living process has it.
+pub(crate) fn lock_unless_alive(fd: impl AsFd) -> io::Result<bool> {
+    loop {
+        if Patience::start().lock(&fd)? {
+            return Ok(true);
+        }
+        let Some(pid) = holder(&fd).filter(|&pid| is_dead(pid)) else { return Ok(false) };
+        tracing::warn!(
+            pid,
+            "the daemon before is dead, and its last operations are still in flight: waiting"
+        );
+    }
+}
+
+/// Whether a process is a zombie: its threads may yet have something in flight, and it will never do anything again.
+fn is_dead(pid: i32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('Z'))
+}
+
 /// The process that holds a `flock` on the file, as `/proc/locks` has it: a help for people, no more.
 pub(crate) fn holder(fd: impl AsFd) -> Option<i32> {
     let stat = rustix::fs::fstat(fd).ok()?;

@@ -16,6 +16,7 @@ mod identity;
 mod inspect;
 mod lock;
 mod open;
+mod origin;
 mod ring;
 mod sequence;
 mod target;
@@ -32,8 +33,9 @@ pub use file_system::FileSystem;
 pub use grow::GrowError;
 pub use identity::{DomainKey, Identity, WriteCache};
 pub use inspect::{Inspected, identify, inspect};
+pub use origin::OriginMark;
 pub use sequence::{FaultParseError, Sequence, parse_errno};
 pub use thin::Thin;
 pub use uring::{Disk, DiskOptions, Reaped};
 
-pub(crate) use lock::{Patience, holder as lock_holder};
+pub(crate) use lock::{Patience, holder as lock_holder, lock_unless_alive};

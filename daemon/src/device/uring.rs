@@ -128,6 +128,32 @@ impl Disk {
     /// # Panics
     /// If a bound is 0 or absurd.
     pub fn new(options: &DiskOptions<'_>, slots: &SlotAddresses) -> Result<(Disk, Vec<Fallback>), DiskError> {
+        let (mut disk, mut fallbacks) = Disk::unregistered(options, slots)?;
+        fallbacks.extend(disk.register_memory());
+        Ok((disk, fallbacks))
+    }
+
+    /// Registers the slots' memory, if that was not done: it costs 8 ms for each GiB, or 1 s where the page tables are empty.
+    /// Operations in flight go on as they are. Returns what is slower for want of it.
+    pub fn register_memory(&mut self) -> Vec<Fallback> {
+        let mut fallbacks = Vec::new();
+        if self.buffers == Buffers::Plain {
+            self.buffers = ring::register_buffers(&self.ring, &self.addresses, &mut fallbacks);
+        }
+        fallbacks
+    }
+
+    /// [`Disk::new`] without registering the slots' memory, which can come later.
+    ///
+    /// # Errors
+    /// As [`Disk::new`].
+    ///
+    /// # Panics
+    /// As [`Disk::new`].
+    pub fn unregistered(
+        options: &DiskOptions<'_>,
+        slots: &SlotAddresses,
+    ) -> Result<(Disk, Vec<Fallback>), DiskError> {
         let &DiskOptions { ops_max, segments_max, volumes_max, watches_max, workers_max, reactor_cores } =
             options;
         assert!(
@@ -144,12 +170,11 @@ impl Disk {
         let setup = |source| DiskError::Setup { source };
         let files = u32::try_from(volumes_max).expect("a VolumeId has 16 bits");
         ring.submitter().register_files_sparse(files).map_err(setup)?;
-        let buffers = ring::register_buffers(&ring, slots, &mut fallbacks);
         ring::tame_workers(&ring, workers_max, reactor_cores, &mut fallbacks);
         let disk = Disk {
             ring,
             addresses: slots.clone(),
-            buffers,
+            buffers: Buffers::Plain,
             vectors: Vectors::new(ops_max, segments_max),
             ops: vec![None; ops_max].into_boxed_slice(),
             volumes: (0..volumes_max).map(|_| None).collect(),

@@ -35,6 +35,8 @@ pub enum Mail {
         /// Its device; none is to let go of it.
         backing: Option<Arc<Backing>>,
     },
+    /// The slots' memory is warm: register it.
+    Warm,
     /// Take no more requests; those that were taken are answered.
     Quiet,
     /// Leave the loop.

@@ -229,6 +229,10 @@ impl<'a> Reactor<'a> {
                 Mail::Letter(letter) => self.read_letter(letter),
                 Mail::Leave(session) => self.ending.push((session, None)),
                 Mail::Device { token, volume, backing } => self.exchange(token, volume, backing),
+                Mail::Warm => {
+                    let fallbacks = self.disk.register_memory();
+                    fallbacks.iter().for_each(|fallback| tracing::warn!("{fallback}"));
+                }
                 Mail::Quiet => self.quiet = true,
                 Mail::Stop => self.stopped = true,
             }

@@ -14,6 +14,7 @@ mod lookout;
 mod map;
 mod office;
 mod operators;
+mod origins;
 mod reactors;
 mod registry;
 mod reload;
@@ -67,6 +68,7 @@ pub fn serve(settings: Settings, options: Options) -> Result<ExitCode, StartErro
     let mut ledger = open_ledger(&settings, clock)?;
     let (settings, left) = in_order(settings);
     let volumes = volumes::open(&settings, left)?;
+    origins::check(&volumes, &settings)?;
     let mut arena = make_arena(&settings, &volumes, &options, &mut warnings)?;
     let records = match register(&mut ledger, &volumes, clock, &arena, &options) {
         Ok(records) => records,
@@ -78,6 +80,7 @@ pub fn serve(settings: Settings, options: Options) -> Result<ExitCode, StartErro
             return Err(error);
         }
     };
+    origins::mark(&volumes, &settings, &mut warnings);
     let resource = |what| move |source| StartError::Resource { what, source };
     let links = (0..settings.daemon.reactors).map(|_| Link::new(volumes.len()));
     let links: Arc<[Link]> = links.collect::<Result<_, _>>().map_err(resource("no mailbox"))?;
@@ -102,9 +105,13 @@ pub fn serve(settings: Settings, options: Options) -> Result<ExitCode, StartErro
         outlets: &outlets,
         clock,
         seed,
+        cold: matches!(arena.origin(), Origin::TakenOver(_)),
     };
     let (threads, sheets, fallbacks) = reactors::start(&plan, shards)?;
-    arena.warm_up(true);
+    if plan.cold {
+        let links = Arc::clone(&links);
+        arena.warm_up(true, move || links.iter().for_each(reactors::tell_warm));
+    }
     volumes.iter().for_each(|volume| fence::wait_for(volume, &links));
     warnings.extend(fallbacks);
     // What the settings only suspect of the arena is known by now.
@@ -161,6 +168,9 @@ pub fn serve(settings: Settings, options: Options) -> Result<ExitCode, StartErro
     }
     let closed =
         end::Stop { hub: &hub, stop: &stop, keeper, reactors: threads, book: &book, scribe }.run(left);
+    if left == 0 && closed {
+        hub.volumes.iter().for_each(origins::clear);
+    }
     // It only looks at what was published last; had it panicked, its words are in the log.
     let _ = lookout.join();
     hub.events.close();
@@ -267,7 +277,7 @@ fn register(
     arena: &Arena,
     options: &Options,
 ) -> Result<Vec<Records>, StartError> {
-    let mut held = None;
+    let mut held_by = None;
     let boot = u128::from_ne_bytes(arena.boot_id());
     let mut died = false;
     for volume in volumes {
@@ -286,14 +296,26 @@ fn register(
         let on_record = !ledger.not_stable(volume.id).is_empty();
         if on_record && (gone || (kept == Kept::Nothing && arena.origin() == Origin::New)) {
             ledger.turn_into_lost(now(clock), volume.id);
-            held = Some(name.clone());
+            held_by = Some(name.clone());
+        }
+        if let Origin::TakenOver(held) = arena.origin()
+            && held.somewhere > 0
+        {
+            tracing::error!(
+                volume = name,
+                headers = held.somewhere,
+                "damaged headers in the arena do not say whose data they had: all of the volume counts as lost, but for \
+                 what is newer in the cache; look at its data, then 'holdfastctl ack-loss'"
+            );
+            ledger.lose_all(now(clock), volume.id);
+            held_by = Some(name.clone());
         }
         ledger.mark_open(volume.id, OpenMark { boot, arena: u128::from(arena.id()) });
     }
     if died || ledger.incarnation() == 0 {
         ledger.set_incarnation(random_word() | 1);
     }
-    match (ledger.commit_all(now(clock)), held) {
+    match (ledger.commit_all(now(clock)), held_by) {
         (CommitOutcome::Stuck(stuck), Some(volume)) => {
             return Err(StartError::LossNotRecorded { volume, text: stuck.text });
         }

@@ -6,6 +6,7 @@
 mod c_programs;
 mod captures;
 mod crowds;
+mod damaged_arena;
 mod database;
 mod doctor;
 mod events;
@@ -22,6 +23,7 @@ mod ill_disks;
 #[path = "../../../ringbuf/capi/tests/installed/mod.rs"]
 mod installed;
 mod killed_clients;
+mod kills;
 mod ledger_disk;
 #[cfg(target_arch = "x86_64")]
 mod lost_memory;

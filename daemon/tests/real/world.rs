@@ -218,6 +218,8 @@ impl Fuse {
 impl Drop for Fuse {
     fn drop(&mut self) {
         undo("umount", &[self.file.to_str().expect("plain")]);
+        // It has ended, unless somebody still uses the file: then the test has failed, and shall end.
+        let _ = self.server.kill();
         let _ = self.server.wait();
     }
 }
