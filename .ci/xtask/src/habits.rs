@@ -2,6 +2,7 @@
 
 use crate::count::{count, is_installed};
 use crate::install::install;
+use crate::mutants::mutants;
 use crate::rules;
 use crate::step::{Failed, Step};
 
@@ -37,6 +38,12 @@ pub(crate) const HABITS: &[Habit] = &[
         summary: "the lock-free parts in every interleaving of the memory model",
         takes_arguments: false,
         run: loom,
+    },
+    Habit {
+        name: "mutants",
+        summary: "deliberate bugs, and which suite kills each: [--only NAME]... [--quick]",
+        takes_arguments: true,
+        run: mutants,
     },
     Habit {
         name: "bench",
@@ -144,6 +151,7 @@ fn ci(_: &[String]) -> Result<(), Failed> {
     deny(&[])?;
     loom(&[])?;
     sim(&[])?;
+    mutants(&["--quick".to_owned()])?;
     package(&[])?;
     if is_installed() {
         count()?;

@@ -7,6 +7,7 @@ use crate::requests::RequestId;
 use crate::{
     Actions, Copy, Identity, Instant, IoKind, OpId, RUN_LINES_MAX, Request, SlotId, Status, sector_mask,
 };
+use holdfast_mutants::mutant;
 use holdfast_policy::{Cause, State, errno};
 
 /// What looking up a line for a read says.
@@ -134,7 +135,8 @@ impl Engine<'_> {
                 Look::Zeroed
             };
         }
-        let busy = state.index.busy.reader().get(line) || state.is_barred(line, line + 1);
+        let busy = state.index.busy.reader().get(line) && !mutant!(LineIsFilledTwice);
+        let busy = busy || state.is_barred(line, line + 1);
         if busy { Look::Busy } else { Look::Miss }
     }
 
@@ -301,7 +303,9 @@ impl Engine<'_> {
         state.position = position;
         if position == op.count {
             self.ops.remove(id);
-            self.volumes[index].index.busy.clear_range(op.first, op.count as u64);
+            if !mutant!(FillStaysBusy) {
+                self.volumes[index].index.busy.clear_range(op.first, op.count as u64);
+            }
             self.volumes[index].ops -= 1;
         } else {
             state.length = length.min(op.count - position);
@@ -313,9 +317,10 @@ impl Engine<'_> {
     fn line_filled(&mut self, volume: usize, line: u64, slot: SlotId, op: &Op, out: &mut Actions) {
         let state = &mut self.volumes[volume];
         let existing = state.geometry().existing_mask(line);
-        let readable = existing & !state.losses.unreadable(line);
+        let lost = if mutant!(FillShowsLost) { 0 } else { state.losses.unreadable(line) };
+        let readable = existing & !lost;
         let zeroed = state.zeroed_overlaps(line, line + 1);
-        if !zeroed && state.torn.contains(line) {
+        if !zeroed && state.torn.contains(line) && !mutant!(TornIsKept) {
             return self.line_passes(volume, line, slot, readable, op, out);
         }
         if zeroed {
@@ -335,7 +340,7 @@ impl Engine<'_> {
             self.cache.publish(&mut state.counts, slot, Cause::Filled, Status::new(State::Clean, readable));
         } else {
             let header = self.cache.header(newest);
-            let missing = readable & !header.valid();
+            let missing = if mutant!(FillCoversNewer) { readable } else { readable & !header.valid() };
             if missing != 0 {
                 out.copies.push(Copy::Merge { from: slot, to: newest, mask: missing });
                 self.staged.push(Staged::Widen {

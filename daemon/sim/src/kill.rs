@@ -1,8 +1,8 @@
 //! The daemon is killed, now and then in the middle of a turn, and starts again over what it left.
 
+use crate::Note;
 use crate::happening::Happening;
 use crate::shell::{Shell, content, engine, name, name32};
-use crate::{Civil, Note};
 use holdfast_engine::{
     Actions, ByteRange, Command, Event, Instant, IoKind, Operation, Request, SessionId, Share, Token,
     VolumeId,
@@ -107,7 +107,7 @@ impl Shell<'_> {
             let engine = engine(self.plan, self.memory, name32(number), self.now);
             self.reactors[number].killed(engine, |op| key(number, op));
         }
-        self.civil = Civil::default();
+        self.civil.restarted();
         self.rules.restarted(self.now, self.plan);
         self.probes.restarted();
         self.owed.clear();

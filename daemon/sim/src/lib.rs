@@ -33,6 +33,7 @@ mod shell;
 mod starved;
 mod stuck;
 mod swarm;
+mod told;
 mod trace;
 mod versions;
 mod violation;

@@ -31,10 +31,10 @@ pub enum Note {
 }
 
 #[derive(Debug, Default)]
-struct Volume {
-    sectors: BTreeMap<u64, Versions>,
-    losses: Losses,
-    reported: Ranges,
+pub(crate) struct Volume {
+    pub(crate) sectors: BTreeMap<u64, Versions>,
+    pub(crate) losses: Losses,
+    pub(crate) reported: Ranges,
 }
 
 /// The model of all volumes.
@@ -42,7 +42,7 @@ struct Volume {
 pub struct Model {
     clock: u64,
     volumes: BTreeMap<u16, Volume>,
-    pending: BTreeMap<u64, Request>,
+    pub(crate) pending: BTreeMap<u64, Request>,
 }
 
 /// The stamp of a sector of the write that was submitted as `id`.
@@ -50,7 +50,7 @@ pub const fn stamp(id: u64, sector: u64) -> u64 {
     id << 32 | (sector & 0xffff_ffff)
 }
 
-fn span(request: &Request) -> (u64, u64) {
+pub(crate) fn span(request: &Request) -> (u64, u64) {
     (request.offset / 512, (request.offset + request.length) / 512)
 }
 
@@ -70,7 +70,7 @@ impl Model {
         self.clock
     }
 
-    fn volume(&mut self, volume: u16) -> &mut Volume {
+    pub(crate) fn volume(&mut self, volume: u16) -> &mut Volume {
         self.volumes.entry(volume).or_default()
     }
 

@@ -5,7 +5,9 @@ use crate::ledger::Entry;
 use crate::model::Note;
 use crate::shell::{Shell, content, name, name32};
 use crate::violation::{Clause, demand};
-use holdfast_engine::{Actions, Event, Instant, Io, IoKind, LedgerEntry, LedgerSeq, PeerMessage, VolumeId};
+use holdfast_engine::{
+    Actions, Command, Event, Instant, Io, IoKind, LedgerEntry, LedgerSeq, PeerMessage, VolumeId,
+};
 use holdfast_policy::{ErrorClass, Policy};
 
 impl Shell<'_> {
@@ -17,7 +19,7 @@ impl Shell<'_> {
         actions.clear();
         let reactor = &mut self.reactors[number];
         reactor.actions = actions;
-        reactor.observe(self.plan, &self.disks, &mut self.coverage);
+        reactor.observe(self.plan, &self.disks, &self.civil, &mut self.coverage);
         self.ledger.heard(number);
         self.check_budgets(number);
         self.check_probes(number);
@@ -137,11 +139,30 @@ impl Shell<'_> {
             });
             self.flushing[domain] = true;
         }
+        self.check_patience(number, io, actions);
         self.probes.begun(io);
         let operation = self.reactors[number].submit(io, &actions.segments, volume);
         let key = self.key(number, io.op.0);
         let ends = self.disks[domain].submit(self.now, key, operation, &mut self.coverage);
         self.queue.push(ends, Happening::Ends { reactor: number, op: io.op.0 });
+    }
+
+    /// C8: bad blocks are tried again after their floor; what goes on under an old name was judged when that began.
+    fn check_patience(&self, number: usize, io: Io, actions: &Actions) {
+        let retry = |command: &Command| matches!(command, Command::Retry { .. } | Command::Drain);
+        let retrying = self.owed().any(|(&(_, reactor), command)| reactor == number && retry(command));
+        if io.kind != IoKind::Write || retrying || self.probes.goes_on(io.op.0) {
+            return;
+        }
+        let line = io.offset / u64::from(self.plan.line_bytes);
+        let first = io.first_segment as usize;
+        let segments = &actions.segments[first..first + io.segments as usize];
+        for (line, segment) in (line..).zip(segments) {
+            let status = self.reactors[number].header(segment.slot).status();
+            if status.attempts > 0 && status.class == ErrorClass::Medium as u8 {
+                self.civil.tried(self.now, io.volume.0, line, self.rules.floor_ns(io.volume.0));
+            }
+        }
     }
 
     /// C6: what is not clean on all reactors together is within the budget, and so is what they have taken of it; on each

@@ -54,6 +54,11 @@ impl Probes {
         }
     }
 
+    /// Whether an operation goes on with one that ended in this turn.
+    pub(crate) fn goes_on(&self, op: u32) -> bool {
+        self.ended.contains(&op)
+    }
+
     /// A device operation begins.
     pub(crate) fn begun(&mut self, io: Io) {
         if io.kind == IoKind::Write {

@@ -3,7 +3,7 @@
 use crate::disk::{Operation, Work};
 use crate::plan::{Plan, VolumePlan};
 use crate::violation::{Clause, demand};
-use crate::{Coverage, Disk};
+use crate::{Civil, Coverage, Disk};
 use holdfast_engine::{Actions, Copy, Engine, Event, Header, Io, IoKind, Limits, Request, Segment, SlotId};
 use holdfast_policy::State;
 use std::collections::{BTreeMap, VecDeque};
@@ -125,6 +125,11 @@ impl<'a> Reactor<'a> {
             self.uses[segment.slot.0 as usize] = Use::None;
         }
         io
+    }
+
+    /// What a slot's header says.
+    pub fn header(&self, slot: SlotId) -> &Header {
+        &self.headers[slot.0 as usize]
     }
 
     fn sectors(&self, slot: SlotId, at: u32, length: u32) -> std::ops::Range<usize> {
@@ -290,7 +295,7 @@ impl<'a> Reactor<'a> {
     }
 
     /// Looks at what became of every slot since the last call; what became clean must be stable (C7).
-    pub fn observe(&mut self, plan: &Plan, disks: &[Disk], coverage: &mut Coverage) {
+    pub fn observe(&mut self, plan: &Plan, disks: &[Disk], civil: &Civil, coverage: &mut Coverage) {
         for (slot, header) in self.headers.iter().enumerate() {
             let (before, now) = (self.states[slot], header.state());
             if before == now {
@@ -300,6 +305,11 @@ impl<'a> Reactor<'a> {
             self.states[slot] = now;
             if before == State::Unstable && now == State::Clean {
                 self.check_clean(slot, header, plan, disks);
+            }
+            if now == State::Failed {
+                let geometry = plan.volumes[usize::from(header.volume())].geometry_of(self.limits.reactor);
+                let line = geometry.offset_of(header.line()) / u64::from(plan.line_bytes);
+                civil.held(header.volume(), line);
             }
         }
     }

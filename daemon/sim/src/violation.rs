@@ -27,8 +27,12 @@ pub enum Clause {
     M1,
     /// One device operation a sector.
     M2,
+    /// Failed means recorded.
+    M7,
     /// A timeout is told only of what can no longer happen.
     M9,
+    /// What waits for the device waits.
+    M10,
     /// Verdicts on lines, one probe at a time.
     M12,
     /// The seam between engine and shell.
@@ -39,7 +43,7 @@ pub enum Clause {
 
 impl Clause {
     /// All of them.
-    pub const ALL: [Clause; 15] = [
+    pub const ALL: [Clause; 17] = [
         Clause::C1,
         Clause::C2,
         Clause::C3,
@@ -51,7 +55,9 @@ impl Clause {
         Clause::C9,
         Clause::M1,
         Clause::M2,
+        Clause::M7,
         Clause::M9,
+        Clause::M10,
         Clause::M12,
         Clause::Seam,
         Clause::Liveness,
@@ -71,6 +77,8 @@ impl Clause {
             Clause::C9 => "C9 nothing is forgotten",
             Clause::M1 => "M1 in-flight fence",
             Clause::M2 => "M2 one operation a sector",
+            Clause::M7 => "M7 failed means recorded",
+            Clause::M10 => "M10 write-through waits",
             Clause::M12 => "M12 one probe at a time",
             Clause::M9 => "M9 a timeout is final",
             Clause::Seam => "seam",

@@ -32,6 +32,7 @@ use crate::ledger::{CommitOutcome, Ledger, LostRecord, NotStableRecord, Now, Ope
 use crate::nbd;
 use crate::reactor::{Clock, Link, Outlets, Post};
 use crate::service;
+use holdfast_mutants::mutant;
 use holdfast_ringbuf::daemon_side::Door;
 use hub::{ArenaFacts, Desk, Hub, Served};
 use std::path::PathBuf;
@@ -348,6 +349,7 @@ fn is_kept(mark: Option<OpenMark>, arena: &Arena, boot: u128) -> Kept {
         Origin::TakenOver(_) if mark.arena == u128::from(arena.id()) => Kept::Here,
         Origin::Replaced(id) if mark.arena == u128::from(id) => Kept::Here,
         Origin::Discarded(id) if mark.arena == u128::from(id) => Kept::Gone,
+        _ if mutant!(OpenMarkIsIgnored) => Kept::Nothing,
         _ => Kept::Elsewhere,
     }
 }
