@@ -82,6 +82,7 @@ mutants! {
 
     "M6" Engine OverwriteEndsTheWait "A line that is overwritten leaves the epoch of the flush that waits for it."
     "M6" Engine HandOverForgetsEpoch "When a superseded slot's write is refused, its successor does not take over its epoch."
+    "M6" Engine NeighbourHoldsFlush "A volume whose disk is well waits with its flush for a neighbour whose probe hangs."
 
     "M7" Engine ToldBeforeRecorded "A client hears of a failure before the ledger holds it."
     "M7" Engine OnlyTriedIsRecorded "A failed flush records what is in flight or written, and not what was never sent."
@@ -113,6 +114,7 @@ mutants! {
     "M12" Engine GateIsOpen "Write-back goes on as ever while the disk refuses."
     "M12" Engine MediumGates "One bad block holds up all others."
     "M12" Engine BackoffIsIgnored "What was refused is tried again without a pause."
+    "M12" Engine WalkKeepsNoDistance "After an operator's attempt was refused, the next probe does not wait for the floor."
     "M12" Engine ShortIsWhole "A short write counts as a whole one."
 
     "M13" Daemon OpenMarkIsIgnored "An arena is taken whatever the ledger says of the last one."
@@ -122,6 +124,7 @@ mutants! {
     "slip" Engine AnsweredBeforeTakenIn "A write that waits for room is acknowledged before its bytes are copied."
     "slip" Engine HeaderIsEarly "Headers are published before the turn's copies."
     "slip" Engine PublishedIsEarly "The note of the newest published generation is one too high."
+    "slip" Engine HeirIsExpected "A refused write takes it for granted that its line has a newer slot."
     "slip" Engine MaskIsShort "The mask of a request's part lacks its last sector."
     "slip" Engine SpanIsShort "The last dirty sector of a slot is not written."
     "slip" Engine RunIsLong "A run goes one line beyond its stripe."

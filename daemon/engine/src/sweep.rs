@@ -128,7 +128,9 @@ impl Engine<'_> {
         // that has no gate, because its device has accepted since, need not wait for one whose probe hangs (seed 3051).
         let gates = || self.volumes.iter().filter(of_domain).filter_map(|volume| volume.gate);
         let refused = gates().any(|gate| gate.from_flush) && !gates().any(|gate| gate.proven);
-        let may_ask = |volume: &&crate::volume::Volume<'_>| !refused || volume.gate.is_none();
+        let may_ask = |volume: &&crate::volume::Volume<'_>| {
+            !refused || (volume.gate.is_none() && !mutant!(NeighbourHoldsFlush))
+        };
         let mut volumes = self.volumes.iter().filter(of_domain).filter(may_ask);
         volumes.any(|volume| self.volume_wants_flush(now, volume))
     }

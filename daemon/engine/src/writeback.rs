@@ -268,6 +268,7 @@ impl Engine<'_> {
             if gates {
                 self.close_gate(now, index, class, errno, false);
                 if op.pass
+                    && !mutant!(WalkKeepsNoDistance)
                     && let Some(gate) = &mut self.volumes[index].gate
                 {
                     // A walk's refusal is as good as a probe's: the next probe keeps its distance from it.
@@ -436,6 +437,7 @@ impl Engine<'_> {
         let (status, epoch) = (self.cache.header(slot).status(), self.cache.link(slot));
         volume.epochs.remove(epoch, Stage::Writing);
         let newest = self.cache.newest(volume.id(), line);
+        assert!(newest.is_some() || !mutant!(HeirIsExpected), "a line in flight keeps its entry");
         if let Some(newest) = newest.filter(|_| !mutant!(HandOverForgetsEpoch)) {
             self.age(index, newest, epoch);
         }

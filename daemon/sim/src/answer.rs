@@ -53,7 +53,7 @@ impl Shell<'_> {
                 Operation::Flush => self.model.forget(id),
                 _ => {
                     let write = matches!(asked.request.operation, Operation::Write { .. });
-                    if write && errno != 0 && asked.records[number] != 0 {
+                    if write && errno != 0 && asked.records[number] != 0 && !asked.outlived {
                         self.model.write_failed(id, &content);
                     }
                     // What a reset or a failed flush took from the device is not the write's to answer for.

@@ -111,6 +111,7 @@ impl Shell<'_> {
         self.rules.restarted(self.now, self.plan);
         self.probes.restarted();
         self.owed.clear();
+        self.clients.outstanding.values_mut().for_each(|asked| asked.outlived = true);
         self.away = self.clients.sessions.keys().copied().collect();
         self.flushing.fill(false);
     }

@@ -12,6 +12,7 @@ use holdfast_policy::{ErrorClass, Policy};
 
 impl Shell<'_> {
     pub(crate) fn turn(&mut self, number: usize) {
+        let given_up = self.given_up(number);
         self.think(number);
         let mut actions = std::mem::take(&mut self.reactors[number].actions);
         self.reactors[number].check_capacities(&actions);
@@ -19,7 +20,8 @@ impl Shell<'_> {
         actions.clear();
         let reactor = &mut self.reactors[number];
         reactor.actions = actions;
-        reactor.observe(self.plan, &self.disks, &self.civil, &mut self.coverage);
+        let released = reactor.observe(self.plan, &self.disks, &self.civil, &mut self.coverage);
+        self.check_given_up(number, &given_up, &released);
         self.ledger.heard(number);
         self.check_budgets(number);
         self.check_probes(number);
@@ -145,6 +147,35 @@ impl Shell<'_> {
         let key = self.key(number, io.op.0);
         let ends = self.disks[domain].submit(self.now, key, operation, &mut self.coverage);
         self.queue.push(ends, Happening::Ends { reactor: number, op: io.op.0 });
+    }
+
+    /// Lines of each volume that a reactor has given up in its life.
+    fn given_up(&self, number: usize) -> Vec<u64> {
+        let volumes = (0..self.plan.volumes.len()).map(|volume| VolumeId(name(volume)));
+        volumes.map(|volume| self.reactors[number].engine.stats(volume).given_up).collect()
+    }
+
+    /// M8: what was given up in a turn is on record, durably, and was before that turn.
+    fn check_given_up(&mut self, number: usize, before: &[u64], released: &[(u16, u64)]) {
+        for (at, (now, before)) in self.given_up(number).into_iter().zip(before).enumerate() {
+            if now == *before {
+                continue;
+            }
+            let (volume, line_sectors) = (name(at), u64::from(self.plan.line_bytes) / 512);
+            let geometry = self.plan.volumes[at].geometry_of(name32(number));
+            let ours = released.iter().filter(|(of, _)| *of == volume);
+            let first = ours.map(|(_, line)| geometry.offset_of(*line) / 512);
+            let first: Vec<u64> = first.collect();
+            let recorded =
+                first.iter().filter(|&&first| self.model.on_record(volume, first, first + line_sectors));
+            let recorded = recorded.count() as u64;
+            demand(Clause::M8, now - before <= recorded, || {
+                format!(
+                    "{} lines of volume {volume} are given up, of {first:?} {recorded} are on record",
+                    now - before
+                )
+            });
+        }
     }
 
     /// C8: bad blocks are tried again after their floor; what goes on under an old name was judged when that began.

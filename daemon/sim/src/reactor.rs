@@ -47,6 +47,8 @@ pub struct Reactor<'a> {
     pub turns: u64,
     headers: &'a [Header],
     states: Vec<State>,
+    /// The places of slots that are condemned.
+    condemned: BTreeMap<usize, (u16, u64)>,
     slots: Vec<u64>,
     uses: Vec<Use>,
     line_sectors: usize,
@@ -91,6 +93,7 @@ impl<'a> Reactor<'a> {
             turns: 0,
             headers,
             states: vec![State::Free; headers.len()],
+            condemned: BTreeMap::new(),
             slots: vec![0; headers.len() * line_sectors],
             uses: vec![Use::None; headers.len()],
             line_sectors,
@@ -294,8 +297,16 @@ impl<'a> Reactor<'a> {
         (io, finished.result)
     }
 
-    /// Looks at what became of every slot since the last call; what became clean must be stable (C7).
-    pub fn observe(&mut self, plan: &Plan, disks: &[Disk], civil: &Civil, coverage: &mut Coverage) {
+    /// Looks at what became of every slot since the last call; what became clean must be stable (C7). Returns the volumes and
+    /// lines of slots that are condemned no more.
+    pub fn observe(
+        &mut self,
+        plan: &Plan,
+        disks: &[Disk],
+        civil: &Civil,
+        coverage: &mut Coverage,
+    ) -> Vec<(u16, u64)> {
+        let mut released = Vec::new();
         for (slot, header) in self.headers.iter().enumerate() {
             let (before, now) = (self.states[slot], header.state());
             if before == now {
@@ -303,6 +314,10 @@ impl<'a> Reactor<'a> {
             }
             coverage.edge(before, now);
             self.states[slot] = now;
+            released.extend(self.condemned.remove(&slot));
+            if now == State::Condemned {
+                self.condemned.insert(slot, (header.volume(), header.line()));
+            }
             if before == State::Unstable && now == State::Clean {
                 self.check_clean(slot, header, plan, disks);
             }
@@ -312,6 +327,7 @@ impl<'a> Reactor<'a> {
                 civil.held(header.volume(), line);
             }
         }
+        released
     }
 
     fn check_clean(&self, slot: usize, header: &Header, plan: &Plan, disks: &[Disk]) {

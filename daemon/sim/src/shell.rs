@@ -175,6 +175,7 @@ impl<'a> Shell<'a> {
                 read_harm,
                 malformed,
                 records: [0; 8],
+                outlived: false,
             },
             data,
         );

@@ -19,6 +19,11 @@ impl Model {
         demand(Clause::M7, known, || format!("{id}: {request:?} failed, and none of it is on record"));
     }
 
+    /// Whether anything of a range is durably on record as lost, or was a moment ago.
+    pub fn on_record(&mut self, volume: u16, from: u64, to: u64) -> bool {
+        self.volume(volume).losses.touch(from, to)
+    }
+
     /// A write to a volume that is written through was acknowledged: the device has it, or something newer (M10).
     pub fn written_through(&mut self, id: u64, content: Content<'_>) {
         let request = self.pending[&id];

@@ -29,6 +29,8 @@ pub enum Clause {
     M2,
     /// Failed means recorded.
     M7,
+    /// Given up is recorded first.
+    M8,
     /// A timeout is told only of what can no longer happen.
     M9,
     /// What waits for the device waits.
@@ -43,7 +45,7 @@ pub enum Clause {
 
 impl Clause {
     /// All of them.
-    pub const ALL: [Clause; 17] = [
+    pub const ALL: [Clause; 18] = [
         Clause::C1,
         Clause::C2,
         Clause::C3,
@@ -56,6 +58,7 @@ impl Clause {
         Clause::M1,
         Clause::M2,
         Clause::M7,
+        Clause::M8,
         Clause::M9,
         Clause::M10,
         Clause::M12,
@@ -78,6 +81,7 @@ impl Clause {
             Clause::M1 => "M1 in-flight fence",
             Clause::M2 => "M2 one operation a sector",
             Clause::M7 => "M7 failed means recorded",
+            Clause::M8 => "M8 recorded, then given up",
             Clause::M10 => "M10 write-through waits",
             Clause::M12 => "M12 one probe at a time",
             Clause::M9 => "M9 a timeout is final",
