@@ -237,10 +237,13 @@ impl Engine<'_> {
         self.volumes[usize::from(op.volume)].stats.device_reads += 1;
     }
 
-    /// Makes what the cache does not hold of a line zeroes. `None` if there is no slot for it.
+    /// Makes what the cache does not hold of a line zeroes, but for what was written after the zeroes and is lost. `None` if
+    /// there is no slot for it.
     fn fill_with_zeroes(&mut self, volume: usize, line: u64, out: &mut Actions) -> Option<SlotId> {
         let state = &self.volumes[volume];
         let existing = state.geometry().existing_mask(line);
+        let lost = if mutant!(FillShowsLost) { 0 } else { state.losses.unreadable(line) };
+        let readable = existing & !lost;
         let Some(newest) = self.cache.newest(state.id(), line) else {
             if self.cache.free() == 0 {
                 return None;
@@ -248,11 +251,11 @@ impl Engine<'_> {
             let slot = self.take_fill_slot(volume, line);
             let generation = self.cache.header(slot).generation();
             out.copies.push(Copy::Zero { slot, at: 0, length: existing.count_ones() * 512 });
-            self.staged.push(Staged::Filled { slot, generation, mask: existing });
+            self.staged.push(Staged::Filled { slot, generation, mask: readable });
             return Some(slot);
         };
         let header = self.cache.header(newest);
-        let missing = existing & !header.valid();
+        let missing = readable & !header.valid();
         let mut left = missing;
         while left != 0 {
             let (first, count) = crate::settle::group(left);

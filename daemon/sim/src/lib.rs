@@ -21,6 +21,7 @@ mod medium;
 mod model;
 mod perform;
 mod plan;
+mod power;
 mod probes;
 mod random;
 mod ranges;

@@ -102,6 +102,11 @@ impl Losses {
         losses.filter(|loss| loss.generation == generation).for_each(|loss| loss.doubtful = true);
     }
 
+    /// No memory is left that could hold what is on record as lost.
+    pub(crate) fn believe(&mut self) {
+        self.sectors.values_mut().flatten().for_each(|loss| loss.doubtful = false);
+    }
+
     /// The ledger holds the end of a loss.
     pub(crate) fn healed(&mut self, range: (u64, u64)) {
         if let Some(at) = self.healing.iter().position(|&(from, to, _)| (from, to) == range) {

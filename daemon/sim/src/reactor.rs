@@ -110,6 +110,15 @@ impl<'a> Reactor<'a> {
             .extend(std::mem::take(&mut self.flights).into_iter().map(|(op, flight)| (key(op), flight)));
     }
 
+    /// The host lost its power: nothing is in flight, and memory holds anything.
+    pub fn power_cut(&mut self) {
+        self.flights.clear();
+        self.orphans.clear();
+        self.condemned.clear();
+        self.uses.fill(Use::None);
+        self.slots.fill(u64::MAX);
+    }
+
     /// An operation of an earlier life ends: a write with what its slots hold by now.
     pub fn land(&mut self, key: u64, disk: &mut Disk, coverage: &mut Coverage) -> Io {
         let Flight { io, segments } = self.orphans.remove(&key).expect("an operation in flight");

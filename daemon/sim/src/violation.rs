@@ -23,6 +23,8 @@ pub enum Clause {
     C8,
     /// Nothing is forgotten.
     C9,
+    /// Host death.
+    C11,
     /// The in-flight fence.
     M1,
     /// One device operation a sector.
@@ -45,7 +47,7 @@ pub enum Clause {
 
 impl Clause {
     /// All of them.
-    pub const ALL: [Clause; 18] = [
+    pub const ALL: [Clause; 19] = [
         Clause::C1,
         Clause::C2,
         Clause::C3,
@@ -55,6 +57,7 @@ impl Clause {
         Clause::C7,
         Clause::C8,
         Clause::C9,
+        Clause::C11,
         Clause::M1,
         Clause::M2,
         Clause::M7,
@@ -78,6 +81,7 @@ impl Clause {
             Clause::C7 => "C7 written is not stable",
             Clause::C8 => "C8 retry is civil",
             Clause::C9 => "C9 nothing is forgotten",
+            Clause::C11 => "C11 host death",
             Clause::M1 => "M1 in-flight fence",
             Clause::M2 => "M2 one operation a sector",
             Clause::M7 => "M7 failed means recorded",
