@@ -41,7 +41,7 @@ pub(crate) const HABITS: &[Habit] = &[
     },
     Habit {
         name: "mutants",
-        summary: "deliberate bugs, and which suite kills each: [--only NAME]... [--quick]",
+        summary: "deliberate bugs, and which suite kills each: [--only NAME]... [--quick] [--save]",
         takes_arguments: true,
         run: mutants,
     },

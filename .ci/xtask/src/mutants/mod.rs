@@ -20,6 +20,8 @@ struct Options {
     only: Vec<Mutant>,
     /// Few seeds, and no suite after the first that kills.
     quick: bool,
+    /// Write the page of the documentation.
+    save: bool,
 }
 
 /// What became of one mutant.
@@ -45,16 +47,18 @@ impl Verdict {
 fn refused(what: String) -> Failed {
     Failed {
         what,
-        way_out: "cargo xtask mutants [--only NAME]... [--quick]; the names are in docs/mutants.md".into(),
+        way_out: "cargo xtask mutants [--only NAME]... [--quick] [--save]; the names are in docs/mutants.md"
+            .into(),
     }
 }
 
 fn parse(arguments: &[String]) -> Result<Options, Failed> {
-    let mut options = Options { only: Vec::new(), quick: false };
+    let mut options = Options { only: Vec::new(), quick: false, save: false };
     let mut words = arguments.iter();
     while let Some(word) = words.next() {
         match word.as_str() {
             "--quick" => options.quick = true,
+            "--save" => options.save = true,
             "--only" => {
                 let name = words.next().ok_or_else(|| refused("`--only` without a name".into()))?;
                 let mutant = Mutant::from_name(name);
@@ -66,7 +70,7 @@ fn parse(arguments: &[String]) -> Result<Options, Failed> {
     Ok(options)
 }
 
-/// Builds once, tries every mutant, prints the table; a thorough run of all of them writes it to `docs/mutants.md`, too.
+/// Builds once, tries every mutant, prints the table, and with `--save` writes it to `docs/mutants.md`, too.
 pub(crate) fn mutants(arguments: &[String]) -> Result<(), Failed> {
     let options = parse(arguments)?;
     let chosen: Vec<Mutant> =
@@ -76,7 +80,7 @@ pub(crate) fn mutants(arguments: &[String]) -> Result<(), Failed> {
     let verdicts = try_all(&built, &chosen, options.quick);
     let text = table::table(&verdicts);
     println!("\n{text}");
-    if !options.quick && options.only.is_empty() {
+    if options.save && options.only.is_empty() {
         let path = root().join("docs/mutants.md");
         std::fs::write(&path, table::page(&verdicts)).map_err(|error| Failed {
             what: format!("{} could not be written: {error}", path.display()),
@@ -151,7 +155,7 @@ mod tests {
     #[test]
     fn arguments_name_mutants() {
         let options = parse(&words("--only NoFence --quick")).expect("good arguments");
-        assert_eq!(options, Options { only: vec![Mutant::NoFence], quick: true });
+        assert_eq!(options, Options { only: vec![Mutant::NoFence], quick: true, save: false });
         assert!(parse(&words("--only Nobody")).is_err());
         assert!(parse(&words("--only")).is_err());
         assert!(parse(&words("--slow")).is_err());
@@ -173,7 +177,7 @@ mod tests {
         let page = std::fs::read_to_string(root().join("docs/mutants.md")).expect("docs/mutants.md");
         for mutant in Mutant::ALL {
             let name = format!("| {} |", mutant.name());
-            assert!(page.contains(&name), "{} is missing: run `cargo xtask mutants`", mutant.name());
+            assert!(page.contains(&name), "{} is missing: run `cargo xtask mutants --save`", mutant.name());
         }
     }
 }

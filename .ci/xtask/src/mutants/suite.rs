@@ -86,11 +86,18 @@ fn of_seed(said: &str) -> String {
 /// Runs test programs until one fails: which test.
 fn test(programs: &[Program], mutant: Mutant) -> Option<String> {
     let ours = programs.iter().filter(|program| program.place == mutant.place());
-    ours.into_iter().find_map(|program| match run(&program.path, &[], &program.folder, Some(mutant), LIMIT) {
-        End::Passed => None,
-        End::Failed(said) => Some(format!("{}: {}", program.name, failed_test(&said))),
-        End::Hung(said) => Some(format!("{}: {} hangs", program.name, last_test(&said))),
+    ours.into_iter().find_map(|program| {
+        match run(&program.path, &words(program), &program.folder, Some(mutant), LIMIT) {
+            End::Passed => None,
+            End::Failed(said) => Some(format!("{}: {}", program.name, failed_test(&said))),
+            End::Hung(said) => Some(format!("{}: {} hangs", program.name, last_test(&said))),
+        }
     })
+}
+
+/// What a test program is told.
+fn words(program: &Program) -> Vec<String> {
+    program.filters.iter().map(|&filter| filter.to_owned()).collect()
 }
 
 /// The first test that libtest calls failed. Where a process aborts, none is.
@@ -119,7 +126,7 @@ pub(crate) fn healthy(built: &Built, chosen: &[Mutant], quick: bool) -> Result<(
         return Err(failed(said));
     }
     for program in &built.tests {
-        match run(&program.path, &[], &program.folder, None, LIMIT) {
+        match run(&program.path, &words(program), &program.folder, None, LIMIT) {
             End::Passed => {}
             End::Failed(said) | End::Hung(said) => return Err(failed(format!("{}: {said}", program.name))),
         }

@@ -41,9 +41,9 @@ pub(crate) fn page(verdicts: &[Verdict]) -> String {
     format!(
         "# Mutants: can the tests fail?\n\n\
          Deliberate bugs, each chosen by its name at run time in one build with `--cfg mutants`: first the rules M1 to M13\n\
-         of the contract taken out, then slips of the hand. `cargo xtask mutants` writes this page (`--only NAME` tries one,\n\
-         `--quick` is CI's short form). A cell names the first seed with the promise that it finds broken, or the first\n\
-         test that fails. To see one again: `HOLDFAST_MUTANT=NAME RUSTFLAGS='--cfg mutants' cargo run -p holdfast-sim -- --seed N`.\n\n\
+         of the contract taken out, then slips of the hand. `cargo xtask mutants --save` writes this page (`--only NAME` tries\n\
+         one; `--quick`, CI's short form, stops at the first suite that kills). A cell names the first seed with the promise\n\
+         that it finds broken, or the first test that fails. To see one again: `HOLDFAST_MUTANT=NAME RUSTFLAGS='--cfg mutants' cargo run -p holdfast-sim -- --seed N`.\n\n\
          Of {} mutants {dead} die; the simulator alone kills {simulated}.\n\n{}",
         verdicts.len(),
         table(verdicts)
