@@ -78,7 +78,7 @@ impl Engine<'_> {
         }
         let waits = usize::try_from(lines).expect("a request is short");
         let one_less = u64::from(mutant!(RequestTakesSome));
-        if self.cache.free() + one_less < lines || !self.waits.has_room(waits) {
+        if self.cache.free() + one_less < lines || !self.waits.has_room(index, waits) {
             return Admission::Blocked;
         }
         if !behind_others && self.fits(index, lines) {

@@ -4,6 +4,7 @@
 //! kernel -> ledger -> backings (locks) -> arena -> reactors -> ledger's thread -> door -> admin
 //! ```
 
+mod crowd;
 mod end;
 mod error;
 mod fence;
