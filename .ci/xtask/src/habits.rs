@@ -2,6 +2,7 @@
 
 use crate::count::{count, is_installed};
 use crate::install::install;
+use crate::mutants::mutants;
 use crate::rules;
 use crate::sanitize;
 use crate::step::{Failed, Step};
@@ -50,6 +51,12 @@ pub(crate) const HABITS: &[Habit] = &[
         summary: "libFuzzer on all that strangers write: 60 s in all, or [SECONDS a target]",
         takes_arguments: true,
         run: sanitize::fuzz,
+    },
+    Habit {
+        name: "mutants",
+        summary: "deliberate bugs, and which suite kills each: [--only NAME]... [--quick] [--save]",
+        takes_arguments: true,
+        run: mutants,
     },
     Habit {
         name: "bench",
@@ -158,6 +165,7 @@ fn ci(_: &[String]) -> Result<(), Failed> {
     loom(&[])?;
     sanitize::sanitize(&[])?;
     sim(&[])?;
+    mutants(&["--quick".to_owned()])?;
     package(&[])?;
     if is_installed() {
         count()?;

@@ -15,6 +15,7 @@ use crate::{
 };
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
+use holdfast_mutants::mutant;
 use holdfast_policy::errno;
 
 /// Entries that the ledger must be able to have on their way: the sweep begins where there is room for 128, with what is
@@ -257,6 +258,9 @@ impl<'a> Engine<'a> {
         }
         self.tick_domains(now, out);
         self.answer_list(out);
+        if mutant!(HeaderIsEarly) {
+            self.commit();
+        }
     }
 
     fn tick_volume(&mut self, now: Instant, volume: usize, out: &mut Actions) {
@@ -279,7 +283,7 @@ impl<'a> Engine<'a> {
 
     /// When [`Engine::tick`] must run again at the latest, though nothing happens meanwhile.
     pub fn next_wake(&self) -> Instant {
-        let quiet = self.requests.len() == 0
+        let quiet = (self.requests.len() == 0 || mutant!(PendingSleeps))
             && self.cache.not_clean() == 0
             && self.volumes.iter().all(|volume| {
                 volume.gate.is_none()
@@ -423,6 +427,7 @@ impl<'a> Engine<'a> {
         let (done, errno) = (pending.remaining == 0 && pending.cursor >= pending.end, pending.errno);
         // If the ledger holds all that it was told, no later word of it would release the answer.
         let told = self.ledger.is_durable(self.ledger.last());
+        let told = told || mutant!(ToldBeforeRecorded);
         let waits_for_ledger = errno != 0 && pending.request.operation != Operation::Read && !told;
         match (done, waits_for_ledger) {
             (false, _) => {}

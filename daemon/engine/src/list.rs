@@ -5,6 +5,7 @@ use crate::losses::Loss;
 use crate::record::join;
 use crate::{Actions, Answer, ByteRange, Extent, LIST_PAGE, ListState, Token};
 use alloc::vec::Vec;
+use holdfast_mutants::mutant;
 
 /// Pages that may be asked for at a time, of all volumes together.
 pub(crate) const LISTS_MAX: usize = 64;
@@ -59,6 +60,7 @@ impl Engine<'_> {
             line = found + 1;
         }
         let more = line < end;
+        let line = line + u64::from(mutant!(ListSkipsALine) && line + 1 < end);
         Answer::Listed { extents, next: more.then(|| volume.geometry().offset_of(line)) }
     }
 
@@ -88,6 +90,7 @@ impl Engine<'_> {
             line = found + 1;
         }
         let more = line < end;
+        let line = line + u64::from(mutant!(ListSkipsALine) && line + 1 < end);
         Answer::Listed { extents, next: more.then(|| self.volumes[index].geometry().offset_of(line)) }
     }
 

@@ -20,10 +20,10 @@ use crate::header::{GENERATIONS, at};
 use crate::losses::Loss;
 use crate::volume::Zeroed;
 use crate::{
-    Actions, ByteRange, Header, HeaderDamage, Identity, Instant, LedgerSeq, Limits, Notes, SlotId, Status,
-    VolumeId,
+    Actions, Header, HeaderDamage, Identity, Instant, LedgerSeq, Limits, Notes, SlotId, Status, VolumeId,
 };
 use alloc::vec::Vec;
+use holdfast_mutants::mutant;
 use holdfast_policy::{Cause, ErrorClass, State};
 
 /// The errno of data whose header in the arena was damaged; such an extent has no attempts.
@@ -198,7 +198,8 @@ impl<'a> Engine<'a> {
         let header = self.cache.header(slot);
         let index = self.volume_of(slot)?;
         self.cache.adopt(&mut self.volumes[index].counts, slot);
-        if matches!(status.state, State::Incoming | State::Filling) {
+        let believed = mutant!(IncomingIsBelieved) && status.state == State::Incoming;
+        if matches!(status.state, State::Incoming | State::Filling) && !believed {
             return Ok(());
         }
         found.published = found.published.max(header.generation());
@@ -226,7 +227,7 @@ impl<'a> Engine<'a> {
     fn free_older(&mut self, slot: SlotId) -> bool {
         let header = self.cache.header(slot);
         let volume = &mut self.volumes[usize::from(header.volume())];
-        let free = header.state() != State::Writing;
+        let free = header.state() != State::Writing || mutant!(WritingIsDirtyAtOnce);
         if free {
             self.cache.pass(&mut volume.counts, slot, Cause::Superseded);
         }
@@ -234,11 +235,22 @@ impl<'a> Engine<'a> {
     }
 
     /// Books a slot as what it is now.
-    fn take_over(&mut self, slot: SlotId, status: Status, beside: Beside, rebuilt: &mut Rebuilt) {
+    fn take_over(&mut self, slot: SlotId, mut status: Status, beside: Beside, rebuilt: &mut Rebuilt) {
         let header = self.cache.header(slot);
         let (index, line) = (usize::from(header.volume()), header.line());
         let counts = &mut self.volumes[index].counts;
         match status.state {
+            State::Incoming if mutant!(IncomingIsBelieved) => {
+                self.cache.pass(counts, slot, Cause::Published);
+                status.state = State::Dirty;
+            }
+            State::Filling if mutant!(FillingIsFreeAtOnce) => {
+                return self.cache.pass(counts, slot, Cause::Superseded);
+            }
+            State::Writing if mutant!(WritingIsDirtyAtOnce) => {
+                self.cache.pass(counts, slot, Cause::Restarted);
+                status.state = State::Dirty;
+            }
             State::Incoming => return self.cache.pass(counts, slot, Cause::Superseded),
             State::Filling => return self.quarantine.push(slot),
             State::Unstable => self.cache.pass(counts, slot, Cause::Restarted),
@@ -391,7 +403,9 @@ impl<'a> Engine<'a> {
     fn begin_life(&mut self, found: &Found) {
         let published = found.published.max(self.notes.published());
         let last = found.newest.max(self.notes.newest()).max(published);
-        self.notes.end_life(published, last);
+        if !mutant!(LifeIsNotNoted) {
+            self.notes.end_life(published, last);
+        }
         self.cache.resume_above(if last == 0 { 0 } else { last + GAP });
         self.first_generation = self.cache.next_generation();
         self.published = self.first_generation - 1;
@@ -443,45 +457,6 @@ impl<'a> Engine<'a> {
         self.cache.pass(&mut volume.counts, slot, Cause::Restarted);
         self.book(index, slot, self.cache.header(slot).status(), epoch, true);
     }
-
-    /// Puts the ledger's mark on lines; [`Engine::recheck_reported`] takes it off those that do not deserve it.
-    pub(crate) fn restore_report(&mut self, index: usize, range: ByteRange) {
-        let volume = &mut self.volumes[index];
-        let (first, end) = volume.lines_in(range);
-        if first < end {
-            volume.index.reported.set_range(first, end - first);
-            volume.recheck = Some(0);
-        }
-    }
-
-    /// Tells the ledger, step by step, which lines became stable in the earlier life without its knowing: of those that it
-    /// has as not stable, and of those that it has as lost.
-    pub(crate) fn recheck_reported(&mut self, index: usize, out: &mut Actions) {
-        for _ in 0..self.limits.steps_a_turn {
-            let Some(from) = self.volumes[index].recheck.filter(|_| self.ledger.has_room(40)) else { return };
-            let volume = &self.volumes[index];
-            let end = volume.geometry().local_lines();
-            let reported = volume.index.reader().reported.next(from).unwrap_or(end);
-            let lost = volume.losses.next(from, end).map_or(end, |(line, ..)| line);
-            let line = reported.min(lost);
-            if line >= end || !out.has_room(&self.limits) {
-                self.volumes[index].recheck = (line < end).then_some(line);
-                return;
-            }
-            if line == reported {
-                self.unreport(index, line, line + 1, out);
-            }
-            let newest = self.cache.newest(volume_id(index), line).map(|slot| self.cache.header(slot));
-            if let Some(clean) = newest.filter(|header| header.state() == State::Clean) {
-                self.heal_loss(index, line, clean.dirty(), clean.generation(), out);
-            }
-            self.volumes[index].recheck = Some(line + 1);
-        }
-    }
-}
-
-fn volume_id(index: usize) -> u16 {
-    u16::try_from(index).expect("volumes are counted in u16")
 }
 
 /// The class of a refusal; of one that no release knows, the one that says least.

@@ -4,6 +4,7 @@
 //! killed daemon keeps the description, and with it the lock. POSIX locks go when the process does, which is too
 //! early.
 
+use holdfast_mutants::mutant;
 use rustix::fs::FlockOperation;
 use rustix::io::Errno;
 use std::io;
@@ -47,6 +48,9 @@ impl Patience {
 
     /// Takes an exclusive lock on this very description; false if somebody else keeps it.
     pub(crate) fn lock(&self, fd: impl AsFd) -> io::Result<bool> {
+        if mutant!(LockIsBelieved) {
+            return Ok(true);
+        }
         loop {
             match rustix::fs::flock(fd.as_fd(), FlockOperation::NonBlockingLockExclusive) {
                 Ok(()) => return Ok(true),

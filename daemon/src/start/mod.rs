@@ -35,6 +35,7 @@ use crate::kernel::{self, Weight};
 use crate::ledger::{CommitOutcome, Ledger, LostRecord, NotStableRecord, Now, OpenMark};
 use crate::reactor::{Clock, Link, Outlets, Post};
 use crate::service;
+use holdfast_mutants::mutant;
 use holdfast_ringbuf::daemon_side::Door;
 use hub::{ArenaFacts, Desk, Hub, Served};
 use std::path::PathBuf;
@@ -286,7 +287,7 @@ fn register(
         ledger
             .register_volume(volume.id, name, identity, volume.backing.size())
             .map_err(|source| StartError::Register { volume: name.clone(), source })?;
-        let kept = is_kept(ledger.open_mark(volume.id), arena, boot);
+        let kept = is_kept(ledger.open_mark(volume.id), (arena.origin(), arena.id()), boot);
         if kept == Kept::Elsewhere && !options.discard_arena {
             let path = arena.path().to_owned();
             return Err(StartError::OtherArena { volume: name.clone(), path });
@@ -341,15 +342,16 @@ enum Kept {
     Gone,
 }
 
-fn is_kept(mark: Option<OpenMark>, arena: &Arena, boot: u128) -> Kept {
+fn is_kept(mark: Option<OpenMark>, (origin, id): (Origin, u64), boot: u128) -> Kept {
     let Some(mark) = mark else { return Kept::Nothing };
     if mark.boot != boot {
         return Kept::Gone;
     }
-    match arena.origin() {
-        Origin::TakenOver(_) if mark.arena == u128::from(arena.id()) => Kept::Here,
+    match origin {
+        Origin::TakenOver(_) if mark.arena == u128::from(id) => Kept::Here,
         Origin::Replaced(id) if mark.arena == u128::from(id) => Kept::Here,
         Origin::Discarded(id) if mark.arena == u128::from(id) => Kept::Gone,
+        _ if mutant!(OpenMarkIsIgnored) => Kept::Nothing,
         _ => Kept::Elsewhere,
     }
 }
@@ -358,4 +360,33 @@ fn is_kept(mark: Option<OpenMark>, arena: &Arena, boot: u128) -> Kept {
 fn random_word() -> u64 {
     use std::hash::{BuildHasher, Hasher};
     std::collections::hash_map::RandomState::new().build_hasher().finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::arena::HeldData;
+
+    /// M13: where a volume's data is, from what the ledger says of its last arena and how this one came to be.
+    #[test]
+    fn data_is_kept_where_the_mark_says() {
+        const BOOT: u128 = 5;
+        let taken_over = Origin::TakenOver(HeldData::default());
+        let mark = |boot, arena| Some(OpenMark { boot, arena });
+        for (mark, origin, kept) in [
+            (None, Origin::New, Kept::Nothing),
+            (None, taken_over, Kept::Nothing),
+            (mark(BOOT, 7), taken_over, Kept::Here),
+            (mark(BOOT, 8), taken_over, Kept::Elsewhere),
+            (mark(BOOT, 7), Origin::New, Kept::Elsewhere),
+            (mark(BOOT, 6), Origin::Replaced(6), Kept::Here),
+            (mark(BOOT, 8), Origin::Replaced(6), Kept::Elsewhere),
+            (mark(BOOT, 6), Origin::Discarded(6), Kept::Gone),
+            (mark(BOOT, 8), Origin::Discarded(6), Kept::Elsewhere),
+            (mark(4, 7), taken_over, Kept::Gone),
+            (mark(4, 8), Origin::New, Kept::Gone),
+        ] {
+            assert_eq!(is_kept(mark, (origin, 7), BOOT), kept, "{mark:?} {origin:?}");
+        }
+    }
 }
