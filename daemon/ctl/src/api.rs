@@ -15,10 +15,13 @@
 //! | `GET /v1/events?since=&limit=` | | [`Events`] |
 //! | `GET /v1/audit?since=&limit=` | | [`Audit`] |
 //! | `GET /v1/operations/{id}` | | [`Started`] |
+//! | `POST /v1/operations/{id}/cancel` | `{}` | 202, [`Started`] |
 //! | `GET /v1/sessions` | | [`Sessions`] |
 //! | `DELETE /v1/sessions/{id}` | | 202, [`SessionEnded`] |
 //! | `GET`, `POST /v1/volumes/{v}/policy` | [`PolicyChange`] to post | [`VolumePolicy`] |
 //! | `POST /v1/volumes/{v}/resize` | [`ResizeRequest`] | [`Resized`] |
+//! | `POST /v1/volumes/{v}/release` | `{}` | [`Released`] |
+//! | `POST /v1/volumes/{v}/reopen` | [`ReopenRequest`] | [`Reopened`] |
 //! | `POST /v1/reload` | [`ReloadRequest`] | [`Reloaded`] |
 //! | `POST /v1/volumes/{v}/retry` | [`RetryRequest`] | 202, [`Started`] |
 //! | `POST /v1/volumes/{v}/drop` | [`DropRequest`] | 202, [`Started`] |
@@ -29,6 +32,7 @@
 //! | `POST /v1/shutdown` | [`ShutdownRequest`] | 202, [`ShuttingDown`] |
 
 mod code;
+mod device;
 mod extent;
 mod health;
 mod map;
@@ -41,6 +45,7 @@ mod status;
 mod volume;
 
 pub use code::*;
+pub use device::*;
 pub use extent::*;
 pub use health::*;
 pub use map::*;

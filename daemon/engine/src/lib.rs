@@ -29,6 +29,7 @@ mod allowance;
 mod cache;
 mod commit;
 mod condemn;
+mod damage;
 mod domain;
 mod engine;
 mod epochs;
@@ -73,6 +74,7 @@ mod written;
 mod zeroes;
 
 pub use action::*;
+pub use damage::Remnant;
 pub use engine::Engine;
 pub use event::*;
 pub use geometry::*;

@@ -3,6 +3,7 @@
 use crate::places::Places;
 use crate::{Instant, Request, SessionId};
 use alloc::vec::Vec;
+use holdfast_mutants::mutant;
 
 /// The index of an accepted request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,7 +113,8 @@ impl Requests {
             self.cursor = if at + 1 < self.entries.len() { at + 1 } else { 0 };
             let late = |pending: &Pending| {
                 let timeout_ms = u64::from(pending.request.timeout_ms);
-                let withdrawable = timeout_ms > 0 && !pending.orphan && !pending.begun;
+                let withdrawable =
+                    timeout_ms > 0 && !pending.orphan && (!pending.begun || mutant!(BegunIsWithdrawn));
                 withdrawable && now >= pending.since.after_ms(timeout_ms)
             };
             if self.entries[at].as_ref().is_some_and(late) {

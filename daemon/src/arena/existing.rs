@@ -17,7 +17,7 @@ use super::place::{Place, failed, length_of, remove_file};
 use super::superblock::{SUPERBLOCK_BYTES, Superblock};
 use super::volumes::{self, KnownVolume, NOTES, VOLUME_BYTES};
 use super::{ArenaError, HeldData};
-use holdfast_engine::Notes;
+use holdfast_engine::{Notes, Remnant};
 use holdfast_policy::State;
 use std::fs::File;
 use std::io::Read;
@@ -123,9 +123,13 @@ fn count_held(
 ) -> Result<(), ArenaError> {
     let mapping = map(&place.file(&headers_name(reactor)), superblock.plan.header_bytes)?;
     for header in mapping.headers(superblock.plan.slots as usize) {
-        let Ok((_, status)) = header.recover() else {
-            held.damaged += 1;
-            continue;
+        let status = match header.recover() {
+            Ok((_, status)) => status,
+            Err(damage) => {
+                held.damaged += 1;
+                held.somewhere += u64::from(header.remnant(damage) == Remnant::Somewhere);
+                continue;
+            }
         };
         match status.state {
             State::Free | State::Incoming | State::Filling | State::Clean => {}

@@ -1,10 +1,14 @@
 //! The sessions of one reactor.
 
-use super::link::{SEATS_MAX, Seat, place_of};
+use super::link::{SEATS_MAX, Seat, Source, place_of};
 use holdfast_engine::SessionId;
 
-/// Up to so many sessions are all looked at every turn; of more, those that asked lately and so many others.
+/// Up to so many sessions are all looked at in every group; of more, those that asked lately, and in a turn never more than
+/// so many others.
 const LOOKS_A_TURN: usize = 16;
+/// Requests that a turn takes for each look at another session, but for the first look: a look takes some 25 ns, a request
+/// ten times that, so the others cost the busy ones some 3%, and wait for a round of looks.
+const REQUESTS_A_LOOK: usize = 4;
 /// Turns without a request after which a session is one of those others: as long as a client that works needs between two
 /// requests. An idle turn takes some 0.1 us.
 const WARM_TURNS: u64 = 4096;
@@ -13,12 +17,12 @@ const WARM_TURNS: u64 = 4096;
 #[derive(Debug)]
 pub(super) struct Taken {
     pub(super) seat: Box<Seat>,
-    /// It is on the list of those that have something to publish.
+    /// It is on the list of those whom the turn touches.
     touched: bool,
-    /// The turn of its last request; that of its first look, if there was none.
+    /// The turn of its last request, or in which it was known to have one, or in which it came.
     busy_at: u64,
     /// Requests that were taken in that turn.
-    pub(super) requests: usize,
+    requests: usize,
 }
 
 /// A table of seats, the list of those that are taken, and the list of those that this turn looks at.
@@ -26,12 +30,14 @@ pub(super) struct Taken {
 pub(super) struct Sessions {
     seats: Vec<Option<Taken>>,
     active: Vec<u32>,
-    /// Looked at in this turn: every session, if there are few.
+    /// From which this turn takes requests: every session, if there are few; else those that are warm.
     polled: Vec<u32>,
-    /// What a turn has published or is to publish.
+    /// Those who have something to publish, or to be rung for.
     touched: Vec<u32>,
-    /// Where the next slice of those that are not warm begins.
+    /// Of the active ones, the one that was looked at last though it was not warm.
     cold: usize,
+    /// Requests that the last turn took.
+    requests: usize,
     turn: u64,
 }
 
@@ -40,7 +46,8 @@ impl Sessions {
         let mut seats = Vec::new();
         seats.resize_with(SEATS_MAX as usize, || None);
         let places = || Vec::with_capacity(SEATS_MAX as usize);
-        Sessions { seats, active: places(), polled: places(), touched: places(), cold: 0, turn: 1 }
+        let (active, polled, touched) = (places(), places(), places());
+        Sessions { seats, active, polled, touched, cold: 0, requests: 0, turn: 1 }
     }
 
     pub(super) fn insert(&mut self, seat: Box<Seat>) {
@@ -86,29 +93,56 @@ impl Sessions {
         self.seats[place_of(session)].as_mut().filter(|taken| taken.seat.session == session)
     }
 
-    /// Chooses whom this turn looks at; how many they are. Of many sessions those that asked lately, and some of the others
-    /// in turn: a ring that nobody uses costs a look at memory that another core may have, and 256 of them would cost more
-    /// than the requests of the one that is busy.
+    /// Chooses whom this turn takes requests from; how many they are. Of many sessions those that asked lately: a ring that
+    /// nobody uses costs a look at memory that nothing else brings into the cache, and 256 of them in every group would cost
+    /// more than the requests of the one that is busy. The others are looked at in turn, more of them the more a turn does:
+    /// so the wait of one that begins to ask is bounded in time, whatever the busy ones do.
     pub(super) fn begin_turn(&mut self) -> usize {
         self.turn += 1;
         if self.active.len() > LOOKS_A_TURN {
-            self.choose();
+            let mut polled = std::mem::take(&mut self.polled);
+            polled.retain(|&place| self.is_warm(place));
+            self.polled = polled;
+            let looks = 1 + self.requests / REQUESTS_A_LOOK;
+            for _ in 0..looks.min(LOOKS_A_TURN) {
+                self.look_at_another();
+            }
         }
+        self.requests = 0;
         self.polled.len()
     }
 
-    fn choose(&mut self) {
-        let (seats, turn) = (&self.seats, self.turn);
-        let warm = |&place: &u32| {
-            seats[place as usize].as_ref().is_some_and(|taken| turn - taken.busy_at < WARM_TURNS)
-        };
-        self.polled.retain(warm);
-        for _ in 0..LOOKS_A_TURN {
-            self.cold = if self.cold + 1 < self.active.len() { self.cold + 1 } else { 0 };
-            let place = self.active[self.cold];
-            if !warm(&place) {
-                self.polled.push(place);
-            }
+    fn is_warm(&self, place: u32) -> bool {
+        let taken = self.seats[place as usize].as_ref().expect("a listed seat is taken");
+        self.turn - taken.busy_at < WARM_TURNS
+    }
+
+    /// Looks at the next session, if it is not warm; which it is from now on if it asks for something. Whether it does.
+    fn look_at_another(&mut self) -> bool {
+        self.cold = if self.cold + 1 < self.active.len() { self.cold + 1 } else { 0 };
+        let place = self.active[self.cold];
+        let asks = !self.is_warm(place) && self.seat(place).seat.asks();
+        if asks {
+            self.warm_place(place);
+        }
+        asks
+    }
+
+    /// A session is about to ask for something: it is looked at as those are that asked lately.
+    pub(super) fn warm(&mut self, session: SessionId) {
+        if self.get(session).is_some() {
+            self.warm_place(place_number(session));
+        }
+    }
+
+    fn warm_place(&mut self, place: u32) {
+        if !self.is_warm(place) && !self.polled.contains(&place) {
+            self.polled.push(place);
+        }
+        let turn = self.turn;
+        let taken = self.seat(place);
+        if taken.busy_at != turn {
+            (taken.busy_at, taken.requests) = (turn, 0);
         }
     }
 
@@ -119,11 +153,11 @@ impl Sessions {
 
     /// Counts requests that were taken from the `index`-th of those.
     pub(super) fn asked(&mut self, index: usize, count: usize) {
-        let (place, turn) = (self.polled[index], self.turn);
-        let taken = self.seat(place);
-        taken.requests = if taken.busy_at == turn { taken.requests + count } else { count };
-        taken.busy_at = turn;
-        self.touch(place);
+        let place = self.polled[index];
+        self.warm_place(place);
+        self.requests += count;
+        self.seat(place).requests += count;
+        self.touch_place(place);
     }
 
     /// How many requests of the `index`-th of those were taken in this turn.
@@ -133,12 +167,12 @@ impl Sessions {
         if taken.busy_at == turn { taken.requests } else { 0 }
     }
 
-    /// A session has something to publish.
-    pub(super) fn touch_session(&mut self, session: SessionId) {
-        self.touch(u32::try_from(place_of(session)).expect("few seats"));
+    /// A session, which is there, has something to publish or to be rung for.
+    pub(super) fn touch(&mut self, session: SessionId) {
+        self.touch_place(place_number(session));
     }
 
-    fn touch(&mut self, place: u32) {
+    fn touch_place(&mut self, place: u32) {
         let taken = self.seat(place);
         if !taken.touched {
             taken.touched = true;
@@ -146,30 +180,36 @@ impl Sessions {
         }
     }
 
-    /// Shows the clients what there is; those who just lie down must be rung for, too (`ring_bells`).
+    /// Shows clients of the rings what there is; those who just lie down must be rung for, too. Guests have seen it.
     pub(super) fn publish(&mut self) {
         for &place in &self.touched {
-            self.seats[place as usize].as_mut().expect("a listed seat is taken").seat.ring.publish();
+            let taken = self.seats[place as usize].as_mut().expect("a listed seat is taken");
+            if let Source::Ring { ring, .. } = &mut taken.seat.source {
+                ring.publish();
+            }
         }
     }
 
-    /// The turn is over for those who were touched.
-    pub(super) fn ring_bells(&mut self) {
-        while let Some(place) = self.touched.pop() {
-            let taken = self.seat(place);
-            taken.touched = false;
-            taken.seat.ring.ring_bell();
-        }
+    /// The next one of those whom the turn touched, to be rung for; it is one no longer.
+    pub(super) fn next_touched(&mut self) -> Option<&mut Seat> {
+        let place = self.touched.pop()?;
+        let taken = self.seat(place);
+        taken.touched = false;
+        Some(&mut taken.seat)
     }
 
-    /// Whether one of those that the last turn looked at asks for something: a look, for a reactor that spins.
+    /// Whether one of those that the last turn looked at asks for something, or another one: a look, for a reactor that
+    /// spins.
     pub(super) fn somebody_asks(&mut self) -> bool {
-        let seats = &mut self.seats;
-        let mut polled = self.polled.iter();
-        // A fault is something to do, too.
-        polled.any(|&place| {
+        let (seats, mut polled) = (&mut self.seats, self.polled.iter());
+        let asks = |&place: &u32| {
             let taken = seats[place as usize].as_mut().expect("a listed seat is taken");
-            taken.seat.ring.has_request() != Ok(false)
-        })
+            taken.seat.asks()
+        };
+        polled.any(asks) || self.active.len() > LOOKS_A_TURN && self.look_at_another()
     }
+}
+
+fn place_number(session: SessionId) -> u32 {
+    u32::try_from(place_of(session)).expect("few seats")
 }

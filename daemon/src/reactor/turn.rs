@@ -3,18 +3,19 @@
 
 mod effects;
 mod requests;
+mod seating;
 
 use super::clock::Clock;
 use super::idle::{Idler, Rest};
-use super::link::{Entry, Link, Mail, ReactorStats, Seat, Word};
+use super::link::{Entry, Link, Mail, ReactorStats, Seat, SeatFault, Source, Word};
 use super::post::Post;
 use super::sessions::Sessions;
 use super::stopwatch::Stopwatch;
 use crate::arena::Slots;
 use crate::config::Idle;
-use crate::device::{Disk, DiskError, Reaped};
-use holdfast_engine::{Actions, Engine, Event, Instant, Limits, OpId, SessionId, VolumeId};
-use holdfast_ringbuf::PeerFault;
+use crate::device::{Backing, Disk, DiskError, Reaped};
+use holdfast_engine::{Actions, Answer, Engine, Event, Instant, Limits, OpId, SessionId, Token, VolumeId};
+use holdfast_policy::errno;
 use holdfast_ringbuf::daemon_side::WakeState;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -64,8 +65,8 @@ pub struct Reactor<'a> {
     /// Letters that found the box full. The engine bounds what it has out; this only bridges a slow reader.
     late_entries: VecDeque<Entry>,
     late_words: VecDeque<Word>,
-    late_mail: VecDeque<(u32, Event)>,
-    ending: Vec<(SessionId, Option<PeerFault>)>,
+    late_mail: VecDeque<(u32, Mail)>,
+    ending: Vec<(SessionId, Option<SeatFault>)>,
     first_session: usize,
     quiet: bool,
     stopped: bool,
@@ -177,11 +178,11 @@ impl<'a> Reactor<'a> {
         busy |= self.take_requests();
         self.engine.tick(self.now, &mut self.actions);
         busy |= self.perform();
-        self.sessions.ring_bells();
+        self.ring_bells();
         self.end_sessions();
         self.disk.enter()?;
         if self.now.since_ns(Instant(self.stats.at_ns)) >= PUBLISH_NS {
-            self.publish(false);
+            self.publish();
         }
         Ok(busy)
     }
@@ -211,10 +212,15 @@ impl<'a> Reactor<'a> {
             self.outlets.links[self.number as usize].inbox.hush();
             return;
         }
-        let Ok(session) = u32::try_from(key) else { return };
-        let Some(taken) = self.sessions.get(SessionId(session)) else { return };
-        if taken.seat.ring.drain_wake() == WakeState::HungUp {
-            self.ending.push((SessionId(session), None));
+        let session = seating::session_of(key);
+        // Who rings asks for something: it is looked at in this turn.
+        self.sessions.warm(session);
+        let Some(taken) = self.sessions.get(session) else { return };
+        // A guest's kick needs no look at its descriptor.
+        if let Source::Ring { ring, .. } = &mut taken.seat.source
+            && ring.drain_wake() == WakeState::HungUp
+        {
+            self.ending.push((session, None));
         }
     }
 
@@ -229,7 +235,22 @@ impl<'a> Reactor<'a> {
             match mail {
                 Mail::Event(event) => self.engine.apply(self.now, event, &mut self.actions),
                 Mail::Seat(seat) => self.admit(seat),
+                Mail::Open(session) => {
+                    if let Some(taken) = self.sessions.get(session)
+                        && let Some(queues) = taken.seat.queues()
+                    {
+                        queues.open();
+                        self.sessions.touch(session);
+                        self.sessions.warm(session);
+                    }
+                }
+                Mail::Letter(letter) => self.read_letter(letter),
                 Mail::Leave(session) => self.ending.push((session, None)),
+                Mail::Device { token, volume, backing } => self.exchange(token, volume, backing),
+                Mail::Warm => {
+                    let fallbacks = self.disk.register_memory();
+                    fallbacks.iter().for_each(|fallback| tracing::warn!("{fallback}"));
+                }
                 Mail::Quiet => self.quiet = true,
                 Mail::Stop => self.stopped = true,
             }
@@ -237,13 +258,14 @@ impl<'a> Reactor<'a> {
         busy
     }
 
-    fn admit(&mut self, seat: Box<Seat>) {
-        let session = seat.session;
-        let watched = self.disk.watch(seat.ring.wake_fd(), u64::from(session.0));
-        self.sessions.insert(seat);
-        if watched.is_err() {
-            self.ending.push((session, None));
-        }
+    /// Another description of the volume's device, or none.
+    #[cold]
+    fn exchange(&mut self, token: Token, volume: VolumeId, backing: Option<Arc<Backing>>) {
+        let answer = match self.disk.exchange(volume, backing.as_deref()) {
+            Ok(()) => Answer::Done,
+            Err(_) => Answer::Refused { errno: errno::ENXIO },
+        };
+        self.late_words.push_back(Word::Answer { token, reactor: self.number, answer });
     }
 
     /// Lets go of a session that is over, one a turn: the engine looks through its requests. They are not answered to
@@ -253,9 +275,7 @@ impl<'a> Reactor<'a> {
             if self.sessions.get(session).is_none() {
                 continue;
             }
-            // Nothing is to be unwatched if the watch was refused; and a ring that fails says so at the next enter.
-            let _ = self.disk.unwatch(u64::from(session.0));
-            self.sessions.remove(session);
+            self.dismiss(session);
             self.engine.apply(self.now, Event::SessionClosed(session), &mut self.actions);
             let fault = fault.map(|fault| fault.to_string());
             self.late_words.push_back(Word::Over { session, fault });
@@ -264,9 +284,8 @@ impl<'a> Reactor<'a> {
         }
     }
 
-    fn publish(&mut self, asleep: bool) {
+    fn publish(&mut self) {
         self.stats.at_ns = self.now.0;
-        self.stats.asleep = asleep;
         self.stats.cache = self.engine.cache_stats();
         let board = &self.outlets.links[self.number as usize].board;
         for volume in 0..self.volumes {
@@ -312,7 +331,7 @@ impl<'a> Reactor<'a> {
                 continue;
             }
             armed = index + 1;
-            match taken.seat.ring.prepare_sleep() {
+            match taken.seat.prepare_sleep() {
                 Ok(true) => {}
                 Ok(false) => may_sleep = false,
                 Err(fault) => {
@@ -325,11 +344,11 @@ impl<'a> Reactor<'a> {
             }
         }
         if may_sleep {
-            self.publish(true);
+            self.publish();
             self.disk.sleep(Some(timeout))?;
         }
         for index in 0..armed {
-            self.sessions.at(index).seat.ring.awake();
+            self.sessions.at(index).seat.awake();
         }
         self.outlets.links[self.number as usize].inbox.awake();
         Ok(())

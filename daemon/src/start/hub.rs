@@ -10,7 +10,7 @@ use crate::config::{Settings, VolumeSettings};
 use crate::device::{Backing, Faults, Thin};
 use crate::events::{Events, Kind, Notice};
 use crate::reactor::{Clock, Link, Mail, Post, Word};
-use holdfast_engine::{Answer, ByteRange, Command, Event, Token, VolumeId, VolumeStats};
+use holdfast_engine::{Answer, ByteRange, Command, DomainId, Event, Token, VolumeId, VolumeStats};
 use holdfast_policy::ClassSet;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -24,7 +24,12 @@ pub(super) struct Served {
     pub(super) id: VolumeId,
     /// As they were at the start: what of them can change is in [`Hub::in_force`].
     pub(super) settings: VolumeSettings,
-    pub(super) backing: Arc<Backing>,
+    /// None while its device is let go of.
+    backing: Mutex<Option<Arc<Backing>>>,
+    /// Held while it grows or its device is opened again, however long its disk takes.
+    changing: Mutex<()>,
+    pub(super) domain: DomainId,
+    pub(super) domain_owner: u32,
     pub(super) bytes: Arc<AtomicU64>,
     /// What it can grow to while the daemon runs.
     pub(super) bytes_max: u64,
@@ -40,7 +45,10 @@ impl Served {
         Served {
             id: volume.id,
             settings: volume.settings.clone(),
-            backing: Arc::clone(&volume.backing),
+            backing: Mutex::new(Some(Arc::clone(&volume.backing))),
+            changing: Mutex::new(()),
+            domain: volume.domain,
+            domain_owner: volume.domain_owner,
             bytes: Arc::new(AtomicU64::new(volume.backing.size())),
             bytes_max: volume.bytes_max(),
             block_bytes: volume.backing.block_bytes(),
@@ -49,6 +57,26 @@ impl Served {
             faults: volume.faults.clone(),
             thin: volume.backing.thin().cloned(),
         }
+    }
+
+    /// Keeps others from changing its device until it is dropped.
+    pub(super) fn change_device(&self) -> Result<MutexGuard<'_, ()>, BackendError> {
+        self.changing.try_lock().map_err(|_| BackendError::Busy {
+            what: format!("Volume '{}' is growing, or its device is being opened.", self.settings.name),
+            remedy: "Nothing was changed. Do it again when that is done.".to_owned(),
+        })
+    }
+
+    /// Its device, unless it is let go of.
+    pub(super) fn backing(&self) -> Option<Arc<Backing>> {
+        self.backing.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Puts another description of its device in the place of the one that it had, which is closed here, not on a reactor.
+    pub(super) fn put_backing(&self, backing: Option<Arc<Backing>>) {
+        let before =
+            std::mem::replace(&mut *self.backing.lock().unwrap_or_else(PoisonError::into_inner), backing);
+        drop(before);
     }
 }
 
@@ -106,8 +134,6 @@ pub(super) struct Hub {
 pub(super) struct Desk {
     /// Held while settings change: one change at a time. Nobody waits for a disk with it in hand.
     changing: Mutex<()>,
-    /// Held while a volume grows, however long its disk takes.
-    pub(super) growing: Mutex<()>,
     tokens: AtomicU64,
     asked: Mutex<BTreeMap<u64, Asked>>,
     end: AtomicU8,
@@ -171,13 +197,26 @@ impl Hub {
                 &Command::Retry { range: ByteRange::ALL, classes: ClassSet::ANY },
             );
         }
+        let undrained = matches!(command, Command::Drain).then_some(0);
+        let mail = |token| Mail::Event(Event::Operator { token, volume, command: command.clone() });
+        Ok(self.ask_with(volume, undrained, mail))
+    }
+
+    /// Sends each reactor a letter about a volume that it answers.
+    pub(super) fn ask_with(
+        &self,
+        volume: VolumeId,
+        undrained: Option<u64>,
+        mail: impl Fn(Token) -> Mail,
+    ) -> Answers {
         let reactors = self.links.len();
         let (sender, receiver) = mpsc::channel(reactors);
         let token = self.token();
-        let undrained = matches!(command, Command::Drain).then_some(0);
         self.asked().insert(token.0, Asked { volume, undrained, sender, left: reactors });
-        self.spread(token, volume, command);
-        Ok(receiver)
+        for link in self.links.iter() {
+            self.post(link, mail(token));
+        }
+        receiver
     }
 
     fn token(&self) -> Token {

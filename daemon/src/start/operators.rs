@@ -12,6 +12,7 @@ use crate::device::{Faults, Sequence};
 use crate::reactor::{Link, Word};
 use holdfast_ctl::api::FaultOperation;
 use holdfast_engine::{Command, Instant, VolumeId};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -170,6 +171,29 @@ impl Backend for Hub {
             self.record(by, &format!("volume resize {} {bytes}", self.served(volume).settings.name));
         }
         Ok(grown)
+    }
+
+    fn release(&self, volume: VolumeId, by: Peer) -> Result<(), BackendError> {
+        self.refuse_if_crowded()?;
+        self.release_device(volume)?;
+        self.record(by, &format!("volume release {}", self.served(volume).settings.name));
+        Ok(())
+    }
+
+    fn reopen(
+        &self,
+        volume: VolumeId,
+        path: Option<PathBuf>,
+        dry_run: bool,
+        by: Peer,
+    ) -> Result<PathBuf, BackendError> {
+        self.refuse_if_crowded()?;
+        let path = self.reopen_device(volume, path, dry_run)?;
+        if !dry_run {
+            let name = &self.served(volume).settings.name;
+            self.record(by, &format!("volume reopen {name} --path {}", path.display()));
+        }
+        Ok(path)
     }
 
     fn sessions(&self) -> Vec<SessionView> {

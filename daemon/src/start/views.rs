@@ -43,7 +43,8 @@ pub(super) fn daemon(hub: &Hub) -> DaemonView {
 
 fn reactor(link: &crate::reactor::Link, now_ns: u64) -> ReactorView {
     let stats = link.board.reactor();
-    let silent_ms = if stats.asleep { 0 } else { now_ns.saturating_sub(stats.at_ns) / 1_000_000 };
+    // One that sleeps wakes up ten times a second: one that does not is held by the kernel in its sleep.
+    let silent_ms = now_ns.saturating_sub(stats.at_ns) / 1_000_000;
     ReactorView {
         core: stats.core,
         cache: stats.cache,
@@ -93,7 +94,8 @@ pub(super) fn volume(hub: &Hub, index: usize) -> VolumeView {
         },
         state: if hub.stopping() { VolumeState::Draining } else { VolumeState::Serving },
         why: hub.stopping().then(|| "the daemon is stopping".to_owned()),
-        path: served.settings.backing.path().display().to_string(),
+        released: served.backing().is_none(),
+        path: hub.in_force().volumes[index].backing.path().display().to_string(),
         direct: served.direct,
         identity: served.identity.clone(),
         policy: policy(hub, index),

@@ -81,7 +81,8 @@ pub(super) fn open(settings: &Settings, late: bool) -> Result<Vec<Volume>, Start
     Ok(volumes)
 }
 
-fn spec(volume: &VolumeSettings) -> BackingSpec {
+/// What the settings say of a volume's backing.
+pub(super) fn spec(volume: &VolumeSettings) -> BackingSpec {
     let read_only = volume.read_only;
     match &volume.backing {
         config::Backing::Block { path } => BackingSpec {

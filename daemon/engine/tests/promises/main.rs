@@ -3,16 +3,21 @@
 
 mod allocations;
 mod budget;
+mod damaged;
 mod disk;
 mod flush;
 mod ledger;
+mod life;
 mod loss;
 mod neighbours;
 mod overdue;
 mod patience;
+mod plan;
 mod pressure;
 mod reactors;
 mod read;
+mod replayed;
+mod restart;
 mod retry;
 mod shell;
 mod timeout;

@@ -1,10 +1,9 @@
 //! A turn's effects, in the order that the engine asks for and no other.
 
 use super::Reactor;
+use crate::reactor::copy;
 use crate::reactor::link::{Entry, Mail, Word};
-use crate::reactor::{copy, wire};
 use holdfast_engine::{Event, PeerMessage};
-use holdfast_ringbuf::PeerFault;
 
 impl Reactor<'_> {
     /// Performs what hits want, before the turn is over.
@@ -36,12 +35,12 @@ impl Reactor<'_> {
         // What outlives the daemon says that a write was taken in, before its first header does.
         for begun in &self.actions.begun {
             if let Some(taken) = self.sessions.get(begun.session) {
-                taken.seat.ring.note_begun(begun.tag, begun.sequence, begun.generation);
+                taken.seat.note_begun(begun.tag, begun.sequence, begun.generation);
             }
         }
         for copy in &self.actions.copies {
-            if let Some(session) = copy::perform(copy, &mut self.slots, &mut self.sessions) {
-                self.ending.push((session, Some(PeerFault::MemoryLost)));
+            if let Some((session, fault)) = copy::perform(copy, &mut self.slots, &mut self.sessions) {
+                self.ending.push((session, Some(fault)));
             }
         }
         !self.actions.copies.is_empty()
@@ -49,16 +48,9 @@ impl Reactor<'_> {
 
     /// Answers clients.
     fn answer(&mut self) {
-        for completion in &self.actions.completions {
-            let Some(taken) = self.sessions.get(completion.session) else { continue };
-            let (tag, sequence) = (completion.tag, completion.sequence);
-            let answered =
-                wire::answer(&mut taken.seat, tag, sequence, completion.errno, completion.failure_id);
-            match answered {
-                Ok(()) => self.stopwatch.answer(taken.seat.volume, taken.seat.begun(tag)),
-                Err(fault) => self.ending.push((completion.session, Some(fault))),
-            }
-            self.sessions.touch_session(completion.session);
+        for index in 0..self.actions.completions.len() {
+            let completion = self.actions.completions[index];
+            self.pass_on(&completion);
         }
         self.sessions.publish();
     }
@@ -75,16 +67,12 @@ impl Reactor<'_> {
             answer,
         }));
         let peers = self.actions.peers.drain(..);
-        self.late_mail.extend(peers.map(|(to, message)| (to, event_of(number, message))));
+        self.late_mail.extend(peers.map(|(to, message)| (to, Mail::Event(event_of(number, message)))));
         let busy = !self.late_entries.is_empty() || !self.late_words.is_empty() || !self.late_mail.is_empty();
         self.outlets.ledger.push_all(&mut self.late_entries);
+        // Before the words: who hears an answer may rely on it that the other reactors have what came before it.
+        self.post_mail();
         self.outlets.words.push_all(&mut self.late_words);
-        while let Some((to, event)) = self.late_mail.pop_front() {
-            if let Err(Mail::Event(back)) = self.outlets.links[to as usize].inbox.push(Mail::Event(event)) {
-                self.late_mail.push_front((to, back));
-                break;
-            }
-        }
         busy
     }
 }

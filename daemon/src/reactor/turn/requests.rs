@@ -64,7 +64,7 @@ impl Reactor<'_> {
                 Ok(Some(wire::Taken::Event(event))) => {
                     self.engine.apply(self.now, event, &mut self.actions);
                 }
-                Ok(Some(wire::Taken::Answered)) => {}
+                Ok(Some(wire::Taken::Done)) => {}
                 Err(fault) => {
                     let session = seat.session;
                     self.ending.push((session, Some(fault)));
