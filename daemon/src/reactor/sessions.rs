@@ -17,6 +17,8 @@ const WARM_TURNS: u64 = 4096;
 #[derive(Debug)]
 pub(super) struct Taken {
     pub(super) seat: Box<Seat>,
+    /// It has broken a rule and is about to be let go of: nothing more is taken from it.
+    pub(super) over: bool,
     /// It is on the list of those whom the turn touches.
     touched: bool,
     /// The turn of its last request, or in which it was known to have one, or in which it came.
@@ -53,7 +55,8 @@ impl Sessions {
     pub(super) fn insert(&mut self, seat: Box<Seat>) {
         let place = place_of(seat.session);
         assert!(self.seats[place].is_none(), "seat {place} is taken");
-        self.seats[place] = Some(Taken { seat, touched: false, busy_at: self.turn, requests: 0 });
+        self.seats[place] =
+            Some(Taken { seat, over: false, touched: false, busy_at: self.turn, requests: 0 });
         let place = u32::try_from(place).expect("few seats");
         self.active.push(place);
         self.polled.push(place);
@@ -212,4 +215,92 @@ impl Sessions {
 
 fn place_number(session: SessionId) -> u32 {
     u32::try_from(place_of(session)).expect("few seats")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use holdfast_engine::VolumeId;
+    use holdfast_ringbuf::VolumeInfo;
+    use holdfast_ringbuf::client::{Options, Queue};
+    use holdfast_ringbuf::daemon_side::{Door, Offer, Session};
+    use std::path::Path;
+    use std::time::Duration;
+
+    /// A session of a client of our own.
+    fn connect(door: &Door, path: &Path, number: u32) -> (Queue, Session) {
+        let time = Duration::from_secs(60);
+        let connecting = || {
+            let options = Options { queue_depth: 1, request_bytes: 4096, ..Options::default() };
+            Queue::connect(path, "volume", options).expect("a session")
+        };
+        std::thread::scope(|scope| {
+            let client = scope.spawn(connecting);
+            let mut pending = loop {
+                if let Some(pending) = door.accept().expect("a door") {
+                    break pending;
+                }
+                std::thread::yield_now();
+            };
+            let hello = pending.read_hello(time).expect("a client of our own");
+            let (ring_entries, payload_bytes) = Offer::sized_for(&hello, 8, 1 << 20);
+            let offer = Offer {
+                session: u64::from(number),
+                incarnation: 1,
+                arena: 1,
+                volume: VolumeInfo {
+                    bytes: 1 << 20,
+                    block_bytes: 512,
+                    line_bytes: 4096,
+                    stripe_bytes: 1 << 20,
+                    read_only: false,
+                },
+                reactors: 1,
+                ring_entries,
+                payload_bytes,
+                request_bytes_max: 4096,
+            };
+            let session = pending.offer(&offer, time).expect("the client takes it");
+            (client.join().expect("connected"), session)
+        })
+    }
+
+    /// Whoever begins to ask is found within one round of looks, and the others are not looked at meanwhile.
+    #[test]
+    fn one_of_a_crowd_is_found_when_it_asks() {
+        const CROWD: u32 = 40;
+        let folder = tempfile::tempdir().expect("a directory");
+        let path = folder.path().join("socket");
+        let door = Door::bind(&path, 0o600).expect("a socket");
+        let mut sessions = Sessions::new();
+        let mut queues = Vec::new();
+        let mut opened = Vec::new();
+        for number in 0..CROWD {
+            let (queue, mut session) = connect(&door, &path, number);
+            let ring = session.rings.remove(0);
+            sessions.insert(Box::new(Seat::new(SessionId(number), VolumeId(0), false, ring)));
+            queues.push(queue);
+            opened.push(session);
+        }
+        assert_eq!(sessions.begin_turn(), CROWD as usize, "who has just come is about to ask");
+        while sessions.begin_turn() > 0 {
+            assert!(sessions.turn <= 2 + WARM_TURNS, "those who do not ask are warm for ever");
+        }
+        queues[7].submit_flush(0).expect("asked");
+        queues[7].publish();
+        let rounds = (0..CROWD).position(|_| sessions.begin_turn() > 0);
+        assert!(rounds.is_some(), "a round of looks has not found it");
+        assert_eq!(sessions.polled(0).seat.session, SessionId(7));
+        sessions.asked(0, 1);
+        assert_eq!((sessions.requests(0), sessions.begin_turn(), sessions.requests(0)), (1, 1, 0));
+        // A byte at its socket says so of another one, once and for all.
+        sessions.warm(SessionId(20));
+        sessions.warm(SessionId(20));
+        assert_eq!(sessions.begin_turn(), 2);
+        // Of a few, everybody is looked at.
+        for number in LOOKS_A_TURN as u32..CROWD {
+            drop(sessions.remove(SessionId(number)));
+        }
+        assert_eq!(sessions.begin_turn(), LOOKS_A_TURN);
+    }
 }

@@ -331,11 +331,15 @@ impl<'a> Reactor<'a> {
                 continue;
             }
             armed = index + 1;
+            let session = taken.seat.session;
             match taken.seat.prepare_sleep() {
                 Ok(true) => {}
-                Ok(false) => may_sleep = false,
+                Ok(false) => {
+                    self.sessions.warm(session);
+                    may_sleep = false;
+                }
                 Err(fault) => {
-                    self.ending.push((taken.seat.session, Some(fault)));
+                    self.ending.push((session, Some(fault)));
                     may_sleep = false;
                 }
             }

@@ -53,7 +53,11 @@ impl Reactor<'_> {
 
     /// Takes up to `most` requests of the `index`-th of those sessions; how many there were.
     fn take_from(&mut self, index: usize, most: usize) -> usize {
-        let seat = &mut self.sessions.polled(index).seat;
+        let taken = self.sessions.polled(index);
+        if taken.over {
+            return 0;
+        }
+        let seat = &mut taken.seat;
         for count in 0..most {
             // A volume without room waits; the others' may have some.
             if !self.actions.has_room(&self.limits) || !self.engine.has_room_for(seat.volume) {
@@ -66,8 +70,8 @@ impl Reactor<'_> {
                 }
                 Ok(Some(wire::Taken::Done)) => {}
                 Err(fault) => {
-                    let session = seat.session;
-                    self.ending.push((session, Some(fault)));
+                    taken.over = true;
+                    self.ending.push((taken.seat.session, Some(fault)));
                     return count;
                 }
             }
