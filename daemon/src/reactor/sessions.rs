@@ -275,7 +275,7 @@ mod tests {
         let mut sessions = Sessions::new();
         let mut queues = Vec::new();
         let mut opened = Vec::new();
-        for number in 0..CROWD {
+        for number in 1..=CROWD {
             let (queue, mut session) = connect(&door, &path, number);
             let ring = session.rings.remove(0);
             sessions.insert(Box::new(Seat::new(SessionId(number), VolumeId(0), false, ring)));
@@ -286,8 +286,8 @@ mod tests {
         while sessions.begin_turn() > 0 {
             assert!(sessions.turn <= 2 + WARM_TURNS, "those who do not ask are warm for ever");
         }
-        queues[7].submit_flush(0).expect("asked");
-        queues[7].publish();
+        queues[6].submit_flush(0).expect("asked");
+        queues[6].publish();
         let rounds = (0..CROWD).position(|_| sessions.begin_turn() > 0);
         assert!(rounds.is_some(), "a round of looks has not found it");
         assert_eq!(sessions.polled(0).seat.session, SessionId(7));
@@ -298,8 +298,8 @@ mod tests {
         sessions.warm(SessionId(20));
         assert_eq!(sessions.begin_turn(), 2);
         // Of a few, everybody is looked at.
-        for number in LOOKS_A_TURN as u32..CROWD {
-            drop(sessions.remove(SessionId(number)));
+        for number in LOOKS_A_TURN + 1..=CROWD as usize {
+            drop(sessions.remove(SessionId(u32::try_from(number).expect("few"))));
         }
         assert_eq!(sessions.begin_turn(), LOOKS_A_TURN);
     }
