@@ -6,9 +6,12 @@ use holdfast_engine::SessionId;
 /// Up to so many sessions are all looked at in every group; of more, those that asked lately, and in a turn never more than
 /// so many others.
 const LOOKS_A_TURN: usize = 16;
-/// Requests that a turn takes for each look at another session, but for the first look: a look takes some 25 ns, a request
-/// ten times that, so the others cost the busy ones some 3%, and wait for a round of looks.
-const REQUESTS_A_LOOK: usize = 4;
+/// Turns and requests for each look at another session: a look brings memory into the cache that nobody else needs, which
+/// costs a client that asks for one thing at a time as much as its request, and one in every four turns or requests next
+/// to nothing.
+const STEPS_A_LOOK: usize = 4;
+/// Turns without a request after which a reactor that spins looks at others all the time: nobody is kept waiting by that.
+const QUIET_TURNS: u64 = 64;
 /// Turns without a request after which a session is one of those others: as long as a client that works needs between two
 /// requests. An idle turn takes some 0.1 us.
 const WARM_TURNS: u64 = 4096;
@@ -38,9 +41,11 @@ pub(super) struct Sessions {
     touched: Vec<u32>,
     /// Of the active ones, the one that was looked at last though it was not warm.
     cold: usize,
-    /// Requests that the last turn took.
-    requests: usize,
+    /// Turns and requests since the last look at one.
+    steps: usize,
     turn: u64,
+    /// The turn of the last request.
+    busy_at: u64,
 }
 
 impl Sessions {
@@ -49,7 +54,7 @@ impl Sessions {
         seats.resize_with(SEATS_MAX as usize, || None);
         let places = || Vec::with_capacity(SEATS_MAX as usize);
         let (active, polled, touched) = (places(), places(), places());
-        Sessions { seats, active, polled, touched, cold: 0, requests: 0, turn: 1 }
+        Sessions { seats, active, polled, touched, cold: 0, steps: 0, turn: 1, busy_at: 1 }
     }
 
     pub(super) fn insert(&mut self, seat: Box<Seat>) {
@@ -106,12 +111,12 @@ impl Sessions {
             let mut polled = std::mem::take(&mut self.polled);
             polled.retain(|&place| self.is_warm(place));
             self.polled = polled;
-            let looks = 1 + self.requests / REQUESTS_A_LOOK;
-            for _ in 0..looks.min(LOOKS_A_TURN) {
+            self.steps += 1;
+            for _ in 0..(self.steps / STEPS_A_LOOK).min(LOOKS_A_TURN) {
                 self.look_at_another();
             }
+            self.steps %= STEPS_A_LOOK;
         }
-        self.requests = 0;
         self.polled.len()
     }
 
@@ -158,7 +163,7 @@ impl Sessions {
     pub(super) fn asked(&mut self, index: usize, count: usize) {
         let place = self.polled[index];
         self.warm_place(place);
-        self.requests += count;
+        (self.busy_at, self.steps) = (self.turn, self.steps.wrapping_add(count));
         self.seat(place).requests += count;
         self.touch_place(place);
     }
@@ -209,7 +214,8 @@ impl Sessions {
             let taken = seats[place as usize].as_mut().expect("a listed seat is taken");
             taken.seat.asks()
         };
-        polled.any(asks) || self.active.len() > LOOKS_A_TURN && self.look_at_another()
+        let quiet = self.turn - self.busy_at > QUIET_TURNS && self.active.len() > LOOKS_A_TURN;
+        polled.any(asks) || quiet && self.look_at_another()
     }
 }
 
@@ -288,7 +294,7 @@ mod tests {
         }
         queues[6].submit_flush(0).expect("asked");
         queues[6].publish();
-        let rounds = (0..CROWD).position(|_| sessions.begin_turn() > 0);
+        let rounds = (0..CROWD * 4).position(|_| sessions.begin_turn() > 0);
         assert!(rounds.is_some(), "a round of looks has not found it");
         assert_eq!(sessions.polled(0).seat.session, SessionId(7));
         sessions.asked(0, 1);
