@@ -134,6 +134,7 @@ mutants! {
     "slip" Engine UnstableIsEvicted "The hand takes lines that no device flush has covered."
     "slip" Engine HoldGivesUp "The policy that holds for ever gives up what is oldest."
     "slip" Engine ListSkipsALine "The next page of a list begins one line too late."
+    "slip" Engine RetriedIsNotFailed "A failed line is not listed as failed while it is being tried again."
     "slip" Engine SummaryIsNotRaised "A mark in an empty word of the dirty index does not reach the summaries."
     "slip" Rings WakeUpIsLost "Who publishes does not look whether the other side sleeps."
     "slip" Rings EntryIsEarly "A ring shows an entry before it is filled."

@@ -1,8 +1,9 @@
 //! What operators ask for: tasks that are worked off turn by turn.
 
 use crate::engine::Engine;
-use crate::list::{LISTS_MAX, ListWanted};
+use crate::list::{LISTS_MAX, ListWanted, earlier};
 use crate::losses::Loss;
+use crate::ops::Purpose;
 use crate::volume::{COMMANDS_MAX, PassKind, Task, Volume};
 use crate::{Actions, Answer, ByteRange, Command, Instant, LedgerEntry, LedgerSeq, Token, VolumeId};
 use holdfast_policy::{State, errno};
@@ -160,10 +161,7 @@ impl Engine<'_> {
         let Task::Drop { token, mut cursor, end, mut bytes, mut seq, all } = task else { return None };
         for _ in 0..self.limits.steps_a_turn {
             out.count(1);
-            let planes = &self.volumes[index].index;
-            let next = if all { planes.dirty.next(cursor) } else { planes.failed.next(cursor) };
-            let next = next.filter(|&line| line < end);
-            let Some(line) = next else {
+            let Some(line) = self.next_to_drop(index, cursor, all).filter(|&line| line < end) else {
                 let settled = self.volumes[index].condemned.is_empty() && self.ledger.is_durable(seq);
                 let over = Task::Drop { token, cursor: end, end, bytes, seq, all };
                 if cursor < end || !settled {
@@ -172,6 +170,10 @@ impl Engine<'_> {
                 out.answers.push((token, Answer::Dropped { bytes }));
                 return None;
             };
+            if self.awaits_verdict(index, line, all) {
+                cursor = line;
+                break;
+            }
             let slot = self.cache.newest(self.volumes[index].id(), line);
             let slot = slot.filter(|&slot| match self.cache.header(slot).state() {
                 State::Failed => true,
@@ -188,6 +190,26 @@ impl Engine<'_> {
             cursor = line + 1;
         }
         Some(Task::Drop { token, cursor, end, bytes, seq, all })
+    }
+
+    /// The next line that may have to be given up: it is failed, or dirty at all, or the device is being asked.
+    fn next_to_drop(&self, index: usize, from: u64, all: bool) -> Option<u64> {
+        let planes = &self.volumes[index].index;
+        if all {
+            earlier(planes.dirty.next(from), planes.busy.next(from))
+        } else {
+            self.next_failed(index, from)
+        }
+    }
+
+    /// Whether a line that is to be given up is on its way to the device: nothing can be given up then, and perhaps nothing
+    /// has to be. What hangs is passed over, for nobody knows for how long.
+    fn awaits_verdict(&self, index: usize, line: u64, all: bool) -> bool {
+        let volume = self.volumes[index].id();
+        let op = self.ops.on(volume, line, line + 1).next().map(|op| self.ops.get(op));
+        let on_its_way =
+            op.is_some_and(|op| op.purpose == Purpose::WriteBack && !op.overdue && !op.is_settled(line));
+        on_its_way && (all || self.retried(index, line).is_some())
     }
 
     /// A retry is answered once what was dirty behind a closed gate went out with it, and a device flush has covered

@@ -1,7 +1,9 @@
 //! What the ledger and operators are told of lines.
 
 use crate::engine::Engine;
-use crate::{Actions, ByteRange, Extent, Instant, LedgerEntry, ListState};
+use crate::ops::Purpose;
+use crate::{Actions, ByteRange, Extent, Instant, LedgerEntry, ListState, SlotId};
+use holdfast_mutants::mutant;
 use holdfast_policy::State;
 
 /// The most lines that one ledger entry of [`Engine::record_run`] covers.
@@ -13,22 +15,37 @@ impl Engine<'_> {
         let volume = &self.volumes[index];
         let slot = self.cache.newest(volume.id(), line)?;
         let header = self.cache.header(slot);
-        let status = header.status();
-        let state = crate::list_state(status.state)?;
+        let retried = self.retried(index, line);
+        let state = crate::list_state(header.state())?;
         let dirty = header.dirty();
         let first = dirty.trailing_zeros();
         let range = volume.sectors(line, first, 32 - dirty.leading_zeros() - first);
-        let refused = status.attempts > 0;
-        let gate = volume.gate.filter(|_| !refused);
+        let refused = if header.attempts() > 0 { Some(slot) } else { retried };
+        let status = refused.map(|slot| self.cache.header(slot).status());
+        let gate = volume.gate.filter(|_| refused.is_none());
         Some(Extent {
             range,
-            state,
-            class: if refused { status.class } else { gate.map_or(0, |gate| gate.class as u8) },
-            errno: if refused { u16::from(status.errno) } else { gate.map_or(0, |gate| gate.errno) },
-            attempts: u32::from(status.attempts),
-            first: if refused { self.failures.first(slot) } else { Instant(0) },
-            last: if refused { self.failures.last(slot) } else { Instant(0) },
+            state: if retried.is_some() && !mutant!(RetriedIsNotFailed) { ListState::Failed } else { state },
+            class: status.map_or(gate.map_or(0, |gate| gate.class as u8), |status| status.class),
+            errno: status.map_or(gate.map_or(0, |gate| gate.errno), |status| u16::from(status.errno)),
+            attempts: status.map_or(0, |status| u32::from(status.attempts)),
+            first: refused.map_or(Instant(0), |slot| self.failures.first(slot)),
+            last: refused.map_or(Instant(0), |slot| self.failures.last(slot)),
         })
+    }
+
+    /// The slot of a line that the device refused before and has on its way again. Until it says otherwise the line is
+    /// as failed as it was: who lists, exports or drops what failed must not miss what is being tried at that moment (C9).
+    /// An overwrite of it holds all of it, and takes the failure over if the device refuses again.
+    pub(crate) fn retried(&self, index: usize, line: u64) -> Option<SlotId> {
+        let volume = &self.volumes[index];
+        let op = self.ops.get(self.ops.on(volume.id(), line, line + 1).next()?);
+        if op.purpose != Purpose::WriteBack || op.is_settled(line) {
+            return None;
+        }
+        let at = usize::try_from(line - op.first).expect("a run is short");
+        let slot = SlotId(op.slots[at]);
+        (self.cache.header(slot).attempts() > 0).then_some(slot)
     }
 
     /// The facts of a line, over all of it: the ledger's mark is one bit a line, and later writes to other sectors of a
