@@ -237,13 +237,15 @@ impl Engine<'_> {
         };
         // Refused zeroes can take writes back without a doubt about the device: then there are fewer positions.
         let settled = volume.written.head() >= position.min(volume.written.tail());
-        if (!doubted && !settled) || volume.redirty {
+        let unflushed = !settled && self.flush_hangs(self.now, index);
+        if (!doubted && !settled && !unflushed) || volume.redirty {
             return Some(task);
         }
         let in_doubt = if doubted || volume.gate.is_some() { volume.index.dirty.count() } else { 0 };
         // What hangs was neither accepted nor refused: it is not healed, and nobody knows when it will be.
-        let hanging = if volume.stats.overdue > 0 { volume.counts.of(State::Writing) } else { 0 };
-        let failed = volume.failed_lines().max(in_doubt) + hanging;
+        let writing = if volume.stats.overdue > 0 { volume.counts.of(State::Writing) } else { 0 };
+        let unstable = if unflushed { volume.counts.of(State::Unstable) } else { 0 };
+        let failed = volume.failed_lines().max(in_doubt) + writing + unstable;
         out.answers.push((token, Answer::Retried { tried, failed }));
         None
     }
@@ -306,12 +308,15 @@ impl Engine<'_> {
         let left = volume.counts.not_clean();
         let refused = volume.gate.is_some_and(|gate| !gate.probing && !gate.forced && !gate.proven)
             || (volume.index.dirty.count() == volume.index.failed.count() && volume.pass.is_none())
-            || volume.stats.overdue > 0;
+            || volume.stats.overdue > 0
+            || self.flush_hangs(self.now, index);
         let retrying =
             volume.tasks.iter().any(|task| matches!(task, Task::Retry { .. })) || volume.pass.is_some();
-        let moving = (volume.ops > 0 || retrying) && volume.stats.overdue == 0;
-        let unflushed =
-            total.at(crate::epochs::Stage::Written) > 0 && volume.gate.is_none_or(|gate| !gate.from_flush);
+        let hangs = volume.stats.overdue > 0 || self.flush_hangs(self.now, index);
+        let moving = (volume.ops > 0 || retrying) && !hangs;
+        let unflushed = total.at(crate::epochs::Stage::Written) > 0
+            && volume.gate.is_none_or(|gate| !gate.from_flush)
+            && !self.flush_hangs(self.now, index);
         let over = total.is_empty() || (refused && !moving && !unflushed && !volume.redirty);
         if !over || !volume.stalled.is_empty() && left == 0 {
             return Some(Task::Drain { token });
