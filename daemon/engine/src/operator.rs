@@ -170,16 +170,16 @@ impl Engine<'_> {
                 out.answers.push((token, Answer::Dropped { bytes }));
                 return None;
             };
-            if self.awaits_verdict(index, line, all) {
-                cursor = line;
-                break;
-            }
             let slot = self.cache.newest(self.volumes[index].id(), line);
             let slot = slot.filter(|&slot| match self.cache.header(slot).state() {
                 State::Failed => true,
                 State::Dirty => all,
                 _ => false,
             });
+            if slot.is_none() && self.awaits_verdict(index, line, all) {
+                cursor = line;
+                break;
+            }
             if let Some(slot) = slot {
                 if !out.has_room(&self.limits) || !self.condemn(index, slot, out) {
                     break;
@@ -202,8 +202,8 @@ impl Engine<'_> {
         }
     }
 
-    /// Whether a line that is to be given up is on its way to the device: nothing can be given up then, and perhaps nothing
-    /// has to be. What hangs is passed over, for nobody knows for how long.
+    /// Whether what is to be given up of a line is on its way to the device: it cannot be given up then, and perhaps it does
+    /// not have to be. What hangs is passed over, for nobody knows for how long.
     fn awaits_verdict(&self, index: usize, line: u64, all: bool) -> bool {
         let volume = self.volumes[index].id();
         let op = self.ops.on(volume, line, line + 1).next().map(|op| self.ops.get(op));
