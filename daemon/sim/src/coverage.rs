@@ -8,7 +8,7 @@ use std::fmt;
 const STATES: usize = State::ALL.len();
 
 /// What operators do and clients are told that must be among what a long series of runs exercises.
-const EVENTS: [&str; 29] = [
+const EVENTS: [&str; 30] = [
     "budget: a write waits and the volume fails",
     "budget: given up for another reactor",
     "flush",
