@@ -94,6 +94,8 @@ pub struct Engine<'a> {
     pub(crate) turn: usize,
     /// Slots that may hold data which is not clean: all but the reserve.
     pub(crate) room: u64,
+    /// Each volume has the room that it is to have.
+    pub(crate) rooms_settled: bool,
     /// Advances with everything that may change what a write has to heed: all but hits.
     pub(crate) facts: u64,
     /// So that a test can compare what hits do with what the long way does.
@@ -155,6 +157,7 @@ impl<'a> Engine<'a> {
             quarantine: Vec::new(),
             turn: 0,
             room: (slots - reserve) as u64,
+            rooms_settled: true,
             facts: 1,
             #[cfg(test)]
             always_the_long_way: false,
@@ -233,6 +236,7 @@ impl<'a> Engine<'a> {
         self.facts += 1;
         self.evict(out);
         out.begin_tick();
+        self.settle_rooms();
         // What failed again may have been on record already: no word of the ledger follows then.
         self.release_held(out);
         self.withdraw_late(now, out);
@@ -351,7 +355,8 @@ impl<'a> Engine<'a> {
 
     /// What a client may not ask for, as an errno; else the lines of a read or write.
     fn check(&self, request: &Request) -> Result<(u64, u64), u16> {
-        let volume = self.volumes.get(usize::from(request.volume.0)).ok_or(errno::ENXIO)?;
+        let volume = self.volumes.get(usize::from(request.volume.0)).filter(|volume| !volume.closing);
+        let volume = volume.ok_or(errno::ENXIO)?;
         match request.operation {
             Operation::Flush => Ok((0, 0)),
             Operation::Discard | Operation::WriteZeroes { .. } => {

@@ -1,6 +1,6 @@
 //! Requests that were accepted and not yet answered.
 
-use crate::{Instant, Request, SessionId};
+use crate::{Instant, Request, SessionId, VolumeId};
 use alloc::vec::Vec;
 
 /// The index of an accepted request.
@@ -108,6 +108,11 @@ impl Requests {
             }
         }
         None
+    }
+
+    /// Whether any is of this volume.
+    pub(crate) fn any_of(&self, volume: VolumeId) -> bool {
+        self.len() > 0 && self.entries.iter().flatten().any(|pending| pending.request.volume == volume)
     }
 
     /// Marks what a session that is over has pending.

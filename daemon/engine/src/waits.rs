@@ -65,6 +65,11 @@ impl Waits {
         self.counts.push(0);
     }
 
+    /// Makes sure that so many volumes in all can be added without an allocation.
+    pub(crate) fn reserve_volumes(&mut self, volumes: usize) {
+        self.counts.reserve_exact(volumes.saturating_sub(self.counts.len()));
+    }
+
     /// Whether `count` more fit.
     pub(crate) fn has_room(&self, count: usize) -> bool {
         self.len + count <= self.entries.len()

@@ -9,6 +9,7 @@ mod ledger;
 mod loss;
 mod overdue;
 mod patience;
+mod places;
 mod pressure;
 mod reactors;
 mod read;

@@ -84,6 +84,46 @@ pub(crate) fn shares(plan: &Plan) -> Vec<&'static Share> {
     (0..plan.volumes).map(share).collect()
 }
 
+/// A volume of a plan, on a reactor that has room for `room` slots of all.
+pub(crate) fn setup(
+    plan: &Plan,
+    id: u16,
+    domain: u16,
+    room: u64,
+    share: &'static Share,
+) -> VolumeSetup<'static> {
+    let geometry = Geometry {
+        volume_bytes: plan.volume_bytes,
+        block_bytes: 512,
+        line_bytes: 4096,
+        stripe_bytes: plan.stripe_bytes,
+        reactors: plan.limits.reactors,
+        reactor: plan.limits.reactor,
+    };
+    // Room to grow to twice the size.
+    let index_lines = 2 * geometry.local_lines();
+    let words = DirtyIndex::words_needed(index_lines);
+    let index: Vec<AtomicU64> = (0..words).map(|_| AtomicU64::new(0)).collect();
+    VolumeSetup {
+        id: VolumeId(id),
+        geometry,
+        domain: DomainId(domain),
+        domain_owner: 0,
+        mode: plan.mode,
+        budget_slots: plan.budget,
+        room_slots: room_slots(plan.budget, plan.budget * u64::from(plan.volumes), room),
+        share,
+        rules: plan.rules,
+        flush_on_failure: plan.flush_on_failure,
+        parked_flushes_max: 2,
+        io_timeout_ms: plan.io_timeout_ms,
+        write_back_from: 1000,
+        write_back_after_ms: plan.write_back_after_ms,
+        index_lines,
+        index: Box::leak(index.into_boxed_slice()),
+    }
+}
+
 pub(crate) struct Shell {
     pub(crate) engine: Engine<'static>,
     pub(crate) limits: Limits,
@@ -122,37 +162,8 @@ impl Shell {
         let mut engine = Engine::new(plan.limits, headers, Instant(0));
         let mut domains = Vec::new();
         for id in 0..plan.volumes {
-            let geometry = Geometry {
-                volume_bytes: plan.volume_bytes,
-                block_bytes: 512,
-                line_bytes: 4096,
-                stripe_bytes: plan.stripe_bytes,
-                reactors: plan.limits.reactors,
-                reactor: plan.limits.reactor,
-            };
-            // Room to grow to twice the size.
-            let index_lines = 2 * geometry.local_lines();
-            let words = DirtyIndex::words_needed(index_lines);
-            let index: Vec<AtomicU64> = (0..words).map(|_| AtomicU64::new(0)).collect();
             domains.push(if plan.one_domain { 0 } else { id });
-            engine.add_volume(VolumeSetup {
-                id: VolumeId(id),
-                geometry,
-                domain: DomainId(domains[usize::from(id)]),
-                domain_owner: 0,
-                mode: plan.mode,
-                budget_slots: plan.budget,
-                room_slots: room_slots(plan.budget, plan.budget * u64::from(plan.volumes), room),
-                share: shares[usize::from(id)],
-                rules: plan.rules,
-                flush_on_failure: plan.flush_on_failure,
-                parked_flushes_max: 2,
-                io_timeout_ms: plan.io_timeout_ms,
-                write_back_from: 1000,
-                write_back_after_ms: plan.write_back_after_ms,
-                index_lines,
-                index: Box::leak(index.into_boxed_slice()),
-            });
+            engine.add_volume(setup(&plan, id, domains[usize::from(id)], room, shares[usize::from(id)]));
         }
         Shell {
             engine,
@@ -427,10 +438,34 @@ impl Shell {
 
     /// Gives an operator's command to the first volume.
     pub(crate) fn operator(&mut self, command: Command) -> u64 {
+        self.operator_of(0, command)
+    }
+
+    pub(crate) fn operator_of(&mut self, volume: u16, command: Command) -> u64 {
         self.next_token += 1;
         let token = Token(self.next_token);
-        self.events.push_back(Event::Operator { token, volume: VolumeId(0), command });
+        self.events.push_back(Event::Operator { token, volume: VolumeId(volume), command });
         self.next_token
+    }
+
+    /// Attaches a volume over a disk, in a place that is vacant or the next; its domain has the place's number.
+    pub(crate) fn attach(
+        &mut self,
+        setup: VolumeSetup<'static>,
+        disk: Rc<RefCell<Disk>>,
+    ) -> Option<LooseVolume<'static>> {
+        let place = usize::from(setup.id.0);
+        if place == self.disks.len() {
+            self.disks.push(disk);
+            self.domains.push(setup.domain.0);
+        } else {
+            (self.disks[place], self.domains[place]) = (disk, setup.domain.0);
+        }
+        let loose = LooseVolume::new(setup, &self.limits);
+        let now = Instant(self.now_ms * 1_000_000);
+        let (mut left, engine) = (None, &mut self.engine);
+        assert_eq!(allocations(|| left = engine.attach(now, loose)), 0, "to attach allocates nothing");
+        left
     }
 
     pub(crate) fn list(&mut self, state: ListState) -> Vec<Extent> {
