@@ -66,7 +66,8 @@ fn mark(cells: &mut [u8], range: ByteRange, cell_bytes: u64) {
 }
 
 async fn latencies(State(shared): SharedState) -> Answer<Latencies> {
-    let (views, measures) = (shared.backend.volumes(), shared.backend.measures());
+    let views = shared.backend.volumes();
+    let measures = shared.backend.measures(&views);
     let volumes = views.into_iter().zip(&measures.volumes).map(|(view, measured)| VolumeLatencies {
         volume: view.name,
         requests: each(&measured.requests),

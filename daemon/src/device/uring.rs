@@ -176,6 +176,21 @@ impl Disk {
         Ok(())
     }
 
+    /// Ends what [`Disk::attach`] began: the ring does not keep the backing any more.
+    ///
+    /// # Errors
+    /// [`DiskError::Attach`]; the backing stays locked then, until the ring is gone.
+    ///
+    /// # Panics
+    /// If the volume is not attached, or has an operation in flight.
+    pub fn detach(&mut self, volume: VolumeId) -> Result<(), DiskError> {
+        let busy = self.ops.iter().flatten().any(|op| op.volume == volume);
+        assert!(!busy, "volume {} is detached with operations in flight", volume.0);
+        assert!(self.volumes[usize::from(volume.0)].take().is_some(), "volume {} is not attached", volume.0);
+        let registered = self.ring.submitter().register_files_update(u32::from(volume.0), &[-1]);
+        registered.map(drop).map_err(|source| DiskError::Attach { volume: volume.0, source })
+    }
+
     /// Queues an operation. It is the device's from the next [`Disk::enter`] on.
     ///
     /// # Panics

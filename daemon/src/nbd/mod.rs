@@ -18,4 +18,4 @@ mod negotiate;
 mod protocol;
 mod stream;
 
-pub use listen::{Frontend, NbdError, Volume};
+pub use listen::{Catalogue, Frontend, NbdError, Volume};

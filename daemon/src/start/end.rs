@@ -110,7 +110,7 @@ fn give_up(hub: &Hub) {
 }
 
 fn ask_all(hub: &Hub, command: &Command, count: impl Fn(Answer) -> u64) -> u64 {
-    let asked: Vec<_> = hub.volumes.iter().filter_map(|volume| hub.ask(volume.id, command).ok()).collect();
+    let asked: Vec<_> = hub.table().iter().filter_map(|volume| hub.ask(volume.id, command).ok()).collect();
     let deadline = Instant::now() + DRAIN_MAX;
     let mut total = 0;
     for mut answers in asked {
@@ -159,7 +159,7 @@ impl Stop<'_> {
         let _ = self.keeper.join();
         if left == 0 {
             let mut ledger = self.book.ledger();
-            for volume in &self.hub.volumes {
+            for volume in self.hub.table().iter() {
                 ledger.mark_drained(volume.id);
             }
         }

@@ -23,7 +23,7 @@ impl Hub {
                 remedy: "Nothing was changed. Do it again when that is done.".to_owned(),
             });
         };
-        let served = &self.volumes[usize::from(volume.0)];
+        let served = self.served(volume)?;
         let (name, before) = (&served.settings.name, served.bytes.load(Ordering::Acquire));
         if served.settings.read_only {
             return Err(refused(format!("Volume '{name}' is read only."), "See its 'read_only'."));
