@@ -29,6 +29,7 @@ mod snapshot;
 mod token;
 mod tune;
 mod view;
+mod volumes;
 
 pub use backend::{Answers, Backend, BackendError, Peer};
 pub use bind::{BindError, bind};

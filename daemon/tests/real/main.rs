@@ -27,6 +27,7 @@ mod needs;
 mod one_bad_line;
 mod pattern;
 mod place;
+mod places;
 #[path = "../../../ringbuf/tests/raw_client/mod.rs"]
 mod raw_client;
 mod refusing;

@@ -78,32 +78,6 @@ pub(crate) enum FaultVerb {
     List,
 }
 
-/// Looking at one volume, and changing its size.
-#[derive(Debug, Subcommand)]
-pub(crate) enum VolumeVerb {
-    /// Everything about one volume: backing, state, budget, policy, sessions.
-    Show {
-        /// The volume.
-        volume: String,
-    },
-    /// Let a volume grow. A file is extended; a block device must have grown before.
-    Resize(ResizeArgs),
-    /// Add space to a file volume with a thin limit.
-    GrowThin(GrowThinArgs),
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct ResizeArgs {
-    /// The volume.
-    pub(crate) volume: String,
-    /// Its new size: more than it has.
-    #[arg(value_parser = size::parse)]
-    pub(crate) size: u64,
-    /// Only say what would happen.
-    #[arg(long)]
-    pub(crate) dry_run: bool,
-}
-
 #[derive(Debug, Args)]
 pub(crate) struct GrowThinArgs {
     /// The volume.
