@@ -17,7 +17,7 @@ pub use extent::{explanation, extents, faults};
 pub use health::{codes, health, health_detail};
 pub use operation::operation;
 pub use policy::{budget_set, policy, reloaded};
-pub(crate) use rates::{rates, reactor_cells, volume_cells};
+pub(crate) use rates::{WAITS, rates, reactor_cells, volume_cells, wait_cells};
 pub use salvage::{exported, imported};
 pub use session::sessions;
 pub use stats::{event_lines, events, stats};

@@ -3,7 +3,7 @@
 use super::Peer;
 use super::ask::{self, Asked, Named};
 use super::refusal::Refusal;
-use super::{Shared, VolumeView, health, listing, policy, view};
+use super::{Shared, VolumeView, health, listing, page_data, policy, view};
 use axum::extract::State;
 use axum::routing::get;
 use axum::{Extension, Json, Router};
@@ -157,7 +157,8 @@ async fn stats(State(shared): SharedState) -> Answer<Stats> {
     };
     let volumes = views.iter().map(count).collect();
     let reactors = (0..).zip(&daemon.reactors).map(|(number, one)| view::reactor(number, one)).collect();
-    answer(Stats { at: view::now(), volumes, reactors })
+    let latencies = page_data::latencies_of(&shared, views);
+    answer(Stats { at: view::now(), volumes, reactors, latencies })
 }
 
 /// Which events are asked for.

@@ -208,6 +208,10 @@ impl Backend for Hub {
                 "Add another one first; or end the daemon with 'holdfastctl shutdown'.",
             ));
         }
+        if before.frontends.iter().any(|frontend| frontend.volumes.contains(&name)) {
+            let what = format!("A [[frontend]] of the configuration names volume '{name}'.");
+            return Err(refused(what, "Take it out there, and start the daemon again without it."));
+        }
         let config = self.config.as_ref().filter(|path| {
             let settings = config::load(path);
             settings.is_ok_and(|settings| settings.volumes.iter().any(|volume| volume.name == name))

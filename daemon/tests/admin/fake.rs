@@ -2,9 +2,9 @@
 
 use holdfast_ctl::api::{VolumeMode, VolumeState};
 use holdfast_daemon::admin::{
-    Answers, ArenaView, AuditPage, AuditView, Backend, BackendError, DaemonView, EventView, EventsPage,
-    ExplanationPage, FaultView, LedgerView, LossPage, Measures, Peer, PolicyView, ReactorView, ReloadView,
-    SessionView, ThinView, VolumeView,
+    AddedView, Answers, ArenaView, AuditPage, AuditView, Backend, BackendError, DaemonView, EventView,
+    EventsPage, ExplanationPage, FaultView, LedgerView, LossPage, Measures, Peer, PolicyView, ReactorView,
+    ReloadView, RemovedView, SessionView, ThinView, VolumeView,
 };
 use holdfast_daemon::config::Difference;
 use holdfast_engine::{

@@ -100,7 +100,11 @@ fn a_volume_that_holds_data_stays_until_it_is_given_up() {
     assert_eq!(read(&client, 0, LINE), pattern(5, 0, LINE), "nothing changed, and the session went on");
 
     let removed = daemon.must(&["volume", "remove", "guest", "--abandon", "--yes-lose-data"]);
-    assert_eq!((number(&removed, "given_up_bytes"), number(&removed, "lost_bytes")), (LINE, LINE), "{removed}");
+    assert_eq!(
+        (number(&removed, "given_up_bytes"), number(&removed, "lost_bytes")),
+        (LINE, LINE),
+        "{removed}"
+    );
     let rows = daemon.must(&["audit"])["rows"].as_array().expect("rows").clone();
     let last = rows.last().and_then(|row| row["verb"].as_str()).expect("a row").to_owned();
     assert_eq!(last, "volume remove guest --abandon --yes-lose-data");
@@ -162,10 +166,11 @@ fn a_reload_brings_volumes_in_and_lets_others_go() {
     old.write_at(&pattern(4, 0, LINE), 0).expect("acknowledged");
     let text = std::fs::read_to_string(place.file("holdfast.toml")).expect("a configuration");
     let write = |text: &str| std::fs::write(place.file("holdfast.toml"), text).expect("ours");
-    let wanted = text
-        .replace("\"old\"", "\"new\"")
-        .replace("old.img", "new.img")
-        .replacen("budget = \"6MiB\"", "budget = \"4MiB\"", 1);
+    let wanted = text.replace("\"old\"", "\"new\"").replace("old.img", "new.img").replacen(
+        "budget = \"6MiB\"",
+        "budget = \"4MiB\"",
+        1,
+    );
 
     write(&wanted.replace("create = true", "create = false"));
     let refused = daemon.ctl(&["reload"]);
@@ -175,8 +180,12 @@ fn a_reload_brings_volumes_in_and_lets_others_go() {
 
     write(&wanted);
     let trial = daemon.must(&["reload", "--dry-run"]);
-    let keys: Vec<&str> =
-        trial["differences"].as_array().expect("a list").iter().filter_map(|one| one["key"].as_str()).collect();
+    let keys: Vec<&str> = trial["differences"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .filter_map(|one| one["key"].as_str())
+        .collect();
     assert_eq!(keys, ["volume.vm.budget", "volume.old", "volume.new"], "{trial}");
     daemon.must(&["reload"]);
     assert_eq!(names(&daemon), ["vm", "new"]);
