@@ -99,10 +99,10 @@ impl<'a> Allowance<'a> {
         }
     }
 
-    /// Another room holds from now on: not less than what is held.
+    /// Another room holds from now on: not less than what is held. Who is alone has all of it as credit.
     pub(crate) fn set_room(&mut self, room: u64, not_clean: u64) {
         self.room = room;
-        let credit = if self.alone { room.max(not_clean) } else { self.credit.min(room.max(not_clean)) };
+        let credit = if self.alone { room } else { self.credit.min(room.max(not_clean)) };
         match credit.checked_sub(self.credit) {
             Some(more) => self.share.take_all(more),
             None => self.share.give_back(self.credit - credit),

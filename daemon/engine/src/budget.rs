@@ -25,9 +25,10 @@ impl Engine<'_> {
         let mut given = 0;
         for volume in &mut self.volumes {
             let wanted = if volume.vacant { 0 } else { volume.setup.room_slots };
-            let not_clean = volume.counts.not_clean();
-            if volume.allowance.room() > wanted {
-                volume.allowance.set_room(wanted.max(not_clean), not_clean);
+            let (not_clean, room) = (volume.counts.not_clean(), volume.allowance.room());
+            // An overwrite of this turn counts twice until its commit: that is no reason to have more than before.
+            if room > wanted {
+                volume.allowance.set_room(wanted.max(not_clean).min(room), not_clean);
             }
             given += volume.allowance.room();
         }

@@ -18,6 +18,12 @@ impl Hub {
     ///
     /// What can fail comes first, what cannot be taken back comes last.
     pub(super) fn change_over(&self, after: Settings, abandon: bool) -> Result<Vec<Farewell>, BackendError> {
+        if self.stopping() {
+            return Err(BackendError::Busy {
+                what: "The daemon is stopping.".to_owned(),
+                remedy: "Nothing was changed. Do it when it is back.".to_owned(),
+            });
+        }
         let before = self.in_force();
         let mut table = Table::clone(&self.table());
         let going: Vec<Arc<Served>> = table

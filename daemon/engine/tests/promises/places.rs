@@ -255,3 +255,21 @@ fn a_vacancy_is_filled() {
     assert_eq!(shell.done(1, Command::Drain), Answer::Drained { left: 0 });
     assert_eq!(other.borrow().stable[0], 4);
 }
+
+/// C6: a budget that changes in the turn of an overwrite, which counts twice until its commit, is not exceeded by that
+/// (seed 545 of the simulator).
+#[test]
+fn an_overwrite_beside_another_budget_takes_no_more() {
+    let plan = Plan { budget: 64, ..Plan::default() };
+    let mut shell = Shell::new(plan);
+    for line in 0..63 {
+        shell.put(line * LINE, LINE, 1);
+    }
+    let last = shell.write(63 * LINE, LINE, 1);
+    let overwrite = shell.write(0, LINE, 2);
+    let token = shell.operator(Command::SetBudget { budget_slots: 40, room_slots: 40 });
+    shell.turn();
+    assert_eq!([last, overwrite].map(|tag| shell.errno(tag)), [Some(0); 2]);
+    assert_eq!(shell.answers[&token], Answer::Done);
+    assert_eq!(shell.shares[0].taken(), 64);
+}
