@@ -38,6 +38,16 @@ fn a_session_knows_its_volume() {
     assert_eq!((client.incarnation(), client.session_id()), (77, 1));
 }
 
+/// The yields after the spins were added without a look at how many there are, and the first wait ended the process.
+#[test]
+fn who_wants_to_spin_for_ever_may() {
+    let daemon = RamDisk::start(1);
+    let options = Options { spins: u32::MAX, ..Options::default() };
+    let client = Client::connect(&daemon.path, "ram", options).expect("a session");
+    client.write_at(&pattern(1, 512), 0).expect("a write");
+    client.flush().expect("a flush");
+}
+
 #[test]
 fn a_write_across_all_stripes_comes_back_and_every_piece_goes_to_its_owner() {
     let daemon = RamDisk::start(3);

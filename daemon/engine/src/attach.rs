@@ -53,7 +53,9 @@ impl<'a> Engine<'a> {
     pub fn reserve_places(&mut self, places: usize) {
         self.volumes.reserve_exact(places.saturating_sub(self.volumes.len()));
         self.domains.reserve_exact(places.saturating_sub(self.domains.len()));
+        self.requests.reserve_volumes(places);
         self.waits.reserve_volumes(places);
+        self.settled.reserve(self.waits.max() + places * self.limits.waits_least());
     }
 
     /// Adds a place without a volume, so that the volumes behind it keep their numbers. `share` and `index` are of no
@@ -61,6 +63,7 @@ impl<'a> Engine<'a> {
     pub fn add_vacancy(&mut self, setup: VolumeSetup<'a>) {
         let id = self.volumes.len();
         assert_eq!(usize::from(setup.id.0), id, "places are numbered in order");
+        self.requests.add_volume();
         self.waits.add_volume();
         self.volumes.push(Volume::roomless(setup, 0));
         self.vacate(id);
@@ -88,6 +91,7 @@ impl<'a> Engine<'a> {
         volume.recheck = Some(0);
         self.rooms_settled = false;
         if id == self.volumes.len() {
+            self.requests.add_volume();
             self.waits.add_volume();
             self.volumes.push(*volume);
             return None;

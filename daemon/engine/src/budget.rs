@@ -43,5 +43,6 @@ impl Engine<'_> {
             }
             self.rooms_settled &= volume.allowance.room() == wanted;
         }
+        self.divide_fills();
     }
 }

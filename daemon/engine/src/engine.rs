@@ -73,7 +73,7 @@ pub struct Engine<'a> {
     pub(crate) failures: Failures,
     pub(crate) ledger: Outbox,
     pub(crate) staged: Vec<Staged>,
-    /// Reads that found no slot or no operation.
+    /// Reads that found no slot or no operation, and replays that found no place to wait in.
     pub(crate) parked: VecDeque<RequestId>,
     pub(crate) held: VecDeque<HeldAnswer>,
     /// Pages that operators want to see.
@@ -96,6 +96,8 @@ pub struct Engine<'a> {
     pub(crate) room: u64,
     /// Each volume has the room that it is to have.
     pub(crate) rooms_settled: bool,
+    /// Slots that the fills of one volume may have: those of a device that hangs must leave what other volumes may write.
+    pub(crate) fills_max: u64,
     /// Advances with everything that may change what a write has to heed: all but hits.
     pub(crate) facts: u64,
     /// So that a test can compare what hits do with what the long way does.
@@ -140,8 +142,8 @@ impl<'a> Engine<'a> {
             domains: Vec::new(),
             ops: Ops::new(limits.ops_max),
             requests: Requests::new(limits.requests_max),
-            waits: Waits::new(limits.waits_max(), limits.seed),
-            settled: Vec::with_capacity(limits.waits_max()),
+            waits: Waits::new(limits.waits_max(), limits.waits_least(), limits.seed),
+            settled: Vec::new(),
             failures: Failures::new(slots),
             ledger: Outbox::new(limits.ledger_entries_max),
             staged: Vec::with_capacity(2 * limits.copies_max()),
@@ -158,6 +160,7 @@ impl<'a> Engine<'a> {
             turn: 0,
             room: (slots - reserve) as u64,
             rooms_settled: true,
+            fills_max: 0,
             facts: 1,
             #[cfg(test)]
             always_the_long_way: false,
@@ -181,7 +184,9 @@ impl<'a> Engine<'a> {
         if domain == self.domains.len() {
             self.domains.push(Domain::new(setup.domain_owner, self.limits.reactors));
         }
+        self.requests.add_volume();
         self.waits.add_volume();
+        self.settled.reserve(self.waits.max());
         self.volumes.push(Volume::new(setup, self.limits.requests_max));
         let volume = self.volumes.last_mut().expect("it was just added");
         if self.resumes {
@@ -192,6 +197,16 @@ impl<'a> Engine<'a> {
         let given: u64 = self.volumes.iter().map(|volume| volume.allowance.room()).sum();
         let room = self.room;
         assert!(given <= room, "the volumes may take {given} slots; the reserve leaves {room}");
+        self.divide_fills();
+    }
+
+    /// What is neither promised to writes nor needed by one of them is divided among the volumes' fills.
+    pub(crate) fn divide_fills(&mut self) {
+        let given: u64 = self.volumes.iter().map(|volume| volume.allowance.room()).sum();
+        // An overwrite takes its slots before it gives back those that it replaces.
+        let promised = given + self.limits.request_lines_max as u64;
+        let volumes = self.volumes.iter().filter(|volume| !volume.vacant).count().max(1) as u64;
+        self.fills_max = (self.cache.slots().saturating_sub(promised) / volumes).max(1);
     }
 
     /// Takes in one event. The caller has asked [`Actions::has_room`].
@@ -292,9 +307,16 @@ impl<'a> Engine<'a> {
         }
     }
 
-    /// Whether no request can be taken in now: one more would be answered with `EAGAIN`.
-    pub fn is_full(&self) -> bool {
-        self.requests.is_full()
+    /// Whether a request of the volume can be taken in now: without room, one more would be answered with `EAGAIN`. The
+    /// shell leaves it where it is, and asks again in the next turn.
+    ///
+    /// A volume of which many requests wait, because its device hangs or its budget is used up, has no room when others
+    /// have.
+    #[inline]
+    pub fn has_room_for(&self, volume: VolumeId) -> bool {
+        let index = usize::from(volume.0);
+        // A volume that is not there is an error to be answered.
+        index >= self.volumes.len() || self.requests.has_room(index)
     }
 
     /// What is going on in a volume; zeroes if there is none of that name.
@@ -325,7 +347,7 @@ impl<'a> Engine<'a> {
         if at_once && self.write_at_once(&request, lines, out) {
             return;
         }
-        if self.requests.is_full() {
+        if !self.requests.has_room(usize::from(request.volume.0)) {
             answer(&request, errno::EAGAIN, 0, out);
             return;
         }

@@ -52,6 +52,7 @@ mod operator;
 mod ops;
 mod outbox;
 mod part;
+mod places;
 mod read;
 mod rebase;
 mod rebuild;

@@ -21,7 +21,8 @@ pub struct Limits {
     pub ops_max: usize,
     /// Lines in one operation, 1 to [`RUN_LINES_MAX`].
     pub run_lines_max: usize,
-    /// Requests accepted and not yet answered, of all sessions together.
+    /// Requests accepted and not yet answered, of all sessions together. A volume may have more than half of them if
+    /// the others have few, see [`crate::Engine::has_room_for`].
     pub requests_max: usize,
     /// Lines that one read or write may touch.
     pub request_lines_max: usize,
@@ -66,9 +67,15 @@ impl Limits {
         if write > fill { write } else { fill }
     }
 
-    /// Lines that writes may wait for at a time, until they are written or stable.
+    /// Lines that writes may wait for at a time, until they are written or stable; beside what each volume has for itself.
     pub(crate) const fn waits_max(&self) -> usize {
         self.requests_max + 4 * self.request_lines_max + 2 * ZEROED_MAX
+    }
+
+    /// What one request may wait for: all its lines, or its ends and every range of zeroes.
+    pub(crate) const fn waits_least(&self) -> usize {
+        let zeroes = 2 + ZEROED_MAX;
+        if self.request_lines_max > zeroes { self.request_lines_max } else { zeroes }
     }
 
     /// Lines that the events of one turn look up before the next one has to wait; and its tick, beside that.

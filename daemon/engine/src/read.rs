@@ -3,9 +3,10 @@
 use crate::engine::{Engine, Staged};
 use crate::ops::{Op, Purpose, Waiter};
 use crate::part::Part;
-use crate::requests::RequestId;
+use crate::requests::{Pending, RequestId};
 use crate::{
-    Actions, Copy, Identity, Instant, IoKind, OpId, RUN_LINES_MAX, Request, SlotId, Status, sector_mask,
+    Actions, Copy, Identity, Instant, IoKind, OpId, Operation, RUN_LINES_MAX, Request, SlotId, Status,
+    sector_mask,
 };
 use holdfast_policy::{Cause, State, errno};
 
@@ -98,16 +99,18 @@ impl Engine<'_> {
         !stuck
     }
 
-    /// Goes on with reads that were parked, oldest first.
+    /// Goes on with what was parked, oldest first.
     pub(crate) fn retry_parked(&mut self, now: Instant, out: &mut Actions) {
         for _ in 0..self.parked.len().min(self.limits.requests_a_turn) {
             if !out.has_room(&self.limits) {
                 return;
             }
             let Some(id) = self.parked.pop_front() else { return };
-            let (orphan, remaining) = (self.requests.get(id).orphan, self.requests.get(id).remaining);
+            let Pending { request, orphan, remaining, cursor, end, .. } = *self.requests.get(id);
             if orphan && remaining == 0 {
                 self.requests.remove(id);
+            } else if matches!(request.operation, Operation::Write { .. }) {
+                self.replay(id, (cursor, end), out);
             } else if orphan || !self.advance_read(now, id, out) {
                 self.parked.push_back(id);
             }
@@ -176,6 +179,7 @@ impl Engine<'_> {
         let max =
             (RUN_LINES_MAX.min(self.limits.run_lines_max) as u64).min(self.cache.free()).min(end - line);
         let max = max.min(self.volumes[volume].geometry().contiguous_from(line));
+        let max = max.min(self.fills_max.saturating_sub(self.volumes[volume].counts.of(State::Filling)));
         if max == 0 || self.ops.free() <= 1 || !self.may_submit(volume) {
             return 0;
         }

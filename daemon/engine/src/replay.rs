@@ -21,10 +21,17 @@ impl Engine<'_> {
                 Fate::Forgotten => return self.complete(id, errno::EIO, 0, out),
             }
         }
+        let index = usize::from(self.requests.get(id).request.volume.0);
+        // What has happened is not withdrawn.
+        self.requests.get_mut(id).begun |= done > 0;
+        if !self.waits.has_room(index, usize::try_from(done).expect("a request is short")) {
+            let pending = self.requests.get_mut(id);
+            (pending.cursor, pending.end) = (first, end);
+            self.parked.push_back(id);
+            return;
+        }
         self.await_published(id, first, first + done);
         let pending = self.requests.get_mut(id);
-        // What has happened is not withdrawn.
-        pending.begun |= done > 0;
         if first + done == end {
             (pending.cursor, pending.end) = (end, end);
             // One part is this function's own.

@@ -1,5 +1,6 @@
 //! Requests that were accepted and not yet answered.
 
+use crate::places::Places;
 use crate::{Instant, Request, SessionId, VolumeId};
 use alloc::vec::Vec;
 
@@ -41,6 +42,8 @@ pub(crate) struct Requests {
     /// Whose each of them is, or was: to find those of a session is a look at one word of each.
     sessions: Vec<SessionId>,
     free: Vec<u32>,
+    /// Which of them the volumes have.
+    places: Places,
     /// Those that have a timeout.
     timed: usize,
     /// Where the next look for those whose time is over begins.
@@ -54,17 +57,29 @@ impl Requests {
             entries: alloc::vec![None; max],
             sessions: alloc::vec![SessionId(0); max],
             free: (0..count).rev().collect(),
+            places: Places::new(max, 1),
             timed: 0,
             cursor: 0,
         }
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.entries.len() - self.free.len()
+    pub(crate) fn add_volume(&mut self) {
+        self.places.add_volume(0);
     }
 
-    pub(crate) fn is_full(&self) -> bool {
-        self.free.is_empty()
+    /// Makes sure that so many volumes in all can be added without an allocation.
+    pub(crate) fn reserve_volumes(&mut self, volumes: usize) {
+        self.places.reserve_volumes(volumes);
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.places.total()
+    }
+
+    /// Whether one more of a volume fits.
+    #[inline]
+    pub(crate) fn has_room(&self, volume: usize) -> bool {
+        self.places.has_room(volume, 1)
     }
 
     /// # Panics
@@ -72,6 +87,7 @@ impl Requests {
     pub(crate) fn insert(&mut self, pending: Pending) -> RequestId {
         let index = self.free.pop().expect("the shell asked whether there is room");
         self.sessions[index as usize] = pending.request.session;
+        self.places.take(usize::from(pending.request.volume.0), 1);
         self.timed += usize::from(pending.request.timeout_ms > 0);
         self.entries[index as usize] = Some(pending);
         RequestId(index)
@@ -88,6 +104,7 @@ impl Requests {
     pub(crate) fn remove(&mut self, id: RequestId) -> Pending {
         let pending = self.entries[id.0 as usize].take().expect("a request is answered once");
         self.free.push(id.0);
+        self.places.give_back(usize::from(pending.request.volume.0));
         self.timed -= usize::from(pending.request.timeout_ms > 0);
         pending
     }
@@ -112,7 +129,7 @@ impl Requests {
 
     /// Whether any is of this volume.
     pub(crate) fn any_of(&self, volume: VolumeId) -> bool {
-        self.len() > 0 && self.entries.iter().flatten().any(|pending| pending.request.volume == volume)
+        self.places.of(usize::from(volume.0)) > 0
     }
 
     /// Marks what a session that is over has pending.

@@ -1,5 +1,6 @@
 //! Write-through and FUA writes that wait for their lines.
 
+use crate::places::Places;
 use crate::requests::RequestId;
 use alloc::vec::Vec;
 
@@ -39,48 +40,63 @@ pub(crate) struct Waits {
     /// First and last wait of each bucket.
     buckets: Vec<(u32, u32)>,
     free: u32,
-    len: usize,
-    /// Waits by volume.
-    counts: Vec<u32>,
+    /// Which of them the volumes have.
+    places: Places,
+    least: usize,
     seed: u64,
 }
 
 impl Waits {
-    pub(crate) fn new(max: usize, seed: u64) -> Waits {
-        let last = u32::try_from(max).expect("few waits");
-        let entries =
-            (1..=last).map(|next| Entry { wait: None, next: if next == last { NONE } else { next } });
-        Waits {
-            entries: entries.collect(),
+    /// `max` waits, and `least` more for each volume: what one request of it may need.
+    pub(crate) fn new(max: usize, least: usize, seed: u64) -> Waits {
+        let mut waits = Waits {
+            entries: Vec::new(),
             buckets: alloc::vec![(NONE, NONE); max.next_power_of_two()],
-            free: if max == 0 { NONE } else { 0 },
-            len: 0,
-            counts: Vec::new(),
+            free: NONE,
+            places: Places::new(max, least),
+            least,
             seed,
-        }
+        };
+        waits.grow(max);
+        waits
     }
 
     /// One more volume has waits from now on.
     pub(crate) fn add_volume(&mut self) {
-        self.counts.push(0);
+        self.grow(self.least);
+        self.places.add_volume(self.least);
     }
 
     /// Makes sure that so many volumes in all can be added without an allocation.
     pub(crate) fn reserve_volumes(&mut self, volumes: usize) {
-        self.counts.reserve_exact(volumes.saturating_sub(self.counts.len()));
+        self.entries.reserve_exact(volumes * self.least);
+        self.places.reserve_volumes(volumes);
     }
 
-    /// Whether `count` more fit.
-    pub(crate) fn has_room(&self, count: usize) -> bool {
-        self.len + count <= self.entries.len()
+    fn grow(&mut self, more: usize) {
+        for _ in 0..more {
+            let at = u32::try_from(self.entries.len()).expect("few waits");
+            self.entries.push(Entry { wait: None, next: self.free });
+            self.free = at;
+        }
+    }
+
+    /// The most waits there can be.
+    pub(crate) fn max(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether a volume may have `count` more.
+    pub(crate) fn has_room(&self, volume: usize, count: usize) -> bool {
+        self.places.has_room(volume, count)
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.len == 0
+        self.places.total() == 0
     }
 
     pub(crate) fn any_of(&self, volume: u16) -> bool {
-        self.counts[usize::from(volume)] > 0
+        self.places.of(usize::from(volume)) > 0
     }
 
     /// Whether any write waits for the line.
@@ -115,8 +131,7 @@ impl Waits {
                 self.buckets[bucket] = (first, at);
             }
         }
-        self.len += 1;
-        self.counts[usize::from(volume)] += 1;
+        self.places.take(usize::from(volume), 1);
     }
 
     /// Takes out all waits that are satisfied: `generation` of the line, or a newer one, has come as far as `reached`.
@@ -172,7 +187,7 @@ impl Waits {
                 None => before = at,
                 Some(wait) => {
                     self.unlink(bucket, before, at, next);
-                    self.counts[usize::from(volume)] -= 1;
+                    self.places.give_back(usize::from(volume));
                     settled.push(wait.request);
                 }
             }
@@ -191,7 +206,6 @@ impl Waits {
         }
         self.entries[at as usize] = Entry { wait: None, next: self.free };
         self.free = at;
-        self.len -= 1;
     }
 
     #[allow(clippy::cast_possible_truncation, reason = "the bucket is taken from the low bits")]
@@ -211,7 +225,7 @@ mod tests {
     fn the_set_is_a_list() {
         let steps = proptest::collection::vec((0u8..5, 0u16..2, 0u64..6, 0u64..10), 1..300);
         proptest!(|(steps in steps)| {
-            let mut waits = Waits::new(24, 7);
+            let mut waits = Waits::new(24, 4, 7);
             (0..2).for_each(|_| waits.add_volume());
             let mut list: Vec<Wait> = Vec::new();
             let mut settled = Vec::new();
@@ -225,7 +239,7 @@ mod tests {
                     list.retain(|wait| !wanted(wait));
                 };
                 match step {
-                    0 | 1 if waits.has_room(1) => {
+                    0 | 1 if waits.has_room(usize::from(volume), 1) => {
                         waits.add(wait.request, volume, line, generation, until);
                         list.push(wait);
                     }
@@ -252,7 +266,7 @@ mod tests {
                 let on_line = list.iter().any(|wait| wait.volume == volume && wait.line == line);
                 prop_assert_eq!(waits.any_on(volume, line), on_line);
                 prop_assert_eq!(waits.next_of(volume, 0).is_some(), waits.any_of(volume));
-                prop_assert_eq!(waits.has_room(25 - list.len()), false);
+                prop_assert!(!waits.has_room(0, 33 - list.len()), "24 for all, and 4 for each");
             }
         });
     }

@@ -71,7 +71,7 @@ impl Engine<'_> {
             return Admission::Blocked;
         }
         let waits = usize::try_from(lines).expect("a request is short");
-        if self.cache.free() < lines || !self.waits.has_room(waits) {
+        if self.cache.free() < lines || !self.waits.has_room(index, waits) {
             return Admission::Blocked;
         }
         if !behind_others && self.fits(index, lines) {

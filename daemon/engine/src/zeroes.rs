@@ -69,7 +69,7 @@ impl Engine<'_> {
                 continue;
             }
             // A wait for each end, and with FUA for each range.
-            let waits = self.waits.has_room(2 + self.volumes[index].zeroed.len());
+            let waits = self.waits.has_room(index, 2 + self.volumes[index].zeroed.len());
             if pending.errno == 0 && !(waits && self.zero_ends(id, index, out)) {
                 at += 1;
                 continue;
@@ -399,7 +399,7 @@ impl Engine<'_> {
             return false;
         }
         let waits = usize::try_from(wanted).expect("few lines");
-        if self.cache.free() < wanted || !self.waits.has_room(waits) {
+        if self.cache.free() < wanted || !self.waits.has_room(index, waits) {
             return false;
         }
         let fits = self.has_budget(index, wanted);

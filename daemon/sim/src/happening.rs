@@ -100,6 +100,13 @@ impl Queue {
         self.order.peek().map(|Reverse((time, _))| *time)
     }
 
+    /// When the last of the operations ends that are in flight now.
+    pub fn last_end(&self) -> Option<u64> {
+        let ends =
+            |count| matches!(self.waiting.get(count), Some(Happening::Ends { .. } | Happening::Lands { .. }));
+        self.order.iter().filter(|Reverse((_, count))| ends(count)).map(|Reverse((time, _))| *time).max()
+    }
+
     /// Takes the next thing if it is due.
     pub fn pop_due(&mut self, now: u64) -> Option<Happening> {
         if self.next_time()? > now {

@@ -34,10 +34,10 @@ impl Shell<'_> {
         }
         let mut taken = 0;
         while taken < reactor.limits.requests_a_turn
-            && reactor.has_request()
             && reactor.actions.has_room(&reactor.limits)
+            && let Some(next) = reactor.next_request()
         {
-            let request = reactor.requests.pop_front().expect("a request that was just seen");
+            let request = reactor.requests.remove(next).expect("a request that was just seen");
             reactor.engine.apply(now, Event::Request(request), &mut reactor.actions);
             taken += 1;
         }

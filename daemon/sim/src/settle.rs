@@ -89,10 +89,12 @@ pub(crate) fn settle(shell: &mut Shell<'_>) {
     shell.disks.iter_mut().for_each(crate::Disk::heal);
     shell.ledger.outage_until = 0;
     shell.trace.line(shell.now, format_args!("everything is repaired"));
-    // What hangs is not well before it has ended.
+    // What began before may hang for a while, or be refused in the end, and then nothing but another command of an
+    // operator may be allowed to try again.
     let hung = |disk: &crate::Disk| disk.media.keys().map(|&volume| disk.hung_until(volume)).max();
     let hung = shell.disks.iter().filter_map(hung).max().unwrap_or(0);
-    shell.pass(hung.saturating_sub(shell.now) + 1);
+    let last = shell.queue.last_end().unwrap_or(0).max(hung);
+    shell.pass(last.saturating_sub(shell.now) + 1);
     for volume in 0..shell.plan.volumes.len() {
         let volume = u16::try_from(volume).expect("few volumes");
         shell.command(volume, Command::Retry { range: ByteRange::ALL, classes: ClassSet::ANY });

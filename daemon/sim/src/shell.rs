@@ -334,7 +334,12 @@ impl<'a> Shell<'a> {
 impl Reactor<'_> {
     /// Whether a request waits that the engine has room for.
     pub(crate) fn has_request(&self) -> bool {
-        !self.requests.is_empty() && self.engine.cache_stats().requests < self.limits.requests_max as u64
+        self.next_request().is_some()
+    }
+
+    /// The place of the first request that the engine has room for: others' volumes may have none.
+    pub(crate) fn next_request(&self) -> Option<usize> {
+        self.requests.iter().position(|request| self.engine.has_room_for(request.volume))
     }
 }
 

@@ -48,8 +48,6 @@ impl Shell<'_> {
         let mut here = (0..self.reactors.len()).map(stats);
         disk.faults.iter().all(|fault| fault.until <= self.now)
             && disk.hung_until(id) < self.now
-            // What waits for a place among the requests is not the volume's to answer.
-            && self.reactors.iter().all(|reactor| reactor.requests.is_empty())
             && self.reactors.iter().all(|reactor| reactor.engine.cache_stats().ledger_entries == 0)
             && here.all(|stats| stats.gate_class == 0 && stats.overdue == 0 && stats.failed == 0)
     }

@@ -61,7 +61,8 @@ impl Shell<'_> {
         let failed: u64 = stats().map(|stats| stats.failed).sum();
         let full = (not_clean + 1) * 1_000 >= plan.budget_slots * pressure && failed >= FAILED_MIN;
         let hung = self.disks[usize::from(plan.domain)].hung_until(id.0) >= self.now;
-        let queued = self.reactors.iter().any(|reactor| !reactor.requests.is_empty());
+        let queued =
+            self.reactors.iter().any(|reactor| reactor.requests.iter().any(|other| other.volume == id));
         if !full || hung || queued || plan.mode != Mode::WriteBack || self.ledger.outage_until >= self.now {
             return None;
         }

@@ -11,6 +11,11 @@ use super::settings::{
     Settings,
 };
 
+/// Requests that each volume of a reactor must be able to have: half of the table is divided among all.
+const REQUESTS_A_VOLUME: usize = 2;
+/// Device operations that each volume of a reactor can have in flight, whatever the others do.
+const OPS_A_VOLUME: usize = 4;
+
 /// What was read, section by section.
 pub(super) struct Parts {
     pub(super) daemon: DaemonSettings,
@@ -33,6 +38,7 @@ pub(super) fn settings(reader: &Reader<'_>, parts: Parts) -> Option<Settings> {
     sockets(reader, &settings);
     frontends_fit(reader, &settings, &drafts);
     session(reader, &settings);
+    shares(reader, &settings);
     if arena_suffices(reader, &settings) {
         set_budgets(reader, &mut settings, &budgets);
     }
@@ -87,6 +93,22 @@ fn session(reader: &Reader<'_>, settings: &Settings) {
             message,
             format!("write {:?} or more", exact(needed.next_multiple_of(1 << 20))),
         );
+    }
+}
+
+/// Every volume has a part of each reactor's tables to itself, however many requests wait for its neighbours' devices.
+fn shares(reader: &Reader<'_>, settings: &Settings) {
+    let (limits, volumes) = (&settings.limits, settings.volumes.len());
+    for (key, have, each) in [
+        ("limits.requests_max", limits.requests_max, REQUESTS_A_VOLUME),
+        ("limits.device_ops_max", limits.device_ops_max, OPS_A_VOLUME),
+    ] {
+        let needed = volumes * each;
+        if (have as usize) < needed {
+            let message =
+                format!("{have} do not leave {each} to each of {volumes} volumes when the others hang");
+            reader.refuse_key(key, message, format!("write {needed} or more"));
+        }
     }
 }
 

@@ -120,6 +120,7 @@ fn common(settings: &Settings) -> Vec<Entry> {
         entry("arena.line", bytes_in_words(arena.line_bytes.into()), FIXED),
         entry("arena.stripe", bytes_in_words(arena.stripe_bytes), FIXED),
         entry("limits.sessions_max", limits.sessions_max.to_string(), LIVE),
+        entry("limits.user_share", share(limits.user_share), LIVE),
         entry("limits.queue_depth_max", limits.queue_depth_max.to_string(), LIVE),
         entry("limits.request_bytes_max", bytes_in_words(limits.request_bytes_max.into()), FIXED),
         entry("limits.session_bytes_max", bytes_in_words(limits.session_bytes_max), LIVE),

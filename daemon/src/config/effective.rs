@@ -43,8 +43,10 @@ impl Settings {
         )?;
         writeln!(
             out,
-            "\n[limits]\nsessions_max = {}\nqueue_depth_max = {}",
-            limits.sessions_max, limits.queue_depth_max
+            "\n[limits]\nsessions_max = {}\nuser_share = {:?}\nqueue_depth_max = {}",
+            limits.sessions_max,
+            share(limits.user_share),
+            limits.queue_depth_max
         )?;
         writeln!(out, "request_bytes_max = {:?}", exact(limits.request_bytes_max.into()))?;
         writeln!(

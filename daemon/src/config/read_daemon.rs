@@ -139,6 +139,7 @@ pub(super) fn limits(root: &mut Section<'_>) -> LimitSettings {
         (count("device_ops_max", 4..=4096, 128), count("io_workers_max", 1..=4096, 128));
     let settings = LimitSettings {
         sessions_max,
+        user_share: section.take("user_share").and_then(|node| node.share(10..=1000)).unwrap_or(750),
         queue_depth_max: section.take("queue_depth_max").and_then(|node| depth(&node)).unwrap_or(256),
         request_bytes_max: section
             .take("request_bytes_max")

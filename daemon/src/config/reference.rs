@@ -72,6 +72,8 @@ keys! {
     "limits" "table" "-" "{}" "-" "What bounds clients and reactors.";
     "limits.sessions_max" "integer" "sessions" "64" "1 to 1024"
         "Clients connected at a time. Each costs up to `session_bytes_max`, locked.";
+    "limits.user_share" "share" "of `sessions_max`" "\"75%\"" "1% to 100%"
+        "Of the sessions, and of the handshakes under way, what one user may have, so that nobody can lock the others out. Root and the daemon's own user, and with it NBD, may have all. A host whose clients are all of one user can say 100%.";
     "limits.queue_depth_max" "integer" "requests" "256" "a power of two, 8 to 4096"
         "Requests of one session in flight on one reactor. Each costs a descriptor of 64 bytes and a completion, locked.";
     "limits.request_bytes_max" "size" "bytes" "\"1MiB\"" "a multiple of 64KiB, up to 1MiB"
@@ -79,9 +81,9 @@ keys! {
     "limits.session_bytes_max" "size" "bytes" "\"16MiB\"" "a multiple of 1MiB, up to 1GiB, one largest request for each reactor"
         "Payload memory of one session.";
     "limits.requests_max" "integer" "requests" "4096" "16 to 65536"
-        "Requests of all sessions that one reactor has accepted and not answered; more wait in their rings.";
+        "Requests of all sessions that one reactor has accepted and not answered; more wait in their rings. Half of them are divided equally among the volumes, so that one that hangs cannot have them all. At least 2 for each volume.";
     "limits.device_ops_max" "integer" "operations" "128" "4 to 4096"
-        "Device operations of one reactor in flight. More than the device's queue holds only adds latency.";
+        "Device operations of one reactor in flight, divided equally among the volumes. More than the device's queue holds only adds latency. At least 4 for each volume.";
     "limits.io_workers_max" "integer" "threads" "128" "1 to 4096"
         "Kernel threads that may run one reactor's blocking I/O (fsync, writes that allocate), off the reactors' cores, made as they are needed. Below `device_ops_max`, a volume that hangs can keep them all, and others wait.";
     "limits.reserve" "share" "of a reactor's lines" "\"5%\"" "2% to 50%"

@@ -152,6 +152,9 @@ impl std::fmt::Display for Webhook {
 pub struct LimitSettings {
     /// Sessions at a time, 1 to 1024 (default 64).
     pub sessions_max: u32,
+    /// The part of them that one user may have, in parts of 1000, 10 to 1000 (default 750). Root and the daemon's own user
+    /// may have all.
+    pub user_share: u16,
     /// Requests in flight on one ring of a session: a power of two, 8 to 4096 (default 256).
     pub queue_depth_max: u32,
     /// Bytes of one request: a multiple of 64 KiB, up to 1 MiB (default 1 MiB).

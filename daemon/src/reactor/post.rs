@@ -2,10 +2,11 @@
 
 use crossbeam::queue::ArrayQueue;
 use rustix::event::{EventfdFlags, eventfd};
+use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering, fence};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Many may push, one thread takes. Pushing never blocks: not on the queue, and not on the bell, whose eventfd belongs to
 /// this process alone and is not blocking.
@@ -39,6 +40,29 @@ impl<T> Post<T> {
             self.ring();
         }
         Ok(())
+    }
+
+    /// Puts letters in, the first of them first, until the box is full; whether all are in. The others stay where they are.
+    pub fn push_all(&self, letters: &mut VecDeque<T>) -> bool {
+        while let Some(letter) = letters.pop_front() {
+            if let Err(back) = self.push(letter) {
+                letters.push_front(back);
+                return false;
+            }
+        }
+        true
+    }
+
+    /// As [`Post::push_all`], and while the box is full waits for the reader, `patience` at most. Not for a reactor that turns.
+    pub fn push_all_within(&self, letters: &mut VecDeque<T>, patience: Duration) -> bool {
+        let began = Instant::now();
+        while !self.push_all(letters) {
+            if began.elapsed() >= patience {
+                return false;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        true
     }
 
     /// Wakes the reader without a letter. A bell that has rung too often to count is ringing.
@@ -118,8 +142,22 @@ impl<T> Post<T> {
 #[cfg(test)]
 mod tests {
     use super::Post;
+    use std::collections::VecDeque;
     use std::sync::Arc;
     use std::time::Duration;
+
+    #[test]
+    fn what_does_not_fit_stays_in_order_and_is_waited_for_as_long_as_told() {
+        let post = Post::new(2).expect("an eventfd");
+        let mut letters: VecDeque<u32> = (0..5).collect();
+        assert!(!post.push_all(&mut letters));
+        assert!(!post.push_all_within(&mut letters, Duration::from_millis(3)), "nobody reads");
+        assert_eq!(letters, [2, 3, 4]);
+        assert_eq!([post.pop(), post.pop(), post.pop()], [Some(0), Some(1), None]);
+        assert!(!post.push_all(&mut letters));
+        assert_eq!((post.pop(), post.push_all(&mut letters)), (Some(2), true));
+        assert_eq!([post.pop(), post.pop(), post.pop()], [Some(3), Some(4), None]);
+    }
 
     /// A reader that sleeps between letters gets every one of many, in order, and never sleeps through one for good.
     #[test]

@@ -27,6 +27,9 @@ const PUBLISH_NS: u64 = 2_000_000;
 /// The watch of the inbox's bell; sessions are watched by their place.
 const BELL_KEY: u64 = u64::MAX;
 
+/// How long a reactor that has been stopped waits for a ledger whose box is full: as long as the ledger for its disk.
+const LAST_WORDS: Duration = Duration::from_secs(30);
+
 /// Where a reactor's words go.
 #[derive(Clone)]
 pub struct Outlets {
@@ -143,7 +146,17 @@ impl Reactor {
                 self.now = self.clock.now();
             }
         }
+        self.say_the_rest();
         Ok(())
+    }
+
+    /// What the ledger has not heard when it closes, the next daemon does not know: that a range was healed, or lost. Nobody
+    /// waits for this reactor any more but whoever ends the daemon.
+    fn say_the_rest(&mut self) {
+        if !self.outlets.ledger.push_all_within(&mut self.late_entries, LAST_WORDS) {
+            let (reactor, entries) = (self.number, self.late_entries.len());
+            tracing::error!(reactor, entries, "the ledger has not taken what was last said to it");
+        }
     }
 
     /// One turn; whether there was anything to do.
@@ -267,8 +280,12 @@ impl Reactor {
             };
             let taken = self.sessions.at(index);
             for _ in 0..REQUESTS_A_SESSION.min(left) {
-                if !self.actions.has_room(&self.limits) || self.engine.is_full() {
+                if !self.actions.has_room(&self.limits) {
                     return busy;
+                }
+                // The others' volumes may have room.
+                if !self.engine.has_room_for(taken.seat.volume) {
+                    break;
                 }
                 match wire::take(&mut taken.seat, now) {
                     Ok(None) => break,
@@ -351,18 +368,8 @@ impl Reactor {
         let peers = self.actions.peers.drain(..);
         self.late_mail.extend(peers.map(|(to, message)| (to, event_of(number, message))));
         let busy = !self.late_entries.is_empty() || !self.late_words.is_empty() || !self.late_mail.is_empty();
-        while let Some(entry) = self.late_entries.pop_front() {
-            if let Err(back) = self.outlets.ledger.push(entry) {
-                self.late_entries.push_front(back);
-                break;
-            }
-        }
-        while let Some(word) = self.late_words.pop_front() {
-            if let Err(back) = self.outlets.words.push(word) {
-                self.late_words.push_front(back);
-                break;
-            }
-        }
+        self.outlets.ledger.push_all(&mut self.late_entries);
+        self.outlets.words.push_all(&mut self.late_words);
         while let Some((to, event)) = self.late_mail.pop_front() {
             if let Err(Mail::Event(back)) = self.outlets.links[to as usize].inbox.push(Mail::Event(event)) {
                 self.late_mail.push_front((to, back));
@@ -423,6 +430,10 @@ impl Reactor {
         let listening = if self.quiet { 0 } else { self.sessions.len() };
         for index in 0..listening {
             let taken = self.sessions.at(index);
+            // What it asks can only be taken in once something else has happened, which wakes this reactor.
+            if !self.engine.has_room_for(taken.seat.volume) {
+                continue;
+            }
             armed = index + 1;
             match taken.seat.ring.prepare_sleep() {
                 Ok(true) => {}

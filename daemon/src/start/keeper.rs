@@ -1,5 +1,6 @@
 //! The thread that lets clients in and out.
 
+use super::crowd::{Crowd, portion};
 use super::hub::Hub;
 use super::registry::{Client, number_of};
 use super::table::Served;
@@ -10,14 +11,14 @@ use holdfast_ringbuf::daemon_side::{Door, Hello, Offer, Pending, Refusal, Sessio
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// How long a client may take for its part of the handshake.
 const HANDSHAKE: Duration = Duration::from_secs(5);
-/// Handshakes at a time: each has a thread, and a silent client keeps its for [`HANDSHAKE`].
+/// Handshakes at a time: each has a thread, and a silent client keeps its for [`HANDSHAKE`]. One user has a share of them.
 const HANDSHAKES_MAX: usize = 32;
 /// How often the sockets of live sessions are looked at; the reactors usually notice first.
 const LOOK: Duration = Duration::from_millis(500);
@@ -52,10 +53,10 @@ pub(super) struct Keeper {
     hub: Arc<Hub>,
     door: Door,
     live: BTreeMap<SessionId, Live>,
-    /// Which places of the reactors' tables are taken, by a session or by a handshake.
-    places: Vec<bool>,
+    /// Which places of the reactors' tables are taken, by a session or by a handshake, and of which user.
+    places: Vec<Option<u32>>,
     next: u32,
-    handshakes: Arc<AtomicUsize>,
+    handshakes: Arc<Crowd>,
     admitted: (Sender<Outcome>, Receiver<Outcome>),
     /// Nobody is let in before: the kernel has no descriptors left, and says so at every attempt.
     closed_until: Instant,
@@ -67,9 +68,9 @@ impl Keeper {
             hub,
             door,
             live: BTreeMap::new(),
-            places: vec![false; SEATS_MAX as usize],
+            places: vec![None; SEATS_MAX as usize],
             next: 0,
-            handshakes: Arc::new(AtomicUsize::new(0)),
+            handshakes: Arc::new(Crowd::default()),
             admitted: channel(),
             closed_until: Instant::now(),
         };
@@ -85,7 +86,7 @@ impl Keeper {
             while let Ok(admitted) = self.admitted.1.try_recv() {
                 match admitted {
                     Ok(admitted) => self.seat(admitted),
-                    Err(id) => self.places[place_of(id)] = false,
+                    Err(id) => self.places[place_of(id)] = None,
                 }
             }
             let listens = self.accept();
@@ -134,7 +135,7 @@ impl Keeper {
                 if live.left == 0 {
                     self.live.remove(&session);
                     self.hub.sessions.remove(session);
-                    self.places[place_of(session)] = false;
+                    self.places[place_of(session)] = None;
                 }
             }
         }
@@ -177,7 +178,7 @@ impl Keeper {
         if Instant::now() < self.closed_until {
             return false;
         }
-        while self.handshakes.load(Ordering::Relaxed) < HANDSHAKES_MAX {
+        while self.handshakes.total() < HANDSHAKES_MAX {
             match self.door.accept() {
                 Ok(Some(pending)) => self.greet(pending),
                 Ok(None) => return true,
@@ -196,17 +197,25 @@ impl Keeper {
 
     /// Gives a client a thread for its handshake, and a place.
     fn greet(&mut self, pending: Pending) {
-        let taken = self.places.iter().filter(|&&taken| taken).count();
-        let max = self.hub.in_force().limits.sessions_max as usize;
-        let place = self.places.iter().position(|&taken| !taken).filter(|_| taken < max);
-        let Some(place) = place else {
-            let ticket = Ticket::new(&self.handshakes, None);
-            return hello(move || turn_away(pending, max, &ticket));
+        let uid = pending.uid();
+        let share = self.hub.in_force().limits.user_share;
+        if self.handshakes.of(uid) >= portion(uid, HANDSHAKES_MAX, share) {
+            // No thread for it, and no wait for its hello: it may be one of many that say nothing.
+            let text = format!("user {uid} has too many handshakes under way; connect again in a while");
+            let _ = pending.refuse(&Refusal { errno: errno(rustix::io::Errno::AGAIN), text });
+            return;
+        }
+        let place = match self.free_place(uid, share) {
+            Ok(place) => place,
+            Err(text) => {
+                let ticket = Ticket::new(&self.handshakes, uid, None);
+                return hello(move || turn_away(pending, text, &ticket));
+            }
         };
-        self.places[place] = true;
+        self.places[place] = Some(uid);
         self.next = self.next.wrapping_add(1) % (u32::MAX / SEATS_MAX);
         let id = SessionId(self.next * SEATS_MAX + u32::try_from(place).expect("few places"));
-        let mut ticket = Ticket::new(&self.handshakes, Some((self.admitted.0.clone(), id)));
+        let mut ticket = Ticket::new(&self.handshakes, uid, Some((self.admitted.0.clone(), id)));
         let hub = Arc::clone(&self.hub);
         hello(move || {
             if let Some(admitted) = shake_hands(&hub, pending, id) {
@@ -217,6 +226,23 @@ impl Keeper {
         });
     }
 
+    /// A place for a client of this user; or why there is none.
+    fn free_place(&self, uid: u32, share: u16) -> Result<usize, String> {
+        let max = self.hub.in_force().limits.sessions_max as usize;
+        let taken = self.places.iter().flatten().count();
+        let place = self.places.iter().position(Option::is_none).filter(|_| taken < max);
+        let full = || format!("{max} sessions are open: close one, or raise 'limits.sessions_max'");
+        let place = place.ok_or_else(full)?;
+        let own = self.places.iter().flatten().filter(|&&of| of == uid).count();
+        if own >= portion(uid, max, share) {
+            return Err(format!(
+                "user {uid} has {own} of {max} sessions, and no more are for one user: close one, or raise \
+                 'limits.user_share' or 'limits.sessions_max'"
+            ));
+        }
+        Ok(place)
+    }
+
     fn seat(&mut self, admitted: Admitted) {
         let Admitted { session, id, client, serial } = admitted;
         let table = self.hub.table();
@@ -224,7 +250,7 @@ impl Keeper {
             table.get(client.volume).filter(|served| served.serial == serial && !served.is_leaving());
         let Some(served) = served else {
             // The volume went during the handshake: so does the session, and its client hears why when it comes again.
-            self.places[place_of(id)] = false;
+            self.places[place_of(id)] = None;
             return;
         };
         self.hub.sessions.add(id, client, self.hub.clock.unix_ms(self.hub.clock.now()));
@@ -247,14 +273,15 @@ fn hello(handshake: impl FnOnce() + Send + 'static) {
 
 /// A handshake under way: counted while it lives. Its place is given back if it ends without a session, however.
 struct Ticket {
-    handshakes: Arc<AtomicUsize>,
+    handshakes: Arc<Crowd>,
+    uid: u32,
     place: Option<(Sender<Outcome>, SessionId)>,
 }
 
 impl Ticket {
-    fn new(handshakes: &Arc<AtomicUsize>, place: Option<(Sender<Outcome>, SessionId)>) -> Ticket {
-        handshakes.fetch_add(1, Ordering::Relaxed);
-        Ticket { handshakes: Arc::clone(handshakes), place }
+    fn new(handshakes: &Arc<Crowd>, uid: u32, place: Option<(Sender<Outcome>, SessionId)>) -> Ticket {
+        handshakes.enter(uid);
+        Ticket { handshakes: Arc::clone(handshakes), uid, place }
     }
 
     fn admit(&mut self, admitted: Admitted) {
@@ -267,7 +294,7 @@ impl Ticket {
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        self.handshakes.fetch_sub(1, Ordering::Relaxed);
+        self.handshakes.leave(self.uid);
         if let Some((sender, id)) = self.place.take() {
             let _ = sender.send(Err(id));
         }
@@ -275,8 +302,7 @@ impl Drop for Ticket {
 }
 
 /// Refuses a client for want of places, after its hello: a peer that hangs up while the client still talks is not heard.
-fn turn_away(mut pending: Pending, max: usize, _counted: &Ticket) {
-    let text = format!("{max} sessions are open: close one, or raise 'limits.sessions_max'");
+fn turn_away(mut pending: Pending, text: String, _counted: &Ticket) {
     if pending.read_hello(HANDSHAKE).is_ok() {
         // It may have gone meanwhile.
         let _ = pending.refuse(&Refusal { errno: errno(rustix::io::Errno::AGAIN), text });

@@ -7,6 +7,7 @@
 mod added;
 mod attach;
 mod change;
+mod crowd;
 mod end;
 mod error;
 mod fence;

@@ -215,6 +215,25 @@ mod tests {
         Entry { reactor: 0, seq: LedgerSeq(seq), entry: LedgerEntry::NotStable { volume: VOLUME, extent } }
     }
 
+    /// A reactor that was stopped while the box was full dropped what it still had to say. In the ledger, ranges that had been
+    /// healed were held, and what had been lost was not known.
+    #[test]
+    fn what_did_not_fit_into_the_box_at_the_stop_is_on_record() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let clock = Clock::start();
+        let entries = Arc::new(Post::new(4).expect("an eventfd"));
+        let book = Book::new(open(directory.path(), clock), Arc::clone(&entries), clock);
+        let links: Arc<[Link]> = Arc::new([Link::new(1).expect("an eventfd")]);
+        let mut late: std::collections::VecDeque<Entry> = (1..=100).map(held).collect();
+        assert!(!entries.push_all(&mut late) && late.len() == 96, "the box is full");
+        let thread = book.start(links).expect("a thread");
+        assert!(entries.push_all_within(&mut late, Duration::from_secs(60)), "its reader takes them");
+        book.stop();
+        assert_eq!(thread.join().expect("it ends"), None, "all is durable");
+        drop(book);
+        assert_eq!(open(directory.path(), clock).not_stable(VOLUME).len(), 100);
+    }
+
     /// The reactors' last words came while the thread was in a commit, and it ended without looking into its box again:
     /// what they had healed was on record as held, and the next daemon took it for lost.
     #[test]

@@ -30,7 +30,7 @@ fn a_volume_is_removed_and_said_what_became_of_it() {
         assert_eq!(world.ctl(unconfirmed).exit, Exit::Usage, "{unconfirmed}");
     }
     let raw = "POST /v1/volumes/vm2/remove HTTP/1.1\r\nhost: localhost\r\ncontent-length: 16\r\n\r\n{\"abandon\":true}";
-    assert!(world.raw(raw.as_bytes()).starts_with("HTTP/1.1 409"), "the interface asks, too");
+    assert!(world.raw(raw.as_bytes()).starts_with("HTTP/1.1 400"), "the interface asks, too");
     assert_eq!(world.state().deeds, ["remove 1 abandon=false dry_run=false"]);
     let told = world.told("volume remove vm2 --abandon --yes-lose-data");
     assert!(told.contains("4.0 KiB were given up, and are on record as lost."), "{told}");

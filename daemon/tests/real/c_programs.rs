@@ -4,8 +4,9 @@ use crate::installed::{Installed, Linked, must};
 use crate::pattern::{check_same, pattern};
 use crate::place::{KIB, MIB, Place, Volume};
 use crate::running::Daemon;
+use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Child, ChildStdout, Command, Output, Stdio};
 
 fn place() -> Place {
     let mut place = Place::new();
@@ -83,6 +84,67 @@ fn copy_names_the_failure_of_its_flush_and_succeeds_when_the_cause_is_gone() {
     daemon.must(&["retry", "vm", "--wait"]);
     let output = copy(&program, "in", &place, &original);
     assert!(output.status.success(), "{}", words(&output));
+    daemon.stop_clean();
+}
+
+/// The program between its "ready" and its end.
+struct Outliving {
+    child: Child,
+    said: BufReader<ChildStdout>,
+}
+
+impl Outliving {
+    fn start(program: &Path, place: &Place, reconnect_ms: u32) -> Outliving {
+        let mut command = Command::new(program);
+        command.arg(place.clients()).args(["vm", &reconnect_ms.to_string()]);
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("it runs");
+        let said = BufReader::new(child.stdout.take().expect("a pipe"));
+        let mut outliving = Outliving { child, said };
+        assert_eq!(outliving.line(), "ready\n");
+        outliving
+    }
+
+    fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.said.read_line(&mut line).expect("it speaks");
+        line
+    }
+
+    /// Its daemon is gone now.
+    fn go_on(&mut self) {
+        self.child.stdin.take().expect("a pipe").write_all(b"\n").expect("it reads");
+    }
+
+    fn end(mut self) -> String {
+        let line = self.line();
+        assert!(self.child.wait().expect("our child").success(), "{line}");
+        line
+    }
+}
+
+const ENOTCONN: i32 = 107;
+
+#[test]
+fn a_c_program_outlives_its_daemon_for_as_long_as_it_wishes() {
+    let (installed, place) = (Installed::new(), place());
+    let program = installed.compile("tests/outlive.c", Linked::Shared);
+    let mut daemon = Daemon::start(&place);
+    daemon.must(&["fault", "vm", "add", "write", "EIO", "--sequence", "X"]);
+    // A minute, not at all, and a moment.
+    let [mut patient, hasty, other] =
+        [0, u32::MAX, 50].map(|reconnect_ms| Outliving::start(&program, &place, reconnect_ms));
+    daemon.kill();
+    let over = format!("write -{ENOTCONN} read -{ENOTCONN} of 9, the same cache\n");
+    for mut impatient in [hasty, other] {
+        impatient.go_on();
+        assert_eq!(impatient.end(), over, "nobody came");
+    }
+    patient.go_on();
+    let daemon = Daemon::start(&place);
+    assert_eq!(patient.end(), "write 0 read 0 of 7, the same cache\n");
+    let mut written = vec![0; 4096];
+    daemon.client("vm").read_at(&mut written, 4096).expect("read");
+    check_same(&written, &[9; 4096], "what the queue wrote across the restart");
     daemon.stop_clean();
 }
 

@@ -4,7 +4,7 @@ use crate::pattern::{EIO, check_backing, check_same, failure, pattern};
 use crate::place::{LINE, MIB, Place, STRIPE, Volume};
 use crate::running::{Daemon, eventually};
 use holdfast_ctl::Exit;
-use holdfast_ringbuf::client::{Client, Error, Options};
+use holdfast_ringbuf::client::{Client, Error, Options, Queue};
 use std::time::Duration;
 
 /// One volume, whose operations are overdue after a moment.
@@ -141,6 +141,47 @@ fn a_volume_that_refuses_and_then_hangs_takes_nothing_from_another() {
     for round in 0..ROUNDS {
         check_backing(&place.file("well"), 3, (round % 2) * STRIPE + round * LINE, LINE);
     }
+}
+
+/// More requests wait for a volume that hangs than a reactor has places for: they wait in their rings, and the other
+/// volume's are taken in.
+#[test]
+fn requests_of_a_volume_that_hangs_leave_places_for_those_of_another() {
+    const SESSIONS: u64 = 3;
+    const DEPTH: u32 = 256;
+    let mut place = Place::new();
+    let ill = Volume::file("ill", &place.file("ill"), 16 * MIB);
+    place.change("[limits]", "[limits]\nrequests_max = 512");
+    place.add(&[ill.with(r#"io_timeout = "200ms""#), Volume::file("well", &place.file("well"), 16 * MIB)]);
+    let daemon = Daemon::start(&place);
+    daemon.must(&["fault", "ill", "add", "read", "EIO", "--sequence", &"h".repeat(64)]);
+    let options = Options { queue_depth: DEPTH, request_bytes: 4096, ..Options::default() };
+    let connect = || Queue::connect(place.clients(), "ill", options.clone()).expect("a session");
+    let mut queues: Vec<Queue> = (0..SESSIONS).map(|_| connect()).collect();
+    for (queue, session) in queues.iter_mut().zip(0u64..) {
+        for tag in 0..DEPTH {
+            // All on one reactor; no read can join another's.
+            let piece = session * u64::from(DEPTH) + u64::from(tag);
+            let stripe = piece * 2 * LINE / STRIPE;
+            queue.submit_read(tag, piece * 2 * LINE + stripe * STRIPE, 4096).expect("there is a tag");
+        }
+        queue.publish();
+    }
+    eventually("reads hang", || (daemon.bytes("ill", "overdue") > 0).then_some(()));
+    for version in 1..=3 {
+        work(&daemon, version);
+    }
+
+    daemon.must(&["fault", "ill", "clear"]);
+    for queue in &mut queues {
+        let mut done = Vec::new();
+        while queue.in_flight() > 0 {
+            queue.wait(&mut done).expect("the daemon is there");
+        }
+        assert!(done.iter().all(|one| one.result.is_ok()), "{done:?}");
+    }
+    drop(queues);
+    daemon.stop_clean();
 }
 
 /// A client that gave its requests a time hears of it when the device says nothing; what was read too late goes nowhere,

@@ -4,11 +4,14 @@
 #![allow(missing_docs, clippy::cast_possible_truncation)]
 
 mod c_programs;
+mod crowds;
+mod database;
 mod doctor;
 mod events;
 mod exit_codes;
 mod exported;
 mod faults;
+mod file_systems;
 mod four_clients;
 mod full_cache;
 mod full_disk;
@@ -25,6 +28,7 @@ mod nbd_hostile;
 #[path = "../../../ringbuf/tests/needs/mod.rs"]
 mod needs;
 mod one_bad_line;
+mod pages;
 mod pattern;
 mod place;
 mod places;

@@ -5,6 +5,7 @@ use crate::pattern::pattern;
 use crate::place::{MIB, Place, Volume};
 use crate::running::{Daemon, number};
 use crate::world::run;
+use std::path::Path;
 use std::process::{Command, Output};
 
 const BYTES: u64 = 64 * MIB;
@@ -133,8 +134,43 @@ fn qemu_img_converts_and_finds_no_difference() {
     run("qemu-img", &["convert", "-f", "raw", "-O", "qcow2", raw, image]);
     run("qemu-img", &["convert", "-n", "-f", "qcow2", "-O", "raw", image, &uri(&place)]);
     run("qemu-img", &["compare", "-f", "qcow2", "-F", "raw", image, &uri(&place)]);
-    run("qemu-img", &["bench", "-f", "raw", "-w", "-c", "2000", "-d", "16", "-s", "4096", &uri(&place)]);
+    run(
+        "qemu-img",
+        &[
+            "bench",
+            "-f",
+            "raw",
+            "-w",
+            "-c",
+            "2000",
+            "-d",
+            "16",
+            "-s",
+            "4096",
+            "--flush-interval=100",
+            &uri(&place),
+        ],
+    );
     daemon.stop_clean();
+}
+
+/// The jobs of a file in perf/jobs/fio, each without an error, by their names.
+fn fio(place: &Place, file: &str) -> Vec<serde_json::Value> {
+    let jobs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../perf/jobs/fio").join(file);
+    let mut fio = Command::new("fio");
+    fio.arg("--output-format=json").arg(jobs).current_dir(place.disk.path());
+    fio.env("HOLDFAST_URI", uri(place)).env("HOLDFAST_SIZE", "8m").env("HOLDFAST_TIME", "500ms");
+    let said = fio.output().expect("fio");
+    let words = String::from_utf8_lossy(&said.stdout);
+    assert!(said.status.success(), "{file}: {words} {}", String::from_utf8_lossy(&said.stderr));
+    let from = words.find('{').unwrap_or_else(|| panic!("no report: {words}"));
+    let report: serde_json::Value = serde_json::from_str(&words[from..]).expect("JSON");
+    let jobs = report["jobs"].as_array().expect("jobs").clone();
+    for job in &jobs {
+        assert_eq!(number(job, "error"), 0, "{job}");
+        assert!(number(&job["write"], "total_ios") + number(&job["read"], "total_ios") > 0, "{job}");
+    }
+    jobs
 }
 
 #[test]
@@ -144,32 +180,32 @@ fn fio_verifies_what_it_wrote_at_depth_16_with_four_jobs() {
     }
     let place = place();
     let daemon = Daemon::start(&place);
-    let uri = format!("--uri={}", uri(&place));
-    let arguments = [
-        "--name=verified",
-        "--ioengine=nbd",
-        &uri,
-        "--rw=randrw",
-        "--bs=4k",
-        "--iodepth=16",
-        "--numjobs=4",
-        "--size=8m",
-        "--offset_increment=8m",
-        "--verify=crc32c",
-        "--verify_fatal=1",
-        "--output-format=json",
-    ];
-    let said = Command::new("fio").args(arguments).current_dir(place.disk.path()).output().expect("fio");
-    let words = String::from_utf8_lossy(&said.stdout);
-    let from = words.find('{').unwrap_or_else(|| panic!("no report: {words}"));
-    let report: serde_json::Value = serde_json::from_str(&words[from..]).expect("JSON");
-    let jobs = report["jobs"].as_array().expect("jobs");
-    assert_eq!(jobs.len(), 4, "{words}");
+    let jobs = fio(&place, "verify.fio");
+    assert_eq!(jobs.len(), 4, "{jobs:?}");
     for job in jobs {
-        assert_eq!(number(job, "error"), 0, "{job}");
         assert!(number(&job["write"], "total_ios") > 100, "{job}");
+        assert!(number(&job["read"], "total_ios") > 100, "{job}");
     }
-    assert!(said.status.success());
+    daemon.stop_clean();
+}
+
+#[test]
+fn fio_keeps_1_and_32_requests_in_flight_and_flushes_like_a_database() {
+    if !can_use(&["fio"]) {
+        return;
+    }
+    let place = place();
+    let daemon = Daemon::start(&place);
+    let jobs = fio(&place, "depth.fio");
+    let names: Vec<&str> = jobs.iter().map(|job| job["jobname"].as_str().expect("a name")).collect();
+    assert_eq!(names, ["write-depth-1", "write-depth-32", "read-depth-1", "read-depth-32"]);
+    let jobs = fio(&place, "flush.fio");
+    assert_eq!(jobs.len(), 2, "{jobs:?}");
+    let syncs = number(&jobs[0]["sync"], "total_ios");
+    assert!(
+        syncs > 0 && daemon.count("vm1", "flushes_ok") >= syncs,
+        "each of its writes is flushed: {jobs:?}"
+    );
     daemon.stop_clean();
 }
 
@@ -183,6 +219,7 @@ fn block_status_says_what_extents_says() {
     let place = place();
     let daemon = Daemon::start(&place);
     daemon.must(&["fault", "vm1", "add", "write", "ENOSPC", "--sequence", "X"]);
+    let every_other: Vec<(u64, u64)> = (0..100).map(|at| (at * 131_072, 65_536)).collect();
     let script = "
 for at in range(100): h.pwrite(b'x' * 65536, at * 131072)
 try:
@@ -192,16 +229,9 @@ except nbd.Error as error:
     print(error.errno)
 ";
     assert_eq!(nbdsh(&uri(&place), script), "ENOSPC", "the wire has that error");
-    for (context, state) in [("holdfast:failed", "failed"), ("holdfast:dirty", "dirty")] {
-        let map = run("nbdinfo", &["--json", &format!("--map={context}"), &uri(&place)]);
-        let map: serde_json::Value = serde_json::from_str(&map).expect("JSON");
-        let marked = map.as_array().expect("a map").iter().filter(|run| run["type"] == 1);
-        let marked: Vec<(u64, u64)> =
-            marked.map(|run| (number(run, "offset"), number(run, "length"))).collect();
-        assert_eq!(marked, daemon.extents("vm1", state), "{context}");
-        // What was not tried behind a disk that refuses is dirty, and not failed.
-        assert!(marked.len() == 100 || (state == "failed" && !marked.is_empty()), "{context}: {marked:?}");
-    }
+    // What was not tried behind a disk that refuses is dirty, and not failed.
+    assert!(!same_ranges(&daemon, &place, "failed").is_empty());
+    assert_eq!(same_ranges(&daemon, &place, "dirty").len(), 100);
     let holes = run("nbdinfo", &["--json", "--map", &uri(&place)]);
     let holes: serde_json::Value = serde_json::from_str(&holes).expect("JSON");
     let data = holes.as_array().expect("a map").iter().filter(|run| run["type"] == 0).count();
@@ -209,7 +239,31 @@ except nbd.Error as error:
     daemon.must(&["fault", "vm1", "clear"]);
     daemon.must(&["retry", "vm1", "--wait"]);
     assert_eq!(nbdsh(&uri(&place), "h.flush(); print('flushed')"), "flushed");
+
+    // A medium that fails is tried line by line: all of it has failed, and is given up.
+    daemon.must(&["fault", "vm1", "add", "write", "EIO", "--sequence", "X"]);
+    assert_eq!(nbdsh(&uri(&place), script), "EIO");
+    assert_eq!(same_ranges(&daemon, &place, "failed"), every_other);
+    daemon.must(&["drop", "vm1", "--yes-lose-data"]);
+    assert_eq!(same_ranges(&daemon, &place, "lost"), every_other);
+    assert_eq!(
+        (same_ranges(&daemon, &place, "failed"), same_ranges(&daemon, &place, "dirty")),
+        (vec![], vec![])
+    );
+    daemon.must(&["ack-loss", "vm1", "--yes"]);
+    daemon.must(&["fault", "vm1", "clear"]);
+    assert_eq!(nbdsh(&uri(&place), "h.flush(); print('flushed')"), "flushed");
     daemon.stop_clean();
+}
+
+/// The ranges that an NBD client's map has in a state, which are those that an operator sees.
+fn same_ranges(daemon: &Daemon<'_>, place: &Place, state: &str) -> Vec<(u64, u64)> {
+    let map = run("nbdinfo", &["--json", &format!("--map=holdfast:{state}"), &uri(place)]);
+    let map: serde_json::Value = serde_json::from_str(&map).expect("JSON");
+    let marked = map.as_array().expect("a map").iter().filter(|run| run["type"] == 1);
+    let marked: Vec<(u64, u64)> = marked.map(|run| (number(run, "offset"), number(run, "length"))).collect();
+    assert_eq!(marked, daemon.extents("vm1", state), "{state}");
+    marked
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! NBD peers that say what no client says, or nothing at all: they harm their own connection.
 
+use crate::pattern::{Random, check_same, pattern};
 use crate::place::{MIB, Place, Volume};
 use crate::running::{Daemon, eventually};
 use std::io::{Read, Write};
@@ -66,22 +67,24 @@ fn connected(place: &Place, extended: bool) -> UnixStream {
 }
 
 fn request(flags: u16, kind: u16, offset: u64, length: u32) -> Vec<u8> {
-    let mut bytes = 0x2560_9513_u32.to_be_bytes().to_vec();
-    bytes.extend(flags.to_be_bytes());
-    bytes.extend(kind.to_be_bytes());
-    bytes.extend([7; 8]);
-    bytes.extend(offset.to_be_bytes());
+    let mut bytes = header(0x2560_9513, flags, kind, offset);
     bytes.extend(length.to_be_bytes());
     bytes
 }
 
 fn extended_request(flags: u16, kind: u16, offset: u64, length: u64) -> Vec<u8> {
-    let mut bytes = 0x21e4_1c71_u32.to_be_bytes().to_vec();
+    let mut bytes = header(0x21e4_1c71, flags, kind, offset);
+    bytes.extend(length.to_be_bytes());
+    bytes
+}
+
+/// What both forms have before the length.
+fn header(magic: u32, flags: u16, kind: u16, offset: u64) -> Vec<u8> {
+    let mut bytes = magic.to_be_bytes().to_vec();
     bytes.extend(flags.to_be_bytes());
     bytes.extend(kind.to_be_bytes());
     bytes.extend([7; 8]);
     bytes.extend(offset.to_be_bytes());
-    bytes.extend(length.to_be_bytes());
     bytes
 }
 
@@ -228,5 +231,74 @@ fn a_peer_that_does_not_read_holds_up_nobody() {
     let mut other = connected(&place, false);
     other.write_all(&request(0, 3, 0, 0)).expect("a flush");
     assert_eq!(simple_error(&mut other), 0);
+    daemon.stop_clean();
+}
+
+/// Streams in CI. More: `HOLDFAST_TEST_STREAMS=10000 cargo test -p holdfast-daemon --test real -- random_streams`.
+const STREAMS: u64 = 200;
+/// Where things change: volumes here have 16 MiB, pieces 128 KiB, payloads 32 MiB.
+const OFFSETS: [u64; 8] = [0, 512, 4095, 8 * MIB - 4096, 16 * MIB - 512, 16 * MIB, u64::MAX - 511, 1 << 63];
+const LENGTHS: [u32; 10] = [0, 1, 512, 4096, 131_072, 131_584, 1 << 20, 16 << 20, (32 << 20) + 512, u32::MAX];
+
+/// A stream of requests, some of them sound; with seeds, so that the same one can be had again.
+fn stream(random: &mut Random, extended: bool) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for _ in 0..=random.below(12) {
+        // Mostly none, and those that exist; else any.
+        let flags = [0, 0, 1, 1 << 2, 1 << 3, 1 << 5, random.below(1 << 16) as u16][random.below(7) as usize];
+        let kind = random.below(10) as u16;
+        let offset = OFFSETS[random.below(8) as usize] & if random.below(2) == 0 { !511 } else { u64::MAX };
+        let length = LENGTHS[random.below(10) as usize];
+        let begun = bytes.len();
+        if extended {
+            let high = if random.below(8) == 0 { 1 << 40 } else { 0 };
+            bytes.extend(extended_request(flags, kind, offset, high | u64::from(length)));
+        } else {
+            bytes.extend(request(flags, kind, offset, length));
+        }
+        if kind == 1 {
+            // As long as it says, or not.
+            let payload = if random.below(8) == 0 { random.below(70_000) as usize } else { length as usize };
+            bytes.extend(vec![0x5a; payload.min(1 << 20)]);
+        }
+        if random.below(6) == 0 {
+            let at = begun + random.below((bytes.len() - begun) as u64) as usize;
+            bytes[at] ^= 1 << random.below(8);
+        }
+    }
+    bytes
+}
+
+/// Requests that come near sound ones, thousands of them: the daemon lives, nobody reads or writes another volume, and each
+/// session ends with its connection.
+#[test]
+fn random_streams_of_requests_harm_nobody() {
+    let streams = std::env::var("HOLDFAST_TEST_STREAMS");
+    let streams = streams.map_or(STREAMS, |count| count.parse().expect("a number"));
+    let mut place = Place::new();
+    let volumes = ["vm1", "vm2"].map(|name| Volume::file(name, &place.file(name), 16 * MIB));
+    place.add(&volumes);
+    place.open_nbd("volumes = [\"vm1\"]");
+    let daemon = Daemon::start(&place);
+    let client = daemon.client("vm2");
+    client.write_at(&pattern(1, 0, MIB), 0).expect("acknowledged");
+    for seed in 0..streams {
+        let mut random = Random::new(seed + 1);
+        let extended = random.below(2) == 0;
+        let mut socket = connected(&place, extended);
+        let mut reading = socket.try_clone().expect("a socket");
+        let reader = std::thread::spawn(move || std::io::copy(&mut reading, &mut std::io::sink()));
+        // The server may have closed the connection before it has read everything.
+        let _ = socket.write_all(&stream(&mut random, extended));
+        let how = if random.below(4) == 0 { Shutdown::Both } else { Shutdown::Write };
+        let _ = socket.shutdown(how);
+        let ended = reader.join().expect("it does not panic");
+        let in_time = !ended.is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock);
+        assert!(in_time, "seed {seed}: the connection does not end");
+    }
+    eventually("only our own session is left", || (daemon.sessions() == 1).then_some(()));
+    let mut data = vec![0; MIB as usize];
+    client.read_at(&mut data, 0).expect("read");
+    check_same(&data, &pattern(1, 0, MIB), "another volume's");
     daemon.stop_clean();
 }

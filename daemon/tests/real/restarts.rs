@@ -218,7 +218,7 @@ impl Writer {
 }
 
 /// Stops the writers, however a test ends.
-struct Ended<'a>(&'a AtomicBool);
+pub(crate) struct Ended<'a>(pub(crate) &'a AtomicBool);
 
 impl Drop for Ended<'_> {
     fn drop(&mut self) {

@@ -50,24 +50,51 @@ pub(crate) struct Loop {
 
 impl Loop {
     pub(crate) fn over(file: &Path) -> Loop {
-        let device = run("losetup", &["-f", "--show", file.to_str().expect("plain")]);
+        Loop::with(file, &["-f", "--show"])
+    }
+
+    /// One that goes past the page cache of what it is over.
+    pub(crate) fn direct(file: &Path) -> Loop {
+        Loop::with(file, &["-f", "--show", "--direct-io=on"])
+    }
+
+    fn with(file: &Path, arguments: &[&str]) -> Loop {
+        let device = run("losetup", &[arguments, &[file.to_str().expect("plain")]].concat());
         Loop { device: device.into() }
+    }
+
+    pub(crate) fn words(&self) -> &str {
+        self.device.to_str().expect("plain")
     }
 }
 
 impl Drop for Loop {
     fn drop(&mut self) {
-        undo("losetup", &["-d", self.device.to_str().expect("plain")]);
+        undo("losetup", &["-d", self.words()]);
     }
 }
 
 /// Something that is mounted.
 pub(crate) struct Mount(pub(crate) PathBuf);
 
+impl Mount {
+    /// What is on a device, to be seen in a directory.
+    pub(crate) fn of(device: &str, directory: &Path) -> Mount {
+        run("mount", &[device, directory.to_str().expect("plain")]);
+        Mount(directory.to_owned())
+    }
+}
+
 impl Drop for Mount {
     fn drop(&mut self) {
         undo("umount", &[self.0.to_str().expect("plain")]);
     }
+}
+
+/// Makes a file system.
+pub(crate) fn make_file_system(kind: &str, on: &Loop) {
+    let quiet = if kind == "xfs" { "-q" } else { "-qF" };
+    run(&format!("mkfs.{kind}"), &[quiet, on.words()]);
 }
 
 /// A small disk that has run full: the first MiB of the backing and the one from 4 MiB on are allocated, the rest is a
@@ -99,11 +126,8 @@ impl FullDisk {
         File::create(&image).and_then(|file| file.set_len(bytes)).expect("an image");
         std::fs::create_dir(&mounted).expect("a place to mount on");
         let lower = Loop::over(&image);
-        let device = lower.device.to_str().expect("plain");
-        let quiet = if kind == "xfs" { "-q" } else { "-qF" };
-        run(&format!("mkfs.{kind}"), &[quiet, device]);
-        run("mount", &[device, mounted.to_str().expect("plain")]);
-        let mount = Mount(mounted.clone());
+        make_file_system(kind, &lower);
+        let mount = Mount::of(lower.words(), &mounted);
         let backing = mounted.join("backing");
         write_allocated(&backing);
         let filler = mounted.join("filler");

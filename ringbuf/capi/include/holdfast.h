@@ -11,6 +11,11 @@
  * if all of it is held and waits for room, -EIO if not. It fails again as long as that is true, and succeeds when the cause
  * is gone. hf_error_failure_id() names the failure; `holdfastctl explain ID` turns it into ranges, errors and times.
  *
+ * A daemon that is started again, after an upgrade or a crash, is found by itself, for as long as hf_options.reconnect_ms says.
+ * Calls see a pause: requests that were not answered are sent again, and a write is carried out once. What was acknowledged
+ * is in the cache, which outlives the daemon. If the cache died, too (a host that went down), with acknowledged writes that
+ * no flush had covered, the next flush is -EIO.
+ *
  * Threads. Each function states its rule: any thread, any number at once ("shared"); or any thread, one at a time for the
  * same handle ("exclusive"), where handing a handle to another thread needs the ordering of a mutex or the like. No function
  * may be called with a handle during its close or after. After a fork the child must not use handles of its parent. No
@@ -41,6 +46,9 @@ extern "C" {
 /* For hf_options.spins: do not spin at all. */
 #define HF_SPINS_NONE UINT32_MAX
 
+/* For hf_options.reconnect_ms: a daemon that is gone is not waited for. */
+#define HF_RECONNECT_NONE UINT32_MAX
+
 /* A session that blocks and may be shared by threads. */
 struct hf_client;
 /* A session with one owner and many requests in flight. */
@@ -57,9 +65,11 @@ struct hf_options {
                                     nothing of it will happen; default: never */
     uint32_t spins;              /* looks at the rings before the thread yields and sleeps, some tens of ns each;
                                     HF_SPINS_NONE for none; default 2000, or none where there is one core */
+    uint32_t reconnect_ms;       /* how long a daemon that is gone is waited for, before calls fail with -ENOTCONN;
+                                    HF_RECONNECT_NONE: not at all; default 60000 */
 };
 
-/* What a session is. */
+/* What a session is. All of it may be other after the daemon was started again. */
 struct hf_info {
     uint64_t volume_bytes; /* a multiple of block_bytes */
     uint64_t stripe_bytes; /* what one of the daemon's cores owns before the next one's turn */
@@ -145,8 +155,9 @@ void hf_queue_close(struct hf_queue *queue);
 /* As hf_client_info. Exclusive. */
 int hf_queue_info(const struct hf_queue *queue, struct hf_info *info, size_t size);
 
-/* The connection's descriptor, to be watched for a hang-up (POLLHUP, POLLRDHUP): the daemon is gone. It does not become
- * readable when requests are done; do not read, write or close it. Ask again after each poll and wait. Exclusive. */
+/* The connection's descriptor, to be watched for a hang-up (POLLHUP, POLLRDHUP): the daemon is gone, and hf_queue_poll, called
+ * now and then, looks for the next one. Ask again after each poll and wait: that one has another descriptor. It does not
+ * become readable when requests are done; do not read, write or close it. Exclusive. */
 int hf_queue_fd(const struct hf_queue *queue);
 
 /* Requests submitted whose hf_done was not handed out yet. Exclusive. */
@@ -185,8 +196,9 @@ int hf_queue_submit_write_zeroes(struct hf_queue *queue, uint32_t tag, uint64_t 
 int hf_queue_publish(struct hf_queue *queue);
 
 /* Publishes, and hands out what is done, up to `capacity` (1 or more), without waiting: how many. What there is no room for
- * comes with the next call. -ENOTCONN: the session is over, and it is not known whether requests in flight were carried
- * out; answers that came before are handed out first. Exclusive. */
+ * comes with the next call. While the daemon is gone this looks for the next one now and then: no answers until it is there, and
+ * a handshake may take up to connect_timeout_ms. -ENOTCONN: reconnect_ms is over, too, and it is not known whether requests
+ * in flight were carried out; answers that came before are handed out first. Exclusive. */
 int hf_queue_poll(struct hf_queue *queue, struct hf_done *done, uint32_t capacity);
 
 /* The same, but waits until at least one is done; 0 only if none is in flight. Exclusive. */

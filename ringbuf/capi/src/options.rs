@@ -12,6 +12,8 @@ use crate::refusal::Refusal;
 
 /// `HF_SPINS_NONE` of the header.
 const SPINS_NONE: u32 = u32::MAX;
+/// `HF_RECONNECT_NONE` of the header.
+const RECONNECT_NONE: u32 = u32::MAX;
 /// Some seconds of looking: what is longer is no spinning any more.
 const SPINS_MAX: u32 = 100_000_000;
 
@@ -26,6 +28,7 @@ pub struct hf_options {
     connect_timeout_ms: u32,
     request_timeout_ms: u32,
     spins: u32,
+    reconnect_ms: u32,
 }
 
 /// Bytes of the struct's first version: none is shorter.
@@ -66,8 +69,7 @@ fn parse(given: &[u8]) -> Result<hf_options, Refusal> {
 
 impl hf_options {
     fn choose(&self) -> Options {
-        // A program may watch the connection's descriptor, which another connection would not have.
-        let mut options = Options { reconnect: None, ..Options::default() };
+        let mut options = Options::default();
         self.change(&mut options);
         options
     }
@@ -91,6 +93,11 @@ impl hf_options {
             SPINS_NONE => options.spins = 0,
             spins => options.spins = spins.min(SPINS_MAX),
         }
+        match self.reconnect_ms {
+            0 => {}
+            RECONNECT_NONE => options.reconnect = None,
+            time => options.reconnect = Some(Duration::from_millis(u64::from(time))),
+        }
     }
 }
 
@@ -105,7 +112,7 @@ mod tests {
     #[test]
     fn zero_is_the_default() {
         let options = parse(&words(&[24, 0, 0, 0, 0, 0])).expect("in order").choose();
-        assert_eq!(options, Options { reconnect: None, ..Options::default() });
+        assert_eq!(options, Options::default(), "and what an older program does not know is 0");
     }
 
     #[test]
@@ -115,7 +122,11 @@ mod tests {
         assert_eq!(options.connect_timeout, Duration::from_millis(250));
         assert_eq!(options.request_timeout, Some(Duration::from_millis(90)));
         let spins = parse(&words(&[24, 0, 0, 0, 0, SPINS_NONE - 1])).expect("in order").choose().spins;
-        assert_eq!(spins, SPINS_MAX, "room is left for what the client adds");
+        assert_eq!(spins, SPINS_MAX, "more would be for ever");
+        for (reconnect_ms, chosen) in [(250, Some(Duration::from_millis(250))), (RECONNECT_NONE, None)] {
+            let options = parse(&words(&[28, 0, 0, 0, 0, 0, reconnect_ms])).expect("in order").choose();
+            assert_eq!(options.reconnect, chosen);
+        }
     }
 
     #[test]

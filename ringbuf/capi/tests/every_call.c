@@ -10,7 +10,7 @@
 
 _Static_assert(sizeof(struct hf_done) == 16, "as the library has it");
 _Static_assert(sizeof(struct hf_info) == 56, "as the library has it");
-_Static_assert(sizeof(struct hf_options) == 24, "as the library has it");
+_Static_assert(sizeof(struct hf_options) == 28, "as the library has it");
 
 enum { BLOCK = 4096, THREADS = 4 };
 

@@ -138,7 +138,7 @@ impl Connection {
 
     /// Waits until a completion is there: looks, yields, then sleeps.
     pub(super) fn wait(&self) -> Result<(), Error> {
-        for turn in 0..self.spins + YIELDS {
+        for turn in 0..self.spins.saturating_add(YIELDS) {
             if self.ready() {
                 return Ok(());
             }

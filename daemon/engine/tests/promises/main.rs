@@ -7,6 +7,7 @@ mod disk;
 mod flush;
 mod ledger;
 mod loss;
+mod neighbours;
 mod overdue;
 mod patience;
 mod places;

@@ -131,6 +131,10 @@ pub(crate) struct Shell {
     pub(crate) disks: Vec<Rc<RefCell<Disk>>>,
     pub(crate) ledger: Ledger,
     pub(crate) events: VecDeque<Event>,
+    /// Requests that wait until the engine has room for them.
+    pub(crate) rings: VecDeque<Request>,
+    /// Whether the engine is asked for room at all.
+    pub(crate) asks_for_room: bool,
     pub(crate) done: BTreeMap<u32, Completion>,
     pub(crate) answers: BTreeMap<u64, Answer>,
     pub(crate) peers: Vec<(u32, PeerMessage)>,
@@ -172,6 +176,8 @@ impl Shell {
             disks,
             ledger: Ledger::default(),
             events: VecDeque::new(),
+            rings: VecDeque::with_capacity(1024),
+            asks_for_room: true,
             done: BTreeMap::new(),
             answers: BTreeMap::new(),
             peers: Vec::new(),
@@ -235,14 +241,30 @@ impl Shell {
     /// The engine's part of a turn.
     fn work(&mut self) {
         let now = Instant(self.now_ms * 1_000_000);
+        for _ in 0..self.rings.len() {
+            let Some(request) = self.rings.pop_front() else { break };
+            if self.out.has_room(&self.limits) && self.engine.has_room_for(request.volume) {
+                self.engine.apply(now, Event::Request(request), &mut self.out);
+            } else {
+                self.rings.push_back(request);
+            }
+        }
         while let Some(event) = self.events.pop_front() {
             if !self.out.has_room(&self.limits) {
                 self.events.push_front(event);
                 break;
             }
-            self.engine.apply(now, event, &mut self.out);
+            match event {
+                Event::Request(request) if !self.may_take(request.volume) => self.rings.push_back(request),
+                event => self.engine.apply(now, event, &mut self.out),
+            }
         }
         self.engine.tick(now, &mut self.out);
+    }
+
+    fn may_take(&self, volume: VolumeId) -> bool {
+        let first = self.rings.iter().all(|waiting| waiting.volume != volume);
+        !self.asks_for_room || (first && self.engine.has_room_for(volume))
     }
 
     fn copy(&mut self, copy: Copy) {

@@ -51,6 +51,7 @@ fn writes_of_one_turn_to_one_line_follow_each_other() {
 #[test]
 fn too_many_requests_are_turned_away() {
     let mut shell = Shell::new(Plan::default());
+    shell.asks_for_room = false;
     shell.disk().hold(IoKind::Read);
     let reads: Vec<u32> = (0..300).map(|line| shell.send(0, 1, Operation::Read, line * LINE, LINE)).collect();
     for _ in 0..30 {

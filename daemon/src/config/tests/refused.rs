@@ -81,6 +81,7 @@ const MISTAKES: &[Mistake] = &[
     above("[limits]\nqueue_depth_max = 100\n", 2, "limits.queue_depth_max", "100 is no power of two", "64 and 128"),
     above("[limits]\nrequest_bytes_max = \"2MiB\"\n", 2, "limits.request_bytes_max", "not within 64KiB to 1MiB", "\"1MiB\""),
     above("[daemon]\nreactors = 4\n[limits]\nsession_bytes_max = \"2MiB\"\n", 4, "limits.session_bytes_max", "2MiB is less than one request of 1MiB for each of 4", "write \"4MiB\" or more"),
+    below("[limits]\nrequests_max = 16\ndevice_ops_max = 4\n[[volume]]\nname = \"vm2\"\nbacking = { kind = \"block\", path = \"/dev/vdc\" }", 6, "limits.device_ops_max", "4 do not leave 4 to each of 2 volumes", "write 8 or more"),
     above("[limits]\nreserve = 5\n", 2, "limits.reserve", "5 is no share", "\"5%\""),
     above("[limits]\nreserve = \"1%\"\n", 2, "limits.reserve", "1% is not within 2% to 50%", "\"2%\""),
     above("[limits]\nflush_after = 1\n", 2, "limits.flush_after", "a time without a unit", "\"1s\" or \"1ms\""),

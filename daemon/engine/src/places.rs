@@ -1,0 +1,136 @@
+//! A table's places, and what part of them each volume may take.
+
+use alloc::vec::Vec;
+
+/// Counts the places of one table by volume, so that a volume which hangs cannot take those of its neighbours.
+///
+/// Half of the places belong to whoever comes; the other half is divided equally, and each volume's part of it is its own
+/// even if it is not used. A volume that is alone in being busy has more than half of the table, and one whose neighbours
+/// have taken all that they can still has its part.
+#[derive(Debug)]
+pub(crate) struct Places {
+    max: usize,
+    /// What each volume has for itself, at least.
+    least: usize,
+    /// What each volume has for itself, now that there are so many of them.
+    own: usize,
+    taken: Vec<usize>,
+    /// Places taken by all volumes.
+    total: usize,
+    /// Those that volumes took beyond their own.
+    beyond: usize,
+}
+
+impl Places {
+    /// `max` places, of which every volume has at least `least` for itself.
+    pub(crate) fn new(max: usize, least: usize) -> Places {
+        Places { max, least, own: 0, taken: Vec::new(), total: 0, beyond: 0 }
+    }
+
+    /// One more volume: the parts of the others become smaller. `more` places come with it.
+    pub(crate) fn add_volume(&mut self, more: usize) {
+        self.max += more;
+        self.taken.push(0);
+        self.own = (self.max / (2 * self.taken.len())).max(self.least);
+        self.beyond = self.taken.iter().map(|taken| taken.saturating_sub(self.own)).sum();
+    }
+
+    /// Makes sure that so many volumes in all can be added without an allocation.
+    pub(crate) fn reserve_volumes(&mut self, volumes: usize) {
+        self.taken.reserve_exact(volumes.saturating_sub(self.taken.len()));
+    }
+
+    /// Places taken.
+    pub(crate) fn total(&self) -> usize {
+        self.total
+    }
+
+    /// Places that a volume has taken.
+    pub(crate) fn of(&self, volume: usize) -> usize {
+        self.taken[volume]
+    }
+
+    /// Whether a volume may take `count` more.
+    #[inline]
+    pub(crate) fn has_room(&self, volume: usize, count: usize) -> bool {
+        let taken = self.taken[volume];
+        let others_own = self.own * self.taken.len();
+        let more_beyond = (taken + count).saturating_sub(self.own.max(taken));
+        let fits_beyond = more_beyond == 0 || self.beyond + more_beyond + others_own <= self.max;
+        fits_beyond && self.total + count <= self.max
+    }
+
+    /// # Panics
+    /// If there are not as many places at all.
+    #[inline]
+    pub(crate) fn take(&mut self, volume: usize, count: usize) {
+        let taken = &mut self.taken[volume];
+        self.beyond += (*taken + count).saturating_sub(self.own.max(*taken));
+        *taken += count;
+        self.total += count;
+        assert!(self.total <= self.max, "{count} places more than the {} there are", self.max);
+    }
+
+    #[inline]
+    pub(crate) fn give_back(&mut self, volume: usize) {
+        let taken = &mut self.taken[volume];
+        self.beyond -= usize::from(*taken > self.own);
+        *taken -= 1;
+        self.total -= 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Whatever the others took, each volume gets what is its own; and nobody gets what is another's.
+    #[test]
+    fn a_volume_finds_its_own_places_free() {
+        let steps = proptest::collection::vec((any::<bool>(), 0usize..4, 1usize..5), 1..300);
+        proptest!(|(max in 8usize..64, volumes in 1usize..5, steps in steps)| {
+            let mut places = Places::new(max, 1);
+            (0..volumes).for_each(|_| places.add_volume(0));
+            let own = (max / (2 * volumes)).max(1);
+            for (take, volume, count) in steps {
+                let volume = volume % volumes;
+                let taken = places.of(volume);
+                if take {
+                    let has_room = places.has_room(volume, count);
+                    prop_assert!(has_room || taken + count > own, "{places:?} has no room for {count} of {volume}");
+                    if has_room {
+                        places.take(volume, count);
+                    }
+                } else if taken > 0 {
+                    places.give_back(volume);
+                }
+                prop_assert_eq!(places.total(), places.taken.iter().sum::<usize>());
+                let kept: usize = places.taken.iter().map(|&taken| own.max(taken)).sum();
+                prop_assert!(kept <= max, "{places:?}");
+            }
+        });
+    }
+
+    #[test]
+    fn a_busy_volume_may_take_most_of_a_table_that_nobody_else_uses() {
+        let mut places = Places::new(64, 1);
+        (0..4).for_each(|_| places.add_volume(0));
+        let taken =
+            (0..64).take_while(|_| places.has_room(2, 1).then(|| places.take(2, 1)).is_some()).count();
+        assert_eq!(taken, 32 + 8, "half of the table and its own part");
+    }
+
+    /// A volume that is new finds what the others have not taken; they give it its part as they end what they have.
+    #[test]
+    fn a_volume_that_comes_later_gets_its_part() {
+        let mut places = Places::new(16, 1);
+        places.add_volume(0);
+        places.take(0, 16);
+        places.add_volume(0);
+        assert!(!places.has_room(1, 1), "the table is full");
+        (0..4).for_each(|_| places.give_back(0));
+        assert!(!places.has_room(0, 1), "what is free is the new one's");
+        assert!(places.has_room(1, 4));
+    }
+}
