@@ -46,9 +46,17 @@ impl Hub {
     /// Ends the sessions of volumes and closes them. If one cannot be closed, all of them serve again.
     pub(super) fn close(&self, going: &[Arc<Served>], abandon: bool) -> Result<Vec<Farewell>, BackendError> {
         let deadline = Instant::now() + PATIENCE;
+        // Before they are told to go.
+        let sessions: Vec<usize> = going.iter().map(|served| self.sessions.count_of(served.id)).collect();
         going.iter().for_each(|served| served.set_leaving(true));
         self.words.ring();
-        let closed = going.iter().map(|served| self.close_one(served, abandon, deadline)).collect();
+        let closed = going.iter().zip(sessions);
+        let closed = closed
+            .map(|(served, sessions)| {
+                let farewell = self.close_one(served, abandon, deadline)?;
+                Ok(Farewell { sessions: u64::try_from(sessions).expect("few seats"), ..farewell })
+            })
+            .collect();
         if let Err(error) = &closed {
             tracing::warn!(%error, "a volume is not removed: it serves again");
             for served in going {
@@ -62,7 +70,6 @@ impl Hub {
 
     fn close_one(&self, served: &Served, abandon: bool, deadline: Instant) -> Result<Farewell, BackendError> {
         let (id, name) = (served.id, served.name());
-        let sessions = u64::try_from(self.sessions.count_of(id)).expect("few seats");
         while self.sessions.count_of(id) > 0 {
             if Instant::now() >= deadline {
                 let what = format!("Sessions of volume '{name}' do not end.");
@@ -90,7 +97,7 @@ impl Hub {
         let answers = self.ask(id, &Command::Close { give_up: abandon })?;
         let closed = self.collect(answers, deadline.max(Instant::now() + TURNS));
         let closed = closed.is_some_and(|answers| answers.iter().all(|answer| *answer == Answer::Done));
-        if closed { Ok(Farewell { sessions, given_up_bytes }) } else { Err(in_flight(name)) }
+        if closed { Ok(Farewell { given_up_bytes, sessions: 0 }) } else { Err(in_flight(name)) }
     }
 
     /// Lines that a drain leaves.
