@@ -7,6 +7,8 @@ pub mod config;
 pub mod device;
 pub mod doctor;
 pub mod events;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 pub mod kernel;
 pub mod latency;
 pub mod ledger;
@@ -17,3 +19,4 @@ pub mod reactor;
 pub mod salvage;
 pub mod service;
 pub mod start;
+pub mod vhost;

@@ -32,6 +32,7 @@ pub mod page;
 pub mod places;
 pub mod preflight;
 pub mod report;
+pub mod restart;
 pub mod run;
 pub mod stamps;
 pub mod statistics;

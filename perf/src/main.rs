@@ -15,7 +15,7 @@ use holdfast_perf::offsets::BLOCK_BYTES;
 use holdfast_perf::preflight::{Preflight, preflight};
 use holdfast_perf::run::{Request, run};
 use holdfast_perf::testbed::Testbed;
-use holdfast_perf::{page, report, table};
+use holdfast_perf::{page, report, restart, table};
 
 /// How fast Holdfast is, beside what the machine allows.
 #[derive(Parser)]
@@ -53,6 +53,8 @@ enum Command {
     Run(JobArguments),
     /// The same, beside the page cache and O_DIRECT through io_uring, too.
     Compare(JobArguments),
+    /// How long a daemon that is started after a kill takes to answer its first read.
+    Restart(RestartArguments),
     /// The floor's other process; started by this program.
     #[command(hide = true)]
     FloorServer {
@@ -86,6 +88,28 @@ struct JobArguments {
     #[arg(long)]
     force: bool,
     /// Print the report as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args)]
+struct RestartArguments {
+    /// Bytes of the arena; may be given several times.
+    #[arg(long, default_values = ["1GiB", "4GiB", "8GiB"], value_parser = span)]
+    cache: Vec<u64>,
+    /// Reactors of the daemon.
+    #[arg(long, default_value_t = 1)]
+    reactors: u32,
+    /// Starts that are measured for each.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    repeats: u32,
+    /// Where the arena goes: a directory on hugetlbfs or tmpfs.
+    #[arg(long, default_value = "/dev/shm")]
+    arena: PathBuf,
+    /// Where the backing and the ledger go.
+    #[arg(long, default_value = "/var/tmp")]
+    directory: PathBuf,
+    /// Print the figures as JSON.
     #[arg(long)]
     json: bool,
 }
@@ -139,8 +163,23 @@ fn main() -> anyhow::Result<()> {
         }
         Command::Run(job) => carry_out(job, false),
         Command::Compare(job) => carry_out(job, true),
+        Command::Restart(arguments) => restarts(arguments),
         Command::FloorServer { core, span_bytes, parent } => floor_server(core, span_bytes, parent),
     }
+}
+
+fn restarts(arguments: RestartArguments) -> anyhow::Result<()> {
+    for &cache in &arguments.cache {
+        let RestartArguments { reactors, repeats, ref arena, ref directory, .. } = arguments;
+        let (arena, directory) = (arena.clone(), directory.clone());
+        let outcome = restart::measure(&restart::Request { cache, reactors, repeats, arena, directory })?;
+        if arguments.json {
+            println!("{}", serde_json::to_string(&outcome)?);
+        } else {
+            println!("{}", outcome.text());
+        }
+    }
+    Ok(())
 }
 
 /// Chooses the cores, looks at the machine, and goes to the client's core.

@@ -89,7 +89,7 @@ impl Drop for OwnDaemon {
 }
 
 /// `holdfastd` beside this program, so that both are of one build.
-fn program() -> anyhow::Result<PathBuf> {
+pub(crate) fn program() -> anyhow::Result<PathBuf> {
     let program = std::env::current_exe()?.with_file_name("holdfastd");
     ensure!(
         program.is_file(),
@@ -110,7 +110,7 @@ fn backing(job: &Job, testbed: &Testbed, folder: &Path) -> anyhow::Result<String
     Ok(format!("{{ kind = \"file\", path = {} }}", quoted(&path)))
 }
 
-fn quoted(path: &Path) -> String {
+pub(crate) fn quoted(path: &Path) -> String {
     toml::Value::String(path.display().to_string()).to_string()
 }
 

@@ -1,6 +1,7 @@
 //! Never give up what the disk refused.
 
 use crate::{FailedExtent, FailurePolicy, Pressure, PressureVerdict, Verdict};
+use holdfast_mutants::mutant;
 
 /// Holds every failed extent, whatever it costs. When the budget is used up, new writes wait, and after the
 /// stall timeout they are refused: a client that gets ENOSPC still has its data, a client whose data was
@@ -27,6 +28,9 @@ impl FailurePolicy for HoldForever {
         if pressure.not_clean < pressure.budget {
             PressureVerdict::Admit
         } else if pressure.stalled_for(self.stall_timeout_ms) {
+            if mutant!(HoldGivesUp) {
+                return PressureVerdict::GiveUpOldest;
+            }
             PressureVerdict::RefuseWrites
         } else {
             PressureVerdict::Stall

@@ -3,6 +3,7 @@
 use crate::scan::{self, Run, Search};
 use crate::sync::AtomicU64;
 use crate::{Plane, PlaneWriter};
+use holdfast_mutants::mutant;
 
 const PLANES: usize = 5;
 
@@ -132,15 +133,20 @@ macro_rules! questions {
                 let dirty = self.dirty.levels();
                 match want {
                     Want::Writable => scan::find(dirty, from, max, words_max, |index| {
-                        self.dirty.word(index) & !self.failed.word(index) & !self.busy.word(index)
+                        self.dirty.word(index) & !self.failed.word(index) & !self.busy_word(index)
                     }),
                     Want::Retry => scan::find(self.failed.levels(), from, max, words_max, |index| {
-                        self.dirty.word(index) & self.failed.word(index) & !self.busy.word(index)
+                        self.dirty.word(index) & self.failed.word(index) & !self.busy_word(index)
                     }),
                     Want::Unreported => scan::find(dirty, from, max, words_max, |index| {
                         self.dirty.word(index) & !self.reported.word(index)
                     }),
                 }
+            }
+
+            #[inline]
+            fn busy_word(&self, index: usize) -> u64 {
+                if mutant!(BusyLineIsWritten) { 0 } else { self.busy.word(index) }
             }
 
             /// The first line not before `from` that the sweep may write: dirty, not failed, not busy.

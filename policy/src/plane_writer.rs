@@ -1,6 +1,7 @@
 //! One bitmap over the lines of a volume, as its writer sees it.
 
 use core::ops::Deref;
+use holdfast_mutants::mutant;
 
 use crate::Plane;
 use crate::scan::{bit_of, bits_from, first_line_of, word_of};
@@ -96,8 +97,8 @@ impl<'a> PlaneWriter<'a> {
             return 0;
         }
         // SYNC POINT mark-seen: pairs with the Acquire of a reader that looks at the line.
-        word.store(old | added, Release);
-        if old == 0 {
+        word.store(old | added, if mutant!(MarkIsRelaxed) { Relaxed } else { Release });
+        if old == 0 && !mutant!(SummaryIsNotRaised) {
             self.raise(index);
         }
         let changed = u64::from(added.count_ones());

@@ -11,7 +11,7 @@
 #![allow(unsafe_code, reason = "a signal routine that remaps memory")]
 
 use core::ptr;
-use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering, compiler_fence};
 use std::io;
 use std::sync::OnceLock;
 
@@ -31,6 +31,17 @@ struct Range {
 
 static RANGES: [Range; RANGES_MAX] =
     [const { Range { pages: AtomicU64::new(0), poisoned: AtomicBool::new(false) } }; RANGES_MAX];
+/// Ranges that were poisoned, ever.
+static FAULTS: AtomicU64 = AtomicU64::new(0);
+
+/// How many ranges of this process were poisoned since it began. An owner of many ranges looks at each of them only when
+/// this has changed.
+#[must_use]
+pub fn faults() -> u64 {
+    // The count is changed by a signal that strikes on this very thread, or by another thread whose own access it was.
+    compiler_fence(Ordering::SeqCst);
+    FAULTS.load(Ordering::Relaxed)
+}
 
 /// Installs the signal routine for the process, once; later calls return the first one's result.
 ///
@@ -153,6 +164,7 @@ fn patch(range: &Range, address: u64) -> bool {
     }
     // Before the mapping: whoever reads the new zeroes without a fault of its own must find the flag set.
     range.poisoned.store(true, Ordering::SeqCst);
+    FAULTS.fetch_add(1, Ordering::SeqCst);
     let (Ok(start), Ok(length)) = (usize::try_from(start), usize::try_from(length)) else { return false };
     let flags = libc::MAP_FIXED | libc::MAP_ANONYMOUS | libc::MAP_PRIVATE | libc::MAP_NORESERVE;
     let protection = libc::PROT_READ | libc::PROT_WRITE;

@@ -5,6 +5,7 @@
 //! modulo the capacity. Rejected: reading one's own index back from shared memory, which lets the peer move it.
 
 use crate::sync::{AtomicU32, Ordering};
+use holdfast_mutants::mutant;
 
 /// The peer published an index that no honest run of the ring can reach.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,7 +20,7 @@ pub(crate) struct IndexJumped {
 
 /// Accepts `found` if it lies on the way from `lowest` to `highest`, wrapping included.
 fn checked(lowest: u32, highest: u32, found: u32) -> Result<u32, IndexJumped> {
-    if found.wrapping_sub(lowest) <= highest.wrapping_sub(lowest) {
+    if found.wrapping_sub(lowest) <= highest.wrapping_sub(lowest) || mutant!(IndexIsBelieved) {
         Ok(found)
     } else {
         Err(IndexJumped { lowest, highest, found })
@@ -51,9 +52,10 @@ impl Producer {
 
     /// The place of the next free entry, now the caller's to fill before `publish`; `None` while the ring is full.
     pub(crate) fn claim(&mut self, head: &AtomicU32) -> Result<Option<u32>, IndexJumped> {
-        if self.tail.wrapping_sub(self.head_seen) == self.capacity {
+        let capacity = self.capacity + u32::from(mutant!(RingHoldsOneMore));
+        if self.tail.wrapping_sub(self.head_seen) == capacity {
             self.look(head)?;
-            if self.tail.wrapping_sub(self.head_seen) == self.capacity {
+            if self.tail.wrapping_sub(self.head_seen) == capacity {
                 return Ok(None);
             }
         }
@@ -82,7 +84,8 @@ impl Producer {
         }
         self.published = self.tail;
         // SYNC POINT entry-full: pairs with `Consumer::next`; the entries below this index are filled.
-        tail.store(self.tail, Ordering::Release);
+        let order = if mutant!(PublishedRelaxed) { Ordering::Relaxed } else { Ordering::Release };
+        tail.store(self.tail.wrapping_add(u32::from(mutant!(EntryIsEarly))), order);
         true
     }
 }

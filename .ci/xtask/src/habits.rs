@@ -2,7 +2,9 @@
 
 use crate::count::{count, is_installed};
 use crate::install::install;
+use crate::mutants::mutants;
 use crate::rules;
+use crate::sanitize;
 use crate::step::{Failed, Step};
 
 /// One thing that is done to this repository.
@@ -37,6 +39,24 @@ pub(crate) const HABITS: &[Habit] = &[
         summary: "the lock-free parts in every interleaving of the memory model",
         takes_arguments: false,
         run: loom,
+    },
+    Habit {
+        name: "tsan",
+        summary: "the dirty index on real threads under ThreadSanitizer, and under Miri where there is one",
+        takes_arguments: false,
+        run: sanitize::sanitize,
+    },
+    Habit {
+        name: "fuzz",
+        summary: "libFuzzer on all that strangers write: 60 s in all, or [SECONDS a target]",
+        takes_arguments: true,
+        run: sanitize::fuzz,
+    },
+    Habit {
+        name: "mutants",
+        summary: "deliberate bugs, and which suite kills each: [--only NAME]... [--quick] [--save]",
+        takes_arguments: true,
+        run: mutants,
     },
     Habit {
         name: "bench",
@@ -143,7 +163,9 @@ fn ci(_: &[String]) -> Result<(), Failed> {
     check(&[])?;
     deny(&[])?;
     loom(&[])?;
+    sanitize::sanitize(&[])?;
     sim(&[])?;
+    mutants(&["--quick".to_owned()])?;
     package(&[])?;
     if is_installed() {
         count()?;

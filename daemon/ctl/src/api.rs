@@ -15,6 +15,7 @@
 //! | `GET /v1/events?since=&limit=` | | [`Events`] |
 //! | `GET /v1/audit?since=&limit=` | | [`Audit`] |
 //! | `GET /v1/operations/{id}` | | [`Started`] |
+//! | `POST /v1/operations/{id}/cancel` | `{}` | 202, [`Started`] |
 //! | `GET /v1/sessions` | | [`Sessions`] |
 //! | `DELETE /v1/sessions/{id}` | | 202, [`SessionEnded`] |
 //! | `GET`, `POST /v1/volumes/{v}/policy` | [`PolicyChange`] to post | [`VolumePolicy`] |
@@ -22,6 +23,8 @@
 //! | `POST /v1/volumes` | [`VolumeAddRequest`] | [`VolumeAdded`] |
 //! | `POST /v1/volumes/{v}/remove` | [`VolumeRemoveRequest`] | [`VolumeRemoved`] |
 //! | `POST /v1/volumes/{v}/budget` | [`BudgetRequest`] | [`Reloaded`] |
+//! | `POST /v1/volumes/{v}/release` | `{}` | [`Released`] |
+//! | `POST /v1/volumes/{v}/reopen` | [`ReopenRequest`] | [`Reopened`] |
 //! | `POST /v1/reload` | [`ReloadRequest`] | [`Reloaded`] |
 //! | `POST /v1/volumes/{v}/retry` | [`RetryRequest`] | 202, [`Started`] |
 //! | `POST /v1/volumes/{v}/drop` | [`DropRequest`] | 202, [`Started`] |
@@ -32,6 +35,7 @@
 //! | `POST /v1/shutdown` | [`ShutdownRequest`] | 202, [`ShuttingDown`] |
 
 mod code;
+mod device;
 mod extent;
 mod health;
 mod map;
@@ -44,6 +48,7 @@ mod status;
 mod volume;
 
 pub use code::*;
+pub use device::*;
 pub use extent::*;
 pub use health::*;
 pub use map::*;

@@ -90,6 +90,12 @@ pub(crate) enum Verb {
         /// Its number, as it was printed.
         id: u64,
     },
+    /// End a retry before everything was tried, and with it the other retries of its volume. What was written stays
+    /// written, what is left stays held.
+    Cancel {
+        /// Its number, as it was printed.
+        id: u64,
+    },
     /// Counters of volumes and reactors.
     Stats(StatsArgs),
     /// Rates, states and reactors on a screen that renews itself.

@@ -22,7 +22,7 @@ pub use salvage::{exported, imported};
 pub use session::sessions;
 pub use stats::{event_lines, events, stats};
 pub use status::{status, volumes};
-pub use volume::{added, removed, resized, volume};
+pub use volume::{added, released, removed, reopened, resized, volume};
 
 use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, ContentArrangement, Table};

@@ -1,6 +1,7 @@
 //! From bytes of a volume to the local lines of this reactor, and back.
 
 use crate::ByteRange;
+use crate::losses::Loss;
 use crate::volume::Volume;
 
 impl Volume<'_> {
@@ -85,6 +86,12 @@ impl Volume<'_> {
             true => crate::sector_mask(sector(from / 512), sector(to.div_ceil(512) - from / 512)),
             false => 0,
         }
+    }
+
+    /// How many lines from `line` on, of a run of losses that ends at `end`, are lost whole and lie next to each other; else 1.
+    pub(crate) fn lost_whole(&self, line: u64, end: u64, loss: &Loss) -> u64 {
+        let geometry = self.geometry();
+        if loss.mask == geometry.full_mask() { (end - line).min(geometry.contiguous_from(line)) } else { 1 }
     }
 
     /// The bytes of some sectors of a line.

@@ -97,6 +97,8 @@ impl<'a> Engine<'a> {
             return None;
         }
         assert!(self.volumes[id].vacant, "place {id} has a volume");
+        self.requests.replace_volume(id);
+        self.waits.replace_volume(id);
         mem::swap(&mut self.volumes[id], &mut *volume);
         Some(LooseVolume { volume, domain })
     }
@@ -105,6 +107,8 @@ impl<'a> Engine<'a> {
     pub(crate) fn vacate(&mut self, index: usize) {
         self.facts += 1;
         self.rooms_settled = false;
+        self.requests.remove_volume(index);
+        self.waits.remove_volume(index);
         let volume = &mut self.volumes[index];
         (volume.vacant, volume.closing, volume.settled) = (true, true, false);
         volume.setup.domain = NO_DOMAIN;

@@ -10,6 +10,7 @@ use crate::header::{at, place};
 use crate::{Header, Identity, SlotId, Status};
 use alloc::vec::Vec;
 use hashbrown::HashTable;
+use holdfast_mutants::mutant;
 use holdfast_policy::{Cause, State};
 pub(crate) use overwrite::Overwrite;
 
@@ -296,7 +297,8 @@ impl<'a> Cache<'a> {
             *steps -= 1;
             let index = self.hand;
             self.hand = if index + 1 == self.headers.len() { 0 } else { index + 1 };
-            if self.headers[index].state() != State::Clean {
+            let state = self.headers[index].state();
+            if state != State::Clean && !(mutant!(UnstableIsEvicted) && state == State::Unstable) {
                 continue;
             }
             let bit = 1u64 << (index % 64);

@@ -2,6 +2,7 @@
 
 use crate::engine::{Engine, Staged};
 use crate::{SlotId, Status};
+use holdfast_mutants::mutant;
 use holdfast_policy::{Cause, State};
 
 impl Engine<'_> {
@@ -9,7 +10,7 @@ impl Engine<'_> {
     /// before its completions.
     pub fn commit(&mut self) {
         if self.commit_first(usize::MAX) {
-            self.notes.set_published(self.published);
+            self.notes.set_published(self.published + u64::from(mutant!(PublishedIsEarly)));
         }
     }
 

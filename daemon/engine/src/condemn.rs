@@ -7,6 +7,7 @@ use crate::share::Words;
 use crate::volume::CondemnedSlot;
 use crate::writeback::Manner;
 use crate::{Actions, Instant, LedgerEntry, LedgerSeq, ListState, SlotId};
+use holdfast_mutants::mutant;
 use holdfast_policy::{Cause, ErrorClass, FailurePolicy, Pressure, PressureVerdict, Search, State, Want};
 
 /// Slots of all volumes that are on their way out at a time: one word of the ledger may free all of them.
@@ -45,9 +46,10 @@ impl Engine<'_> {
     /// The ledger has come further: what it holds as lost is lost before the next request, but it is never much.
     pub(crate) fn ledger_durable(&mut self, up_to: LedgerSeq, out: &mut Actions) {
         self.ledger.settle(up_to);
+        self.release_doubtful();
         for index in 0..self.volumes.len() {
             while let Some(&condemned) = self.volumes[index].condemned.front() {
-                if !self.ledger.is_durable(condemned.seq) {
+                if !self.ledger.is_durable(condemned.seq) && !mutant!(LostBeforeRecorded) {
                     break;
                 }
                 self.volumes[index].condemned.pop_front();
@@ -63,6 +65,9 @@ impl Engine<'_> {
         let CondemnedSlot { slot, generation, .. } = condemned;
         if self.is_condemned(condemned) {
             return self.lose(index, slot, out);
+        }
+        if mutant!(RecordIsNotRescinded) {
+            return;
         }
         // The line's place was taken by newer data, which holds what was condemned, or by zeroes.
         let volume = &self.volumes[index];

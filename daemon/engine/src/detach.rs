@@ -74,6 +74,8 @@ impl Engine<'_> {
         let id = volume.id();
         let in_use = volume.is_in_use()
             || !volume.zeroed.is_empty()
+            // Damaged headers may have its number: whoever takes them over must not take them for another volume's.
+            || !self.doubtful.is_empty()
             || self.lists.iter().any(|list| list.volume == index)
             || self.requests.any_of(volume.setup.id);
         if in_use {

@@ -4,6 +4,7 @@ use crate::engine::Engine;
 use crate::ops::{Op, Purpose};
 use crate::{Actions, DomainId, Instant, Io, IoKind, PeerMessage, VolumeId};
 use alloc::vec::Vec;
+use holdfast_mutants::mutant;
 use holdfast_policy::class_of_errno;
 
 /// A domain, as one reactor has it: what it asked for; and, if it is the owner, what it does for all.
@@ -78,7 +79,11 @@ impl Engine<'_> {
         number: u64,
         out: &mut Actions,
     ) {
-        self.domains[usize::from(domain.0)].waiting.push((from, number));
+        let state = &mut self.domains[usize::from(domain.0)];
+        if mutant!(FlushIsJoined) && state.in_flight {
+            return state.serving.push((from, number));
+        }
+        state.waiting.push((from, number));
         self.start_flush(now, domain, out);
     }
 
@@ -127,7 +132,7 @@ impl Engine<'_> {
                 out.peers.push((from, PeerMessage::Flushed { domain, number, errno, verifier }));
             }
         }
-        if errno != 0 {
+        if errno != 0 && !mutant!(FailedFlushIsForgotten) {
             self.domains[usize::from(domain.0)].verifier = verifier;
             self.doubt(domain);
         }
@@ -151,13 +156,15 @@ impl Engine<'_> {
             return;
         }
         self.domains[id].outstanding = false;
-        let unchanged = self.domains[id].verifier == verifier;
+        let unchanged = self.domains[id].verifier == verifier || mutant!(VerifierIsIgnored);
         if errno == 0 && unchanged {
             self.settle_domain(now, domain);
             return;
         }
         self.domains[id].verifier = verifier;
-        self.doubt(domain);
+        if !mutant!(FailedFlushIsForgotten) {
+            self.doubt(domain);
+        }
         if errno != 0 {
             self.flush_refused(now, domain, errno, out);
         }
@@ -197,7 +204,9 @@ impl Engine<'_> {
             let others = (0..self.limits.reactors).filter(|&other| other != self.limits.reactor);
             out.peers.extend(others.map(|other| (other, PeerMessage::DeviceChanged { domain })));
         }
-        self.doubt(domain);
+        if !mutant!(ResetIsForgotten) {
+            self.doubt(domain);
+        }
     }
 
     fn flush_refused(&mut self, now: Instant, domain: DomainId, errno: u16, out: &mut Actions) {

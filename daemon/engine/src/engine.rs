@@ -15,6 +15,7 @@ use crate::{
 };
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
+use holdfast_mutants::mutant;
 use holdfast_policy::errno;
 
 /// Entries that the ledger must be able to have on their way: the sweep begins where there is room for 128, with what is
@@ -90,6 +91,8 @@ pub struct Engine<'a> {
     pub(crate) published: u64,
     /// Slots that operations of an earlier life may still use.
     pub(crate) quarantine: Vec<SlotId>,
+    /// Slots with damaged headers, and what has to be durable before they are used again.
+    pub(crate) doubtful: Vec<(SlotId, LedgerSeq)>,
     /// Where the tick begins, so that no volume is always first.
     pub(crate) turn: usize,
     /// Slots that may hold data which is not clean: all but the reserve.
@@ -157,6 +160,7 @@ impl<'a> Engine<'a> {
             first_generation: 1,
             published: 0,
             quarantine: Vec::new(),
+            doubtful: Vec::new(),
             turn: 0,
             room: (slots - reserve) as u64,
             rooms_settled: true,
@@ -205,7 +209,7 @@ impl<'a> Engine<'a> {
         let given: u64 = self.volumes.iter().map(|volume| volume.allowance.room()).sum();
         // An overwrite takes its slots before it gives back those that it replaces.
         let promised = given + self.limits.request_lines_max as u64;
-        let volumes = self.volumes.iter().filter(|volume| !volume.vacant).count().max(1) as u64;
+        let volumes = self.requests.volumes().max(1) as u64;
         self.fills_max = (self.cache.slots().saturating_sub(promised) / volumes).max(1);
     }
 
@@ -265,6 +269,9 @@ impl<'a> Engine<'a> {
         }
         self.tick_domains(now, out);
         self.answer_list(out);
+        if mutant!(HeaderIsEarly) {
+            self.commit();
+        }
     }
 
     fn tick_volume(&mut self, now: Instant, volume: usize, out: &mut Actions) {
@@ -287,7 +294,7 @@ impl<'a> Engine<'a> {
 
     /// When [`Engine::tick`] must run again at the latest, though nothing happens meanwhile.
     pub fn next_wake(&self) -> Instant {
-        let quiet = self.requests.len() == 0
+        let quiet = (self.requests.len() == 0 || mutant!(PendingSleeps))
             && self.cache.not_clean() == 0
             && self.volumes.iter().all(|volume| {
                 volume.gate.is_none()
@@ -316,7 +323,7 @@ impl<'a> Engine<'a> {
     pub fn has_room_for(&self, volume: VolumeId) -> bool {
         let index = usize::from(volume.0);
         // A volume that is not there is an error to be answered.
-        index >= self.volumes.len() || self.requests.has_room(index)
+        self.volumes.get(index).is_none_or(|volume| volume.vacant) || self.requests.has_room(index)
     }
 
     /// What is going on in a volume; zeroes if there is none of that name.
@@ -432,6 +439,7 @@ impl<'a> Engine<'a> {
         let (done, errno) = (pending.remaining == 0 && pending.cursor >= pending.end, pending.errno);
         // If the ledger holds all that it was told, no later word of it would release the answer.
         let told = self.ledger.is_durable(self.ledger.last());
+        let told = told || mutant!(ToldBeforeRecorded);
         let waits_for_ledger = errno != 0 && pending.request.operation != Operation::Read && !told;
         match (done, waits_for_ledger) {
             (false, _) => {}

@@ -213,6 +213,9 @@ pub enum Command {
     },
     /// Write back and flush all there is. Answered by [`crate::Answer::Drained`] when nothing more can be done.
     Drain,
+    /// End the retries that were asked for, before they have tried everything: each is answered by [`crate::Answer::Retried`],
+    /// and this by [`crate::Answer::Done`]. What was accepted stays written, what is left stays held, as it was.
+    CancelRetries,
     /// Replace what can change while the volume is in use. What has failed is judged by the new rules at once. Answered by
     /// [`crate::Answer::Done`], and never put off.
     SetPolicy {

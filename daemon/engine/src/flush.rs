@@ -6,6 +6,7 @@ use crate::ops::Purpose;
 use crate::requests::RequestId;
 use crate::volume::{FlushStage, FlushWait, ZEROED_MAX};
 use crate::{Actions, FlushOnFailure, Instant, LedgerEntry, Token};
+use holdfast_mutants::mutant;
 use holdfast_policy::{ErrorClass, Search, Want, errno};
 
 /// Flushes of one volume that are looked at in a turn.
@@ -94,12 +95,18 @@ impl Engine<'_> {
         if written > 0 && !hung && !flush_refused {
             return Outcome::Undecided;
         }
-        if waiting + failed + overdue + written > 0 || !volume.losses.is_empty() {
+        if waiting + failed + overdue + written > 0
+            || !(volume.losses.is_empty() || mutant!(FlushIgnoresLosses))
+        {
             let waits_for_space = volume.only_space() && overdue == 0 && !(written > 0 && hung);
             let errno = if waits_for_space { errno::ENOSPC } else { errno::EIO };
             return Outcome::Failing { errno };
         }
-        if self.ledger.is_durable(volume.healed) { Outcome::Success } else { Outcome::Undecided }
+        if self.ledger.is_durable(volume.healed) || mutant!(HealedBeforeDurable) {
+            Outcome::Success
+        } else {
+            Outcome::Undecided
+        }
     }
 
     /// Whether the oldest flush has waited long enough for what cannot be sent: behind writes that take longer than the
@@ -222,6 +229,9 @@ impl Engine<'_> {
     /// Records the lines of an epoch that are not stable, in LBA order, a bounded number a turn.
     fn record_dirty(&mut self, index: usize, epoch: u32, mut cursor: u64, out: &mut Actions) -> FlushStage {
         for _ in 0..self.limits.steps_a_turn {
+            if mutant!(OnlyTriedIsRecorded) {
+                return self.ask_for_id(index, out);
+            }
             if !self.ledger.has_room(2) || !out.has_room(&self.limits) {
                 return FlushStage::Recording { cursor };
             }
@@ -247,7 +257,9 @@ impl Engine<'_> {
                 return FlushStage::RecordingWritten { position: 0 };
             };
             out.count(1);
-            self.record_line(index, line, out);
+            if !mutant!(InFlightIsNotRecorded) {
+                self.record_line(index, line, out);
+            }
             cursor = line + 1;
         }
         FlushStage::RecordingBusy { cursor }

@@ -83,6 +83,8 @@ const GENERATION: usize = 1;
 const DIRTY: usize = 2;
 const STATUS: usize = 3;
 const LINE_BITS: u32 = 48;
+/// No life gives out generations from here on: a header that has one is damaged.
+pub(crate) const GENERATIONS: u64 = 1 << 62;
 /// Of the status: the state.
 const STATE: u64 = 15;
 /// Of the status: the check.
@@ -231,7 +233,7 @@ impl Header {
     pub fn sound_identity(&self) -> Option<Identity> {
         let (volume, line, generation, dirty) = (self.volume(), self.line(), self.generation(), self.dirty());
         let found = self.0[DIRTY].load(Ordering::Relaxed) >> 32;
-        let sound = found == u64::from(checksum(self.place(), generation, dirty));
+        let sound = generation < GENERATIONS && found == u64::from(checksum(self.place(), generation, dirty));
         sound.then_some(Identity { volume, line, generation, dirty })
     }
 
@@ -251,7 +253,7 @@ impl Header {
         #[allow(clippy::cast_possible_truncation, reason = "the checksum is the high half of the word")]
         let found = (self.0[DIRTY].load(Ordering::Relaxed) >> 32) as u32;
         let expected = checksum(self.place(), identity.generation, identity.dirty);
-        if status.state != State::Free && found != expected {
+        if status.state != State::Free && (found != expected || identity.generation >= GENERATIONS) {
             return Err(HeaderDamage::Identity { found, expected });
         }
         Ok((identity, status))
@@ -330,7 +332,7 @@ const fn check(word: u64) -> u8 {
 /// Two rounds of multiply and fold (the finaliser of MurmurHash3, by A. Appleby): memory that was never a header
 /// passes once in 2^32. It guards against stray writes, not against an adversary.
 #[allow(clippy::cast_possible_truncation, reason = "the upper half is folded in before it is cut off")]
-fn checksum(place: u64, generation: u64, dirty: u32) -> u32 {
+pub(crate) fn checksum(place: u64, generation: u64, dirty: u32) -> u32 {
     let mut sum =
         place ^ generation.rotate_left(17) ^ u64::from(dirty).rotate_left(43) ^ 0x686f_6c64_6661_7374;
     sum = (sum ^ sum >> 33).wrapping_mul(0xff51_afd7_ed55_8ccd);

@@ -30,6 +30,7 @@ mod budget;
 mod cache;
 mod commit;
 mod condemn;
+mod damage;
 mod detach;
 mod domain;
 mod engine;
@@ -76,6 +77,7 @@ mod zeroes;
 
 pub use action::*;
 pub use attach::{LooseVolume, vacancy};
+pub use damage::Remnant;
 pub use engine::Engine;
 pub use event::*;
 pub use geometry::*;

@@ -5,6 +5,7 @@ use crate::losses::Loss;
 use crate::record::join;
 use crate::{Actions, Answer, ByteRange, Extent, LIST_PAGE, ListState, Token};
 use alloc::vec::Vec;
+use holdfast_mutants::mutant;
 
 /// Pages that may be asked for at a time, of all volumes together.
 pub(crate) const LISTS_MAX: usize = 64;
@@ -33,7 +34,7 @@ impl Engine<'_> {
         let (mut line, end) = volume.lines_in(ByteRange { offset: from, length: u64::MAX });
         let mut extents: Vec<Extent> = Vec::with_capacity(LIST_PAGE);
         for _ in 0..self.limits.steps_a_turn.max(LIST_PAGE) {
-            let Some((found, loss)) = volume.losses.next(line, end) else {
+            let Some((found, lost_end, loss)) = volume.losses.next(line, end) else {
                 return Answer::Listed { extents, next: None };
             };
             line = found;
@@ -42,19 +43,24 @@ impl Engine<'_> {
                 break;
             }
             out.count(1);
+            let whole = volume.lost_whole(found, lost_end, &loss);
+            if whole > 1 {
+                let extent = self.lost_extent(index, found, loss);
+                append(&mut extents, Extent { range: volume.lines(found, whole), ..extent });
+                line = found + whole;
+                continue;
+            }
             let mut mask = loss.mask;
             while mask != 0 {
                 let (first, count) = crate::settle::group(mask);
                 let extent = self.lost_extent(index, found, Loss { mask, ..loss });
                 mask &= !crate::sector_mask(first, count);
-                match extents.last().and_then(|&last| join(last, extent)) {
-                    Some(joined) => *extents.last_mut().expect("it was joined with one") = joined,
-                    None => extents.push(extent),
-                }
+                append(&mut extents, extent);
             }
             line = found + 1;
         }
         let more = line < end;
+        let line = line + u64::from(mutant!(ListSkipsALine) && line + 1 < end);
         Answer::Listed { extents, next: more.then(|| volume.geometry().offset_of(line)) }
     }
 
@@ -84,6 +90,7 @@ impl Engine<'_> {
             line = found + 1;
         }
         let more = line < end;
+        let line = line + u64::from(mutant!(ListSkipsALine) && line + 1 < end);
         Answer::Listed { extents, next: more.then(|| self.volumes[index].geometry().offset_of(line)) }
     }
 
@@ -109,5 +116,13 @@ impl Engine<'_> {
             (Some(one), Some(other)) => Some(one.min(other)),
             (one, other) => one.or(other),
         }
+    }
+}
+
+/// Appends an extent, as part of the last one if they share their facts.
+fn append(extents: &mut Vec<Extent>, extent: Extent) {
+    match extents.last().and_then(|&last| join(last, extent)) {
+        Some(joined) => *extents.last_mut().expect("it was joined with one") = joined,
+        None => extents.push(extent),
     }
 }

@@ -4,7 +4,7 @@ use crate::engine::Engine;
 use crate::list::{LISTS_MAX, ListWanted};
 use crate::losses::Loss;
 use crate::volume::{COMMANDS_MAX, PassKind, Task, Volume};
-use crate::{Actions, Answer, ByteRange, Command, Instant, LedgerSeq, Token, VolumeId};
+use crate::{Actions, Answer, ByteRange, Command, Instant, LedgerEntry, LedgerSeq, Token, VolumeId};
 use holdfast_policy::{State, errno};
 
 impl Volume<'_> {
@@ -22,8 +22,8 @@ impl Volume<'_> {
 
 /// What an operator may want to get out of trouble with.
 const fn is_never_put_off(command: &Command) -> bool {
-    use Command::{Detach, Grow, Reopen, SetBudget, SetPolicy};
-    matches!(command, SetPolicy { .. } | Grow { .. } | SetBudget { .. } | Reopen | Detach)
+    use Command::{CancelRetries, Detach, Grow, Reopen, SetBudget, SetPolicy};
+    matches!(command, SetPolicy { .. } | Grow { .. } | SetBudget { .. } | CancelRetries | Reopen | Detach)
 }
 
 impl Engine<'_> {
@@ -77,6 +77,10 @@ impl Engine<'_> {
                 out.answers.push((token, Answer::Drained { left }));
             }
             Command::Drain => self.add_task(index, Task::Drain { token }),
+            Command::CancelRetries => {
+                self.cancel_retries(index, out);
+                out.answers.push((token, Answer::Done));
+            }
             Command::SetPolicy { tuning } => {
                 let answer = self.set_policy(index, *tuning);
                 out.answers.push((token, answer));
@@ -132,6 +136,29 @@ impl Engine<'_> {
             zeroes.refused = zeroes.refused.map(|_| Instant(0));
         }
         volume.tasks.push_back(Task::Retry { token, first, end, classes });
+    }
+
+    /// No retry begins or goes on after this. One that is under way ends with what it has in flight, and is answered then.
+    fn cancel_retries(&mut self, index: usize, out: &mut Actions) {
+        let volume = &mut self.volumes[index];
+        if let Some(gate) = &mut volume.gate {
+            gate.forced = false;
+        }
+        if let Some(pass) = &mut volume.pass
+            && matches!(pass.kind, PassKind::Operator { .. })
+        {
+            pass.walked = true;
+        }
+        let left = volume.counts.not_clean();
+        volume.tasks.retain(|task| {
+            let (token, tried) = match *task {
+                Task::Retry { token, .. } => (token, 0),
+                Task::Confirm { token, tried, .. } => (token, tried),
+                _ => return true,
+            };
+            out.answers.push((token, Answer::Retried { tried, failed: left }));
+            false
+        });
     }
 
     /// Goes on with the oldest task that is not a retry.
@@ -195,16 +222,21 @@ impl Engine<'_> {
     fn advance_confirm(&mut self, index: usize, task: Task, out: &mut Actions) -> Option<Task> {
         let Task::Confirm { token, tried, sweeps, position, doubts } = task else { return None };
         let volume = &self.volumes[index];
+        // A probe that this retry caused may still open the gate.
+        let refused = volume.gate.is_some_and(|gate| !gate.probing && !gate.forced && !gate.proven);
         let doubted = volume.doubts != doubts;
+        if doubted && !refused {
+            // Nothing was refused, but what was written must be written again: the retry is about what comes of that.
+            let (sweeps, doubts) = (volume.sweeps, volume.doubts);
+            return Some(Task::Confirm { token, tried, sweeps, position: None, doubts });
+        }
         let untried = volume.index.dirty.count() - volume.index.failed.count();
         let Some(position) = position else {
             // Twice round: the sweep may have been anywhere when the retry came.
             let swept = untried == 0 || volume.sweeps >= sweeps + 2;
             // Busy clients keep something in flight at all times; two rounds later it is none of what the retry found.
             let written = swept && (volume.counts.of(State::Writing) == 0 || volume.sweeps >= sweeps + 4);
-            // A probe that this retry caused may still open the gate.
-            let refused = volume.gate.is_some_and(|gate| !gate.probing && !gate.forced && !gate.proven);
-            let known = written || refused || doubted || volume.stats.overdue > 0;
+            let known = written || refused || volume.stats.overdue > 0;
             let position = known.then(|| volume.written.tail());
             return Some(Task::Confirm { token, tried, sweeps, position, doubts });
         };
@@ -214,7 +246,9 @@ impl Engine<'_> {
             return Some(task);
         }
         let in_doubt = if doubted || volume.gate.is_some() { volume.index.dirty.count() } else { 0 };
-        let failed = volume.failed_lines().max(in_doubt);
+        // What hangs was neither accepted nor refused: it is not healed, and nobody knows when it will be.
+        let hanging = if volume.stats.overdue > 0 { volume.counts.of(State::Writing) } else { 0 };
+        let failed = volume.failed_lines().max(in_doubt) + hanging;
         out.answers.push((token, Answer::Retried { tried, failed }));
         None
     }
@@ -226,7 +260,7 @@ impl Engine<'_> {
             if !out.has_room(&self.limits) || !self.ledger.has_room(32) {
                 break;
             }
-            let Some((line, loss)) = self.volumes[index].losses.next(cursor, end) else {
+            let Some((line, lost_end, loss)) = self.volumes[index].losses.next(cursor, end) else {
                 if cursor < end || !self.ledger.is_durable(seq) {
                     return Some(Task::AckLoss { token, cursor: end, range, bytes, seq });
                 }
@@ -234,6 +268,19 @@ impl Engine<'_> {
                 return None;
             };
             out.count(1);
+            let whole = self.lost_whole(index, range, (line, lost_end), &loss);
+            if whole > 1 {
+                let volume = &mut self.volumes[index];
+                volume.losses.heal_lines(line, line + whole, loss.mask, u64::MAX);
+                let acknowledged = volume.lines(line, whole);
+                let (volume, range) = (volume.setup.id, acknowledged);
+                let entry = LedgerEntry::LossHealed { volume, range, acknowledged: true };
+                seq = self.ledger.push(entry, out);
+                self.volumes[index].healed = seq;
+                bytes += acknowledged.length;
+                cursor = line + whole;
+                continue;
+            }
             let mask = loss.mask & !self.condemned_sectors(index, line);
             let volume = &mut self.volumes[index];
             let mask = volume.mask_within(line, range) & mask;
@@ -244,6 +291,16 @@ impl Engine<'_> {
             cursor = line + 1;
         }
         Some(Task::AckLoss { token, cursor, range, bytes, seq })
+    }
+
+    /// How many lines from the first on can be acknowledged in one: whole ones of one run within `range`, side by side, while
+    /// nothing is on its way out that they would have to go round.
+    fn lost_whole(&self, index: usize, range: ByteRange, (line, end): (u64, u64), loss: &Loss) -> u64 {
+        let volume = &self.volumes[index];
+        let lines = volume.lost_whole(line, end, loss);
+        let bytes = volume.lines(line, lines);
+        let within = range.offset <= bytes.offset && bytes.end() <= range.end();
+        if within && volume.condemned.is_empty() { lines } else { 1 }
     }
 
     /// A drain is over when everything is stable, or what is left has been tried and refused; retries that were asked
@@ -280,12 +337,23 @@ impl Engine<'_> {
         self.cache.resume_above(generation);
         let (begin, end) = self.volumes[index].lines_in(range);
         self.volumes[index].torn.add(begin, end, self.now);
-        for line in begin..end {
-            let volume = &mut self.volumes[index];
+        let volume = &mut self.volumes[index];
+        let mut lose = |line: u64, end: u64| {
             let mask = volume.mask_within(line, range) & volume.geometry().existing_mask(line);
             let (attempts, last) = (0, first);
             let loss = Loss { mask, superseded: 0, generation, class, errno, attempts, first, last };
-            volume.losses.add(line, loss);
+            volume.losses.add_lines(line, end, loss);
+        };
+        // All but the first and the last are lost as a whole.
+        let inner = (begin + 1, end.saturating_sub(1).max(begin + 1));
+        if begin < end {
+            lose(begin, begin + 1);
+        }
+        if inner.0 < inner.1 {
+            lose(inner.0, inner.1);
+        }
+        if inner.1 < end {
+            lose(inner.1, end);
         }
     }
 }

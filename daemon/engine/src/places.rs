@@ -15,6 +15,9 @@ pub(crate) struct Places {
     /// What each volume has for itself, now that there are so many of them.
     own: usize,
     taken: Vec<usize>,
+    /// Which volumes there are: of one that went nothing is left but its number.
+    here: Vec<bool>,
+    volumes: usize,
     /// Places taken by all volumes.
     total: usize,
     /// Those that volumes took beyond their own.
@@ -24,20 +27,52 @@ pub(crate) struct Places {
 impl Places {
     /// `max` places, of which every volume has at least `least` for itself.
     pub(crate) fn new(max: usize, least: usize) -> Places {
-        Places { max, least, own: 0, taken: Vec::new(), total: 0, beyond: 0 }
+        Places { max, least, own: 0, taken: Vec::new(), here: Vec::new(), volumes: 0, total: 0, beyond: 0 }
     }
 
-    /// One more volume: the parts of the others become smaller. `more` places come with it.
+    /// One more volume, with the next number: the parts of the others become smaller. `more` places come with it.
     pub(crate) fn add_volume(&mut self, more: usize) {
         self.max += more;
         self.taken.push(0);
-        self.own = (self.max / (2 * self.taken.len())).max(self.least);
+        self.here.push(true);
+        self.divide();
+    }
+
+    /// A volume goes: its part is the others'. The places that came with it stay.
+    ///
+    /// # Panics
+    /// If it has taken any, or is gone already.
+    pub(crate) fn remove_volume(&mut self, volume: usize) {
+        assert_eq!(self.taken[volume], 0, "volume {volume} goes with places taken");
+        assert!(core::mem::take(&mut self.here[volume]), "volume {volume} goes twice");
+        self.divide();
+    }
+
+    /// A volume comes under the number of one that went.
+    ///
+    /// # Panics
+    /// If there is one.
+    pub(crate) fn replace_volume(&mut self, volume: usize) {
+        assert!(!core::mem::replace(&mut self.here[volume], true), "volume {volume} comes twice");
+        self.divide();
+    }
+
+    fn divide(&mut self) {
+        self.volumes = self.here.iter().filter(|here| **here).count();
+        self.own = (self.max / (2 * self.volumes.max(1))).max(self.least);
         self.beyond = self.taken.iter().map(|taken| taken.saturating_sub(self.own)).sum();
+    }
+
+    /// How many volumes there are.
+    #[inline]
+    pub(crate) fn volumes(&self) -> usize {
+        self.volumes
     }
 
     /// Makes sure that so many volumes in all can be added without an allocation.
     pub(crate) fn reserve_volumes(&mut self, volumes: usize) {
         self.taken.reserve_exact(volumes.saturating_sub(self.taken.len()));
+        self.here.reserve_exact(volumes.saturating_sub(self.here.len()));
     }
 
     /// Places taken.
@@ -50,11 +85,11 @@ impl Places {
         self.taken[volume]
     }
 
-    /// Whether a volume may take `count` more.
+    /// Whether a volume, which must be one that is there, may take `count` more.
     #[inline]
     pub(crate) fn has_room(&self, volume: usize, count: usize) -> bool {
         let taken = self.taken[volume];
-        let others_own = self.own * self.taken.len();
+        let others_own = self.own * self.volumes;
         let more_beyond = (taken + count).saturating_sub(self.own.max(taken));
         let fits_beyond = more_beyond == 0 || self.beyond + more_beyond + others_own <= self.max;
         fits_beyond && self.total + count <= self.max

@@ -8,6 +8,7 @@ use crate::{
     Actions, Copy, Identity, Instant, IoKind, OpId, Operation, RUN_LINES_MAX, Request, SlotId, Status,
     sector_mask,
 };
+use holdfast_mutants::mutant;
 use holdfast_policy::{Cause, State, errno};
 
 /// What looking up a line for a read says.
@@ -137,7 +138,8 @@ impl Engine<'_> {
                 Look::Zeroed
             };
         }
-        let busy = state.index.busy.reader().get(line) || state.is_barred(line, line + 1);
+        let busy = state.index.busy.reader().get(line) && !mutant!(LineIsFilledTwice);
+        let busy = busy || state.is_barred(line, line + 1);
         if busy { Look::Busy } else { Look::Miss }
     }
 
@@ -239,10 +241,13 @@ impl Engine<'_> {
         self.volumes[usize::from(op.volume)].stats.device_reads += 1;
     }
 
-    /// Makes what the cache does not hold of a line zeroes. `None` if there is no slot for it.
+    /// Makes what the cache does not hold of a line zeroes, but for what was written after the zeroes and is lost. `None` if
+    /// there is no slot for it.
     fn fill_with_zeroes(&mut self, volume: usize, line: u64, out: &mut Actions) -> Option<SlotId> {
         let state = &self.volumes[volume];
         let existing = state.geometry().existing_mask(line);
+        let lost = if mutant!(FillShowsLost) { 0 } else { state.losses.unreadable(line) };
+        let readable = existing & !lost;
         let Some(newest) = self.cache.newest(state.id(), line) else {
             if self.cache.free() == 0 {
                 return None;
@@ -250,11 +255,11 @@ impl Engine<'_> {
             let slot = self.take_fill_slot(volume, line);
             let generation = self.cache.header(slot).generation();
             out.copies.push(Copy::Zero { slot, at: 0, length: existing.count_ones() * 512 });
-            self.staged.push(Staged::Filled { slot, generation, mask: existing });
+            self.staged.push(Staged::Filled { slot, generation, mask: readable });
             return Some(slot);
         };
         let header = self.cache.header(newest);
-        let missing = existing & !header.valid();
+        let missing = readable & !header.valid();
         let mut left = missing;
         while left != 0 {
             let (first, count) = crate::settle::group(left);
@@ -305,7 +310,9 @@ impl Engine<'_> {
         state.position = position;
         if position == op.count {
             self.ops.remove(id);
-            self.volumes[index].index.busy.clear_range(op.first, op.count as u64);
+            if !mutant!(FillStaysBusy) {
+                self.volumes[index].index.busy.clear_range(op.first, op.count as u64);
+            }
             self.volumes[index].ops -= 1;
         } else {
             state.length = length.min(op.count - position);
@@ -317,9 +324,10 @@ impl Engine<'_> {
     fn line_filled(&mut self, volume: usize, line: u64, slot: SlotId, op: &Op, out: &mut Actions) {
         let state = &mut self.volumes[volume];
         let existing = state.geometry().existing_mask(line);
-        let readable = existing & !state.losses.unreadable(line);
+        let lost = if mutant!(FillShowsLost) { 0 } else { state.losses.unreadable(line) };
+        let readable = existing & !lost;
         let zeroed = state.zeroed_overlaps(line, line + 1);
-        if !zeroed && state.torn.contains(line) {
+        if !zeroed && state.torn.contains(line) && !mutant!(TornIsKept) {
             return self.line_passes(volume, line, slot, readable, op, out);
         }
         if zeroed {
@@ -339,7 +347,7 @@ impl Engine<'_> {
             self.cache.publish(&mut state.counts, slot, Cause::Filled, Status::new(State::Clean, readable));
         } else {
             let header = self.cache.header(newest);
-            let missing = readable & !header.valid();
+            let missing = if mutant!(FillCoversNewer) { readable } else { readable & !header.valid() };
             if missing != 0 {
                 out.copies.push(Copy::Merge { from: slot, to: newest, mask: missing });
                 self.staged.push(Staged::Widen {

@@ -11,20 +11,19 @@
 //! | clean | clean |
 //! | anything, and a younger slot has the line | free, as above: the newest is sufficient |
 //! | anything, and something younger of the line is on record as lost | free: it is older than what nobody has any more |
-//! | a status that does not match its check, an identity that does | lost, unless a younger slot has the line |
-//! | an identity that does not match its checksum, in use | refused: nobody knows what is lost |
+//! | nothing that can be believed | free, and something may be lost: see `damage.rs` |
 
 use crate::cache::Cache;
 use crate::engine::Engine;
 use crate::epochs::Stage;
-use crate::header::at;
+use crate::header::{GENERATIONS, at};
 use crate::losses::Loss;
-use crate::volume::Zeroed;
+use crate::volume::{Volume, Zeroed};
 use crate::{
-    Actions, ByteRange, Extent, Header, HeaderDamage, Instant, LedgerEntry, Limits, Notes, SlotId, Status,
-    VolumeId,
+    Actions, Header, HeaderDamage, Identity, Instant, LedgerSeq, Limits, Notes, SlotId, Status, VolumeId,
 };
 use alloc::vec::Vec;
+use holdfast_mutants::mutant;
 use holdfast_policy::{Cause, ErrorClass, State};
 
 /// The errno of data whose header in the arena was damaged; such an extent has no attempts.
@@ -34,6 +33,9 @@ pub const DAMAGED: u16 = 117;
 const UNBOOKED: u32 = u32::MAX;
 /// Generations between two lives: more than a request has lines, so that no request is of two lives.
 const GAP: u64 = 1 << 16;
+
+/// Slots whose places in the map are looked for together.
+const AHEAD: u32 = 32;
 
 /// What was found, in lines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -53,7 +55,7 @@ pub struct Rebuilt {
 /// Why headers cannot be taken over. Nothing was changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Misfit {
-    /// A header in use that does not say whose it is.
+    /// A header in use that does not say whose it is, and not everything is on record as lost.
     Damaged {
         /// Whose.
         slot: SlotId,
@@ -76,18 +78,36 @@ pub enum Misfit {
         /// The other.
         other: SlotId,
     },
+    /// Notes of a generation that no life can have given out.
+    Notes {
+        /// The generation.
+        generation: u64,
+    },
 }
 
 /// What the first look finds, before anything is changed.
 #[derive(Default)]
-struct Found {
+pub(crate) struct Found {
     /// Superseded by younger slots.
     older: Vec<SlotId>,
     /// Of a line that is known, in a state that is not.
-    damaged: Vec<SlotId>,
+    pub(crate) damaged: Vec<(SlotId, Identity)>,
+    /// Damaged, and nothing is lost with them that is not on record.
+    pub(crate) needless: Vec<SlotId>,
+    /// Whether among them is one that held something of a line that nobody knows.
+    pub(crate) somewhere: bool,
     /// The newest generation given out, and the newest published.
-    newest: u64,
+    pub(crate) newest: u64,
     published: u64,
+}
+
+/// What else there is beside a slot.
+#[derive(Clone, Copy)]
+struct Beside {
+    /// Nothing younger of its line is known.
+    newest: bool,
+    /// A younger slot of any line may be among the damaged: what was being written when it came is older than that.
+    somewhere: bool,
 }
 
 impl<'a> Engine<'a> {
@@ -110,20 +130,31 @@ impl<'a> Engine<'a> {
     /// [`Misfit`]: this arena is not to be served from. Nothing in it was changed; the engine is of no use.
     pub fn rebuild(&mut self, now: Instant, out: &mut Actions) -> Result<Rebuilt, Misfit> {
         self.now = now;
+        let generation = self.notes.newest();
+        if generation >= GENERATIONS {
+            return Err(Misfit::Notes { generation });
+        }
         let found = self.survey()?;
         // Before the others: what is older than something that is lost goes with it.
-        let damaged = found.damaged.iter().map(|&slot| u64::from(self.lose_damaged(slot, out))).sum();
+        let lose = |&(slot, identity): &(SlotId, Identity)| u64::from(self.lose_damaged(slot, identity, out));
+        let damaged = found.damaged.iter().map(lose).sum();
+        self.doubtful.extend(found.needless.iter().map(|&slot| (slot, LedgerSeq(0))));
         let mut rebuilt = Rebuilt { damaged, ..Rebuilt::default() };
         let mut dealt_with = alloc::vec![false; self.all_slots().count()];
-        found.damaged.iter().for_each(|&slot| dealt_with[at(slot)] = true);
+        self.doubtful.iter().for_each(|&(slot, _)| dealt_with[at(slot)] = true);
+        let mut newest = alloc::vec![true; dealt_with.len()];
         for &slot in &found.older {
+            newest[at(slot)] = false;
             dealt_with[at(slot)] = self.free_older(slot);
         }
         for slot in self.all_slots().filter(|&slot| !dealt_with[at(slot)]) {
             match self.cache.header(slot).recover() {
                 Ok((_, status)) if status.state == State::Free => self.cache.release(slot),
-                Ok((_, status)) => self.take_over(slot, status, &mut rebuilt),
-                Err(_) => {}
+                Ok((_, status)) => {
+                    let beside = Beside { newest: newest[at(slot)], somewhere: found.somewhere };
+                    self.take_over(slot, status, beside, &mut rebuilt);
+                }
+                Err(_) => unreachable!("damaged headers were dealt with"),
             }
         }
         for index in 0..self.volumes.len() {
@@ -145,6 +176,11 @@ impl<'a> Engine<'a> {
     fn survey(&mut self) -> Result<Found, Misfit> {
         let mut found = Found::default();
         for slot in self.all_slots() {
+            if slot.0.is_multiple_of(AHEAD) {
+                let ahead = self.all_slots().skip(at(slot)).take(AHEAD as usize);
+                let in_use = ahead.filter(|&slot| self.cache.header(slot).state() != State::Free);
+                in_use.for_each(|slot| self.cache.look_ahead(slot));
+            }
             let header = self.cache.header(slot);
             if let Some(identity) = header.sound_identity() {
                 found.newest = found.newest.max(identity.generation);
@@ -162,7 +198,8 @@ impl<'a> Engine<'a> {
         let header = self.cache.header(slot);
         let index = self.volume_of(slot)?;
         self.cache.adopt(&mut self.volumes[index].counts, slot);
-        if matches!(status.state, State::Incoming | State::Filling) {
+        let believed = mutant!(IncomingIsBelieved) && status.state == State::Incoming;
+        if matches!(status.state, State::Incoming | State::Filling) && !believed {
             return Ok(());
         }
         found.published = found.published.max(header.generation());
@@ -171,32 +208,27 @@ impl<'a> Engine<'a> {
         Ok(())
     }
 
-    fn survey_damage(&mut self, slot: SlotId, damage: HeaderDamage, found: &mut Found) -> Result<(), Misfit> {
-        let header = self.cache.header(slot);
-        if header.sound_identity().is_some() {
-            self.volume_of(slot)?;
-            found.damaged.push(slot);
-            return Ok(());
-        }
-        // Nothing is lost with a line that the device has, too; its slot is nobody's until the arena is made anew.
-        let harmless = matches!(damage, HeaderDamage::Identity { .. })
-            && matches!(header.state(), State::Incoming | State::Filling | State::Clean);
-        if harmless { Ok(()) } else { Err(Misfit::Damaged { slot, damage }) }
-    }
-
     /// The place of a header's volume, if there is such a line.
     fn volume_of(&self, slot: SlotId) -> Result<usize, Misfit> {
         let header = self.cache.header(slot);
         let (volume, line) = (header.volume(), header.line());
-        let lines = self.volumes.get(usize::from(volume)).map_or(0, |volume| volume.geometry().local_lines());
-        if line < lines { Ok(usize::from(volume)) } else { Err(Misfit::Place { slot, volume, line }) }
+        if self.has_line(volume, line) {
+            Ok(usize::from(volume))
+        } else {
+            Err(Misfit::Place { slot, volume, line })
+        }
+    }
+
+    pub(crate) fn has_line(&self, volume: u16, line: u64) -> bool {
+        let has = |volume: &Volume<'_>| !volume.vacant && line < volume.geometry().local_lines();
+        self.volumes.get(usize::from(volume)).is_some_and(has)
     }
 
     /// Frees a slot whose line has a younger one, unless the device may still read it.
     fn free_older(&mut self, slot: SlotId) -> bool {
         let header = self.cache.header(slot);
         let volume = &mut self.volumes[usize::from(header.volume())];
-        let free = header.state() != State::Writing;
+        let free = header.state() != State::Writing || mutant!(WritingIsDirtyAtOnce);
         if free {
             self.cache.pass(&mut volume.counts, slot, Cause::Superseded);
         }
@@ -204,11 +236,22 @@ impl<'a> Engine<'a> {
     }
 
     /// Books a slot as what it is now.
-    fn take_over(&mut self, slot: SlotId, status: Status, rebuilt: &mut Rebuilt) {
+    fn take_over(&mut self, slot: SlotId, mut status: Status, beside: Beside, rebuilt: &mut Rebuilt) {
         let header = self.cache.header(slot);
         let (index, line) = (usize::from(header.volume()), header.line());
         let counts = &mut self.volumes[index].counts;
         match status.state {
+            State::Incoming if mutant!(IncomingIsBelieved) => {
+                self.cache.pass(counts, slot, Cause::Published);
+                status.state = State::Dirty;
+            }
+            State::Filling if mutant!(FillingIsFreeAtOnce) => {
+                return self.cache.pass(counts, slot, Cause::Superseded);
+            }
+            State::Writing if mutant!(WritingIsDirtyAtOnce) => {
+                self.cache.pass(counts, slot, Cause::Restarted);
+                status.state = State::Dirty;
+            }
             State::Incoming => return self.cache.pass(counts, slot, Cause::Superseded),
             State::Filling => return self.quarantine.push(slot),
             State::Unstable => self.cache.pass(counts, slot, Cause::Restarted),
@@ -216,7 +259,8 @@ impl<'a> Engine<'a> {
         }
         rebuilt.lines += 1;
         let loss = self.volumes[index].losses.of(line).copied();
-        if let Some(loss) = loss.filter(|loss| self.is_lost_for_good(slot, loss)) {
+        let doubted = beside.somewhere && status.state == State::Writing;
+        if let Some(loss) = loss.filter(|loss| doubted || self.is_lost_for_good(slot, loss)) {
             return self.let_go(slot, &loss);
         }
         if status.state == State::Clean {
@@ -231,7 +275,7 @@ impl<'a> Engine<'a> {
             self.quarantine.push(slot);
         }
         let epoch = self.volumes[index].epochs.current();
-        self.book(index, slot, status, epoch);
+        self.book(index, slot, status, epoch, beside.newest);
     }
 
     /// Whether what a slot holds is given up for good: it is condemned, and all of it is on record as lost; or what was lost
@@ -262,12 +306,17 @@ impl<'a> Engine<'a> {
     }
 
     /// The books of a slot that is not clean; one in flight counts as such until its volume is settled.
-    fn book(&mut self, index: usize, slot: SlotId, status: Status, epoch: u32) {
-        let line = self.cache.header(slot).line();
-        let (newest, now) = (self.cache.is_newest(slot), self.now);
+    fn book(&mut self, index: usize, slot: SlotId, status: Status, epoch: u32, newest: bool) {
+        let (line, now) = (self.cache.header(slot).line(), self.now);
         let volume = &mut self.volumes[index];
         self.cache.set_link(slot, epoch);
+        // What failed was tried: a header that denies it is not of this release.
+        let tried = status.attempts.max(u8::from(status.state == State::Failed));
         let class = class_of(status);
+        let status = Status { attempts: tried, ..status };
+        if status.state == State::Failed {
+            self.cache.header(slot).publish(Status { class: class as u8, ..status });
+        }
         if status.attempts > 0 {
             // When it failed nobody knows; the backoff begins anew.
             self.failures.set_times(slot, now, now);
@@ -293,46 +342,6 @@ impl<'a> Engine<'a> {
         if stage == Stage::Failed {
             volume.index.failed.set(line);
         }
-    }
-
-    /// A header that says whose line it is and not what it holds. Whether something is lost by that.
-    fn lose_damaged(&mut self, slot: SlotId, out: &mut Actions) -> bool {
-        let header = self.cache.header(slot);
-        let (line, generation, mask) = (header.line(), header.generation(), header.dirty());
-        let index = usize::from(header.volume());
-        let newest =
-            self.cache.newest(header.volume(), line).map(|slot| self.cache.header(slot).generation());
-        let volume = &mut self.volumes[index];
-        let recorded = volume.losses.of(line).is_some_and(|loss| loss.generation >= generation);
-        if recorded || mask == 0 || newest.is_some_and(|newest| newest > generation) {
-            header.publish(Status::FREE);
-            self.cache.release(slot);
-            return false;
-        }
-        // The slot stays what it is until the next start finds the loss on record.
-        let now = self.now;
-        let loss = Loss {
-            mask,
-            superseded: 0,
-            generation,
-            class: ErrorClass::Medium as u8,
-            errno: DAMAGED,
-            attempts: 0,
-            first: now,
-            last: now,
-        };
-        volume.losses.add(line, loss);
-        volume.stats.given_up += 1;
-        let extent = self.lost_extent(index, line, loss);
-        let mut left = mask;
-        while left != 0 {
-            let (first, count) = crate::settle::group(left);
-            left &= !crate::sector_mask(first, count);
-            let volume = &self.volumes[index];
-            let extent = Extent { range: volume.sectors(line, first, count), ..extent };
-            self.ledger.push(LedgerEntry::Lost { volume: volume.setup.id, extent, generation }, out);
-        }
-        true
     }
 
     /// Ranges that the device may forget are zeroed again, and what they supersede is dropped if that was not done.
@@ -395,7 +404,9 @@ impl<'a> Engine<'a> {
     fn begin_life(&mut self, found: &Found) {
         let published = found.published.max(self.notes.published());
         let last = found.newest.max(self.notes.newest()).max(published);
-        self.notes.end_life(published, last);
+        if !mutant!(LifeIsNotNoted) {
+            self.notes.end_life(published, last);
+        }
         self.cache.resume_above(if last == 0 { 0 } else { last + GAP });
         self.first_generation = self.cache.next_generation();
         self.published = self.first_generation - 1;
@@ -419,6 +430,7 @@ impl<'a> Engine<'a> {
             !ours
         });
         self.quarantine = left;
+        self.release_doubtful();
     }
 
     fn release_quarantined(&mut self, index: usize, slot: SlotId) {
@@ -444,47 +456,8 @@ impl<'a> Engine<'a> {
             volume.failing[class_of(status) as usize] -= 1;
         }
         self.cache.pass(&mut volume.counts, slot, Cause::Restarted);
-        self.book(index, slot, self.cache.header(slot).status(), epoch);
+        self.book(index, slot, self.cache.header(slot).status(), epoch, true);
     }
-
-    /// Puts the ledger's mark on lines; [`Engine::recheck_reported`] takes it off those that do not deserve it.
-    pub(crate) fn restore_report(&mut self, index: usize, range: ByteRange) {
-        let volume = &mut self.volumes[index];
-        let (first, end) = volume.lines_in(range);
-        if first < end {
-            volume.index.reported.set_range(first, end - first);
-            volume.recheck = Some(0);
-        }
-    }
-
-    /// Tells the ledger, step by step, which lines became stable in the earlier life without its knowing: of those that it
-    /// has as not stable, and of those that it has as lost.
-    pub(crate) fn recheck_reported(&mut self, index: usize, out: &mut Actions) {
-        for _ in 0..self.limits.steps_a_turn {
-            let Some(from) = self.volumes[index].recheck.filter(|_| self.ledger.has_room(40)) else { return };
-            let volume = &self.volumes[index];
-            let end = volume.geometry().local_lines();
-            let reported = volume.index.reader().reported.next(from).unwrap_or(end);
-            let lost = volume.losses.next(from, end).map_or(end, |(line, _)| line);
-            let line = reported.min(lost);
-            if line >= end || !out.has_room(&self.limits) {
-                self.volumes[index].recheck = (line < end).then_some(line);
-                return;
-            }
-            if line == reported {
-                self.unreport(index, line, line + 1, out);
-            }
-            let newest = self.cache.newest(volume_id(index), line).map(|slot| self.cache.header(slot));
-            if let Some(clean) = newest.filter(|header| header.state() == State::Clean) {
-                self.heal_loss(index, line, clean.dirty(), clean.generation(), out);
-            }
-            self.volumes[index].recheck = Some(line + 1);
-        }
-    }
-}
-
-fn volume_id(index: usize) -> u16 {
-    u16::try_from(index).expect("volumes are counted in u16")
 }
 
 /// The class of a refusal; of one that no release knows, the one that says least.

@@ -2,6 +2,7 @@
 
 use crate::engine::Engine;
 use crate::{Actions, ByteRange, Extent, Instant, LedgerEntry, ListState};
+use holdfast_policy::State;
 
 /// The most lines that one ledger entry of [`Engine::record_run`] covers.
 const RUN_MAX: u64 = 1024;
@@ -101,6 +102,42 @@ impl Engine<'_> {
     fn is_of_epoch(&self, index: usize, line: u64, epoch: u32) -> bool {
         let newest = self.cache.newest(self.volumes[index].id(), line);
         newest.is_some_and(|slot| self.cache.link(slot) <= epoch)
+    }
+
+    /// Puts the ledger's mark on lines; [`Engine::recheck_reported`] takes it off those that do not deserve it.
+    pub(crate) fn restore_report(&mut self, index: usize, range: ByteRange) {
+        let volume = &mut self.volumes[index];
+        let (first, end) = volume.lines_in(range);
+        if first < end {
+            volume.index.reported.set_range(first, end - first);
+            volume.recheck = Some(0);
+        }
+    }
+
+    /// Tells the ledger, step by step, which lines became stable in the earlier life without its knowing: of those that it
+    /// has as not stable, and of those that it has as lost.
+    pub(crate) fn recheck_reported(&mut self, index: usize, out: &mut Actions) {
+        for _ in 0..self.limits.steps_a_turn {
+            let Some(from) = self.volumes[index].recheck.filter(|_| self.ledger.has_room(40)) else { return };
+            let volume = &self.volumes[index];
+            let end = volume.geometry().local_lines();
+            let reported = volume.index.reader().reported.next(from).unwrap_or(end);
+            let lost = volume.losses.next(from, end).map_or(end, |(line, ..)| line);
+            let line = reported.min(lost);
+            if line >= end || !out.has_room(&self.limits) {
+                self.volumes[index].recheck = (line < end).then_some(line);
+                return;
+            }
+            if line == reported {
+                self.unreport(index, line, line + 1, out);
+            }
+            let newest =
+                self.cache.newest(self.volumes[index].id(), line).map(|slot| self.cache.header(slot));
+            if let Some(clean) = newest.filter(|header| header.state() == State::Clean) {
+                self.heal_loss(index, line, clean.dirty(), clean.generation(), out);
+            }
+            self.volumes[index].recheck = Some(line + 1);
+        }
     }
 
     /// A page of lost extents.

@@ -5,6 +5,7 @@ use crate::notes::Fate;
 use crate::requests::RequestId;
 use crate::waits::Until;
 use crate::{Actions, Operation};
+use holdfast_mutants::mutant;
 use holdfast_policy::{State, errno};
 
 impl Engine<'_> {
@@ -52,6 +53,12 @@ impl Engine<'_> {
     }
 
     fn fate(&self, generation: u64) -> Fate {
+        if mutant!(ReplayDoesAllAgain) {
+            return Fate::Unpublished;
+        }
+        if mutant!(ReplayBelievesAll) {
+            return Fate::Published;
+        }
         if generation >= self.first_generation {
             // Its session ended and came back within this life.
             return if generation <= self.published { Fate::Published } else { Fate::Unpublished };

@@ -3,6 +3,7 @@
 use crate::places::Places;
 use crate::{Instant, Request, SessionId, VolumeId};
 use alloc::vec::Vec;
+use holdfast_mutants::mutant;
 
 /// The index of an accepted request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,9 +68,25 @@ impl Requests {
         self.places.add_volume(0);
     }
 
+    /// A volume goes, of which nothing is pending: its part is the others'.
+    pub(crate) fn remove_volume(&mut self, volume: usize) {
+        self.places.remove_volume(volume);
+    }
+
+    /// A volume comes under the number of one that went.
+    pub(crate) fn replace_volume(&mut self, volume: usize) {
+        self.places.replace_volume(volume);
+    }
+
     /// Makes sure that so many volumes in all can be added without an allocation.
     pub(crate) fn reserve_volumes(&mut self, volumes: usize) {
         self.places.reserve_volumes(volumes);
+    }
+
+    /// How many volumes there are.
+    #[inline]
+    pub(crate) fn volumes(&self) -> usize {
+        self.places.volumes()
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -117,7 +134,8 @@ impl Requests {
             self.cursor = if at + 1 < self.entries.len() { at + 1 } else { 0 };
             let late = |pending: &Pending| {
                 let timeout_ms = u64::from(pending.request.timeout_ms);
-                let withdrawable = timeout_ms > 0 && !pending.orphan && !pending.begun;
+                let withdrawable =
+                    timeout_ms > 0 && !pending.orphan && (!pending.begun || mutant!(BegunIsWithdrawn));
                 withdrawable && now >= pending.since.after_ms(timeout_ms)
             };
             if self.entries[at].as_ref().is_some_and(late) {

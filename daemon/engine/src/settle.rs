@@ -5,6 +5,7 @@ use crate::epochs::Stage;
 use crate::waits::Until;
 use crate::written::Entry;
 use crate::{Actions, LedgerEntry, VolumeId};
+use holdfast_mutants::mutant;
 use holdfast_policy::{Cause, State};
 
 /// Lines that stable zeroes heal in a turn: the losses of one may be 16 entries of the ledger.
@@ -23,13 +24,15 @@ impl Engine<'_> {
         let mut healed = Neighbours::default();
         for _ in 0..self.limits.steps_a_turn {
             let volume = &mut self.volumes[index];
-            if volume.written.head() >= volume.stable_before
+            let stable_before =
+                if mutant!(WrittenIsStable) { volume.written.tail() } else { volume.stable_before };
+            if volume.written.head() >= stable_before
                 || !self.ledger.has_room(2)
                 || !out.has_room(&self.limits)
             {
                 break;
             }
-            let Some(entry) = volume.written.pop_before(volume.stable_before) else { break };
+            let Some(entry) = volume.written.pop_before(stable_before) else { break };
             out.count(1);
             self.entry_stable(index, entry, &mut healed, out);
         }
@@ -196,7 +199,7 @@ impl Engine<'_> {
             }
             let volume = &mut self.volumes[index];
             let next = volume.losses.next(volume.zeroed[at].heal_cursor, range.end);
-            let Some((line, loss)) = next else {
+            let Some((line, _, loss)) = next else {
                 volume.zeroed[at].heal_cursor = range.end;
                 break;
             };

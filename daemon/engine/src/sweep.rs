@@ -5,6 +5,7 @@ use crate::ops::Purpose;
 use crate::volume::Task;
 use crate::writeback::Manner;
 use crate::{Actions, Instant};
+use holdfast_mutants::mutant;
 use holdfast_policy::{Cause, Search, State, Want};
 
 /// Runs that one volume sends a turn at most, so that others get theirs.
@@ -17,7 +18,8 @@ const OVERDUE_CHECK_MS: u64 = 10;
 impl Engine<'_> {
     /// Sends dirty runs, if the volume has a reason to and its device takes them.
     pub(crate) fn sweep(&mut self, now: Instant, index: usize, out: &mut Actions) {
-        if self.volumes[index].gate.is_some() || !self.wants_write_back(now, index) {
+        let closed = self.volumes[index].gate.is_some() && !mutant!(GateIsOpen);
+        if closed || !self.wants_write_back(now, index) {
             return;
         }
         let mut wrapped = false;
@@ -102,6 +104,9 @@ impl Engine<'_> {
         for op in self.ops.iter_mut().filter(|op| op.volume == id) {
             op.overdue = now.since_ms(op.submitted) >= timeout;
             overdue += u64::from(op.overdue);
+            if mutant!(OverdueGivesItsLineUp) && op.overdue {
+                volume.index.busy.clear_range(op.first, op.count as u64);
+            }
         }
         volume.stats.overdue = overdue;
     }
@@ -123,7 +128,9 @@ impl Engine<'_> {
         // that has no gate, because its device has accepted since, need not wait for one whose probe hangs (seed 3051).
         let gates = || self.volumes.iter().filter(of_domain).filter_map(|volume| volume.gate);
         let refused = gates().any(|gate| gate.from_flush) && !gates().any(|gate| gate.proven);
-        let may_ask = |volume: &&crate::volume::Volume<'_>| !refused || volume.gate.is_none();
+        let may_ask = |volume: &&crate::volume::Volume<'_>| {
+            !refused || (volume.gate.is_none() && !mutant!(NeighbourHoldsFlush))
+        };
         let mut volumes = self.volumes.iter().filter(of_domain).filter(may_ask);
         volumes.any(|volume| self.volume_wants_flush(now, volume))
     }

@@ -9,6 +9,7 @@ use crate::volume::Volume;
 use crate::waits::Until;
 use crate::writeback::Manner;
 use crate::{Actions, Begun, Copy, Identity, Operation, Request, SlotId, Status};
+use holdfast_mutants::mutant;
 use holdfast_policy::State;
 
 /// Whether a write can go on.
@@ -52,7 +53,12 @@ impl Engine<'_> {
         (pending.cursor, pending.end) = (first, end);
         match self.admission(index, first, end, self.waits_in_line(index)) {
             Admission::Granted | Admission::Overwrite => self.accept(id, out),
-            Admission::Blocked | Admission::Full => self.volumes[index].stalled.push_back(id),
+            Admission::Blocked | Admission::Full => {
+                self.volumes[index].stalled.push_back(id);
+                if mutant!(AnsweredBeforeTakenIn) {
+                    answer(&self.requests.get(id).request, 0, 0, out);
+                }
+            }
         }
     }
 
@@ -71,7 +77,8 @@ impl Engine<'_> {
             return Admission::Blocked;
         }
         let waits = usize::try_from(lines).expect("a request is short");
-        if self.cache.free() < lines || !self.waits.has_room(index, waits) {
+        let one_less = u64::from(mutant!(RequestTakesSome));
+        if self.cache.free() + one_less < lines || !self.waits.has_room(index, waits) {
             return Admission::Blocked;
         }
         if !behind_others && self.fits(index, lines) {
@@ -109,7 +116,9 @@ impl Engine<'_> {
         (state.cursor, state.begun) = (pending.end, true);
         let Request { session, tag, .. } = pending.request;
         let generation = self.cache.next_generation() - u64::from(pending.taken_before);
-        out.begun.push(Begun { session, tag, generation });
+        if !mutant!(StalledHasNoRecord) {
+            out.begun.push(Begun { session, tag, generation });
+        }
         self.take_in(&pending.request, lines, until.map(|until| (id, until)), out);
         if until.is_none() {
             self.complete(id, 0, 0, out);
@@ -144,8 +153,14 @@ impl Engine<'_> {
 
     pub(crate) fn waits_until(&self, volume: usize, operation: Operation) -> Option<Until> {
         match operation {
-            Operation::Write { fua: true } | Operation::WriteZeroes { fua: true } => Some(Until::Stable),
-            _ if self.volumes[volume].writes_through() => Some(Until::Written),
+            Operation::Write { fua: true } | Operation::WriteZeroes { fua: true }
+                if !mutant!(FuaDoesNotWait) =>
+            {
+                Some(Until::Stable)
+            }
+            _ if self.volumes[volume].writes_through() && !mutant!(ThroughDoesNotWait) => {
+                Some(Until::Written)
+            }
             _ => None,
         }
     }
@@ -177,14 +192,19 @@ impl Engine<'_> {
             let (header, old) = (self.cache.header(before), self.cache.header(before).status());
             status.valid |= old.valid;
             let kept = old.valid & !mask;
-            if kept != 0 {
+            if kept != 0 && !mutant!(MergeCopiesNothing) {
                 out.copies.push(Copy::Merge { from: before, to: slot, mask: kept });
             }
-            if old.state.holds_unstable_data() {
+            if old.state.holds_unstable_data() && !mutant!(MergeForgetsDirty) {
                 dirty |= header.dirty();
             }
             if hands_down(old.state) {
-                epoch = self.cache.link(before);
+                if mutant!(OverwriteEndsTheWait) {
+                    volume.epochs.remove(self.cache.link(before), stage_of(old));
+                    volume.epochs.add(epoch, stage_of(old));
+                } else {
+                    epoch = self.cache.link(before);
+                }
                 if old.attempts > 0 || old.state == State::Condemned {
                     status = inherit(volume, &mut self.failures, before, slot, epoch, old, status);
                 }
@@ -192,7 +212,7 @@ impl Engine<'_> {
                 volume.epochs.add(epoch, Stage::Waiting);
             }
             // The device still reads from, or writes to, a slot in flight; its completion frees it.
-            let in_flight = matches!(old.state, State::Writing | State::Filling);
+            let in_flight = matches!(old.state, State::Writing | State::Filling) && !mutant!(FreedInFlight);
             self.staged.push(if in_flight {
                 Staged::Publish(slot)
             } else {

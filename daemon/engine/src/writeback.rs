@@ -7,6 +7,7 @@ use crate::ops::{Op, Purpose};
 use crate::waits::Until;
 use crate::written::Entry;
 use crate::{Actions, Instant, IoKind, OpId, SlotId, sector_mask};
+use holdfast_mutants::mutant;
 use holdfast_policy::{Cause, ErrorClass, State, class_of_errno, errno};
 
 /// How a run is to be written.
@@ -20,8 +21,10 @@ pub(crate) struct Manner {
 impl Engine<'_> {
     /// Whether the volume may have another operation in flight: one that hangs must not take all there are.
     pub(crate) fn may_submit(&self, volume: usize) -> bool {
-        let share = (self.limits.ops_max / self.volumes.len()).max(4);
-        self.volumes[volume].settled && self.ops.free() > 1 && (self.volumes[volume].ops as usize) < share
+        let share = (self.limits.ops_max / self.requests.volumes().max(1)).max(4);
+        (self.volumes[volume].settled || mutant!(NoFence))
+            && self.ops.free() > 1
+            && (self.volumes[volume].ops as usize) < share
     }
 
     /// Begins to write the run of lines from `line` on, at most `max`. Returns the number of lines, 0 if it cannot now.
@@ -36,8 +39,10 @@ impl Engine<'_> {
     ) -> u64 {
         let state = &self.volumes[volume];
         let room = state.written.capacity() - state.written.len() - state.counts.of(State::Writing);
-        let max =
-            max.min(self.limits.run_lines_max as u64).min(room).min(state.geometry().contiguous_from(line));
+        let max = max
+            .min(self.limits.run_lines_max as u64)
+            .min(room)
+            .min(state.geometry().contiguous_from(line) + u64::from(mutant!(RunIsLong)));
         if max == 0 || state.redirty || !self.may_submit(volume) {
             return 0;
         }
@@ -81,7 +86,8 @@ impl Engine<'_> {
         let ready = matches!(self.cache.header(slot).state(), State::Dirty | State::Failed);
         let fenced =
             state.is_barred(line, line + 1) || (state.fences > 0 && state.redo_overlaps(line, line + 1));
-        (ready && !fenced && !state.index.busy.reader().get(line)).then_some(slot)
+        let busy = state.index.busy.reader().get(line) && !mutant!(BusyLineIsWritten);
+        (ready && !fenced && !busy).then_some(slot)
     }
 
     /// The sectors to write of a slot, as first and count; `None` if there is a gap that it does not hold.
@@ -89,7 +95,10 @@ impl Engine<'_> {
         let header = self.cache.header(slot);
         let dirty = header.dirty();
         let first = dirty.trailing_zeros();
-        let count = 32 - dirty.leading_zeros() - first;
+        let mut count = 32 - dirty.leading_zeros() - first;
+        if mutant!(SpanIsShort) {
+            count = count.max(2) - 1;
+        }
         let mask = sector_mask(first, count);
         (header.valid() & mask == mask).then_some((first, count))
     }
@@ -151,7 +160,8 @@ impl Engine<'_> {
         if op.pieces != 0 && done > 0 {
             return self.piece_written(now, id, done, out);
         }
-        let lines = self.lines_done(&op, done);
+        let short_is_whole = mutant!(ShortIsWhole) && done > 0;
+        let lines = if short_is_whole { op.length } else { self.lines_done(&op, done) };
         out.count(lines.max(1));
         for offset in 0..lines {
             let at = op.position + offset;
@@ -247,23 +257,25 @@ impl Engine<'_> {
         self.volumes[index].stats.device_writes_refused += 1;
         let gate_closed = self.volumes[index].gate.is_some();
         let asked_for = op.probe || op.pass || op.thorough;
-        if gate_closed && class.gates() && !asked_for {
+        let gates = class.gates() || mutant!(MediumGates);
+        if gate_closed && gates && !asked_for {
             self.defer_rest(now, id, op.position, errno, out);
-        } else if op.length > 1 {
+        } else if op.length > 1 && !mutant!(RunIsOneVerdict) {
             self.go_on(now, id, op.position, op.length / 2, out);
         } else {
             let line = op.first + op.position as u64;
             self.line_refused(now, index, line, SlotId(op.slots[op.position]), class, errno, out);
-            if class.gates() {
+            if gates {
                 self.close_gate(now, index, class, errno, false);
                 if op.pass
+                    && !mutant!(WalkKeepsNoDistance)
                     && let Some(gate) = &mut self.volumes[index].gate
                 {
                     // A walk's refusal is as good as a probe's: the next probe keeps its distance from it.
                     gate.last = now;
                 }
             }
-            if class.gates() && !op.thorough {
+            if gates && !op.thorough {
                 self.defer_rest(now, id, op.position + 1, errno, out);
             } else {
                 self.ops.get_mut(id).pieces = 0;
@@ -425,7 +437,8 @@ impl Engine<'_> {
         let (status, epoch) = (self.cache.header(slot).status(), self.cache.link(slot));
         volume.epochs.remove(epoch, Stage::Writing);
         let newest = self.cache.newest(volume.id(), line);
-        if let Some(newest) = newest {
+        assert!(newest.is_some() || !mutant!(HeirIsExpected), "a line in flight keeps its entry");
+        if let Some(newest) = newest.filter(|_| !mutant!(HandOverForgetsEpoch)) {
             self.age(index, newest, epoch);
         }
         let volume = &mut self.volumes[index];

@@ -8,6 +8,7 @@ use crate::requests::RequestId;
 use crate::volume::{ZEROED_MAX, Zeroed};
 use crate::waits::Until;
 use crate::{Actions, Copy, Instant, Io, IoKind, OpId, Operation, VolumeId, sector_mask};
+use holdfast_mutants::mutant;
 use holdfast_policy::{Cause, State, class_of_errno, errno};
 
 /// Lines of one device operation at most: 4 MiB of 4 KiB lines, so that its completion is a short turn.
@@ -135,6 +136,7 @@ impl Engine<'_> {
         let hangs = self.ops.on(volume.id(), first, end).any(|op| self.ops.get(op).overdue);
         let redo = volume.redo_overlaps(first, end);
         let busy = volume.index.busy.any_in(first, end - first) || self.any_incoming(index, first, end);
+        let busy = busy && !mutant!(ZeroesPassWrites);
         self.volumes[index].lift_bar(id);
         if hangs || redo {
             self.judge_zeroes(id, index, (first, end), None, out);
@@ -217,7 +219,10 @@ impl Engine<'_> {
         }
         if errno != 0 {
             pending.errno = errno;
-            if errno != errno::EOPNOTSUPP {
+            if mutant!(RefusedZeroesCount) {
+                return self.lines_zeroed(index, op, out);
+            }
+            if errno != errno::EOPNOTSUPP && !mutant!(RefusedZeroesLeaveNoDoubt) {
                 out.count(usize::try_from(self.volumes[index].written.len() / 32).expect("few entries"));
                 self.zeroes_refused(index, op);
             }
@@ -283,7 +288,7 @@ impl Engine<'_> {
             busy: false,
             refused: None,
             errno: 0,
-            stable: false,
+            stable: mutant!(ZeroesAreStable),
             heal_cursor: first,
             report_cursor: first,
             generation,

@@ -3,7 +3,7 @@
 use crate::client::Outcome;
 use crate::shell::{Shell, content};
 use crate::violation::{Clause, demand};
-use holdfast_engine::{Completion, Operation};
+use holdfast_engine::{Completion, Mode, Operation};
 
 /// What a request is told that can be withdrawn when its time is over.
 const ETIMEDOUT: u16 = 110;
@@ -52,6 +52,16 @@ impl Shell<'_> {
                 Operation::Flush if errno == 0 => self.model.flushed(id, &content),
                 Operation::Flush => self.model.forget(id),
                 _ => {
+                    let write = matches!(asked.request.operation, Operation::Write { .. });
+                    if write && errno != 0 && asked.records[number] != 0 && !asked.outlived {
+                        self.model.write_failed(id, &content);
+                    }
+                    // What a reset or a failed flush took from the device is not the write's to answer for.
+                    let keeps = harm.resets == 0 && harm.flushes == 0;
+                    let through = self.plan.volumes[usize::from(volume)].mode == Mode::WriteThrough;
+                    if write && errno == 0 && through && keeps {
+                        self.model.written_through(id, &content);
+                    }
                     let abandoned = self.abandoned[usize::from(volume)];
                     let excused = abandoned || harm.total() > 0;
                     let refused = errno == 0 || errno == 95 || errno == ETIMEDOUT || excused;

@@ -27,6 +27,8 @@ pub struct Outstanding {
     pub malformed: bool,
     /// What each reactor said when it took it in, 0 for nothing.
     pub records: [u64; 8],
+    /// A daemon was killed meanwhile: whether it took the request in nobody can say.
+    pub outlived: bool,
 }
 
 /// How a request ended.

@@ -165,6 +165,23 @@ impl Disk {
         self.media.values_mut().map(|medium| medium.lose_cache(random, odds)).sum()
     }
 
+    /// The host loses its power: what is in flight is done, or not, or in part, and what was not flushed may be gone.
+    pub fn power_cut(&mut self, coverage: &mut Coverage) {
+        for key in self.flights.keys().copied().collect::<Vec<_>>() {
+            if self.random.chance(400) {
+                self.finish(key, coverage);
+                continue;
+            }
+            let Some(Flight { operation, .. }) = self.flights.remove(&key) else { continue };
+            self.mark += 1;
+            if let Work::Write(stamps) = &operation.work {
+                self.put(operation.volume, operation.from, stamps, 0, true, coverage);
+            }
+        }
+        self.hung.clear();
+        self.reset();
+    }
+
     /// Repairs everything: no fault is left and there is space. What hangs ends when it ends.
     pub fn heal(&mut self) {
         self.faults.clear();

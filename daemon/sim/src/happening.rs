@@ -95,6 +95,15 @@ impl Queue {
         }
     }
 
+    /// The host is dead: of all that was planned, the world's part is left.
+    pub fn power_cut(&mut self) {
+        for happening in self.waiting.values_mut() {
+            if !matches!(happening, Happening::Reset { .. } | Happening::Grow { .. }) {
+                *happening = Happening::Nothing;
+            }
+        }
+    }
+
     /// When the next thing happens.
     pub fn next_time(&self) -> Option<u64> {
         self.order.peek().map(|Reverse((time, _))| *time)

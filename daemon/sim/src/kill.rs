@@ -1,8 +1,8 @@
 //! The daemon is killed, now and then in the middle of a turn, and starts again over what it left.
 
+use crate::Note;
 use crate::happening::Happening;
 use crate::shell::{Shell, content, engine, name, name32};
-use crate::{Civil, Note};
 use holdfast_engine::{
     Actions, ByteRange, Command, Event, Instant, IoKind, Operation, Request, SessionId, Share, Token,
     VolumeId,
@@ -22,13 +22,18 @@ impl Shell<'_> {
             self.coverage.event("kill with writes in flight");
         }
         self.trace.line(self.now, format_args!("kill, {writing} writes in flight"));
+        self.die();
+        self.forget();
+        self.life += 1;
+        self.restart();
+    }
+
+    /// Most deaths come in the middle of a turn.
+    pub(crate) fn die(&mut self) {
         if self.random.chance(700) {
             let victim = self.random.below(self.reactors.len() as u64);
             self.die_in_turn(usize::try_from(victim).expect("few reactors"));
         }
-        self.forget();
-        self.life += 1;
-        self.restart();
     }
 
     /// A turn that ends somewhere.
@@ -81,7 +86,7 @@ impl Shell<'_> {
     }
 
     /// What dies with the daemon: what it told itself, and what the ledger had not got.
-    fn forget(&mut self) {
+    pub(crate) fn forget(&mut self) {
         for reactor in 0..self.reactors.len() {
             let (unheard, fresh, forgotten) = self.ledger.killed(reactor);
             for noted in &fresh {
@@ -99,6 +104,11 @@ impl Shell<'_> {
             }
         }
         let life = self.life;
+        self.forget_memory(life);
+    }
+
+    /// The engines of the next life.
+    fn forget_memory(&mut self, life: u64) {
         let key = |reactor: usize, op: u32| life << 48 | (reactor as u64) << 32 | u64::from(op);
         self.queue.killed(key);
         self.memory.forget_indexes();
@@ -107,15 +117,16 @@ impl Shell<'_> {
             let engine = engine(self.plan, self.memory, name32(number), self.now);
             self.reactors[number].killed(engine, |op| key(number, op));
         }
-        self.civil = Civil::default();
+        self.civil.restarted();
         self.rules.restarted(self.now, self.plan);
         self.probes.restarted();
         self.owed.clear();
+        self.clients.outstanding.values_mut().for_each(|asked| asked.outlived = true);
         self.away = self.clients.sessions.keys().copied().collect();
         self.flushing.fill(false);
     }
 
-    fn restart(&mut self) {
+    pub(crate) fn restart(&mut self) {
         for number in 0..self.reactors.len() {
             self.rebuild(number);
         }

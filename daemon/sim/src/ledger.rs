@@ -191,6 +191,16 @@ impl Ledger {
         self.known.get(&volume).map(|known| known.failed.iter().collect()).unwrap_or_default()
     }
 
+    /// The memory that held what is not stable is gone: all of that is lost. Returns it.
+    pub fn turn_into_lost(&mut self, volume: u16) -> Vec<(u64, u64)> {
+        let failed = self.failed(volume);
+        for &range in &failed {
+            self.keep(&Noted { volume, note: Note::Lost(0), range });
+            self.keep(&Noted { volume, note: Note::Healed, range });
+        }
+        failed
+    }
+
     /// What it holds as lost of a volume: ranges with the newest generation that was given up.
     pub fn lost(&self, volume: u16) -> Vec<((u64, u64), u64)> {
         let mut runs: Vec<((u64, u64), u64)> = Vec::new();

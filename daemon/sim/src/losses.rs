@@ -102,6 +102,11 @@ impl Losses {
         losses.filter(|loss| loss.generation == generation).for_each(|loss| loss.doubtful = true);
     }
 
+    /// No memory is left that could hold what is on record as lost.
+    pub(crate) fn believe(&mut self) {
+        self.sectors.values_mut().flatten().for_each(|loss| loss.doubtful = false);
+    }
+
     /// The ledger holds the end of a loss.
     pub(crate) fn healed(&mut self, range: (u64, u64)) {
         if let Some(at) = self.healing.iter().position(|&(from, to, _)| (from, to) == range) {
@@ -109,9 +114,11 @@ impl Losses {
         }
     }
 
-    /// Whether any sector is lost, or was a moment ago, in force or not.
+    /// Whether any sector is on record as lost, or was a moment ago. A record that is not durable does not count: nothing
+    /// is given up before it is (M8).
     pub(crate) fn touch(&self, from: u64, to: u64) -> bool {
-        self.sectors.range(from..to).next().is_some()
+        let durable = |losses: &Vec<Loss>| losses.iter().any(|loss| loss.since != u64::MAX);
+        self.sectors.range(from..to).any(|(_, losses)| durable(losses))
             || self.healing.iter().any(|&(a, b, _)| a < to && from < b)
     }
 

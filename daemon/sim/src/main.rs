@@ -63,6 +63,17 @@ impl Arguments {
         words
     }
 
+    /// The test that runs exactly one seed like this.
+    fn test(&self, seed: u64) -> String {
+        let Arguments { turns, sessions, .. } = self;
+        let without: Vec<String> = self.without.iter().map(|kind| format!("Kind::{kind:?}")).collect();
+        let without = without.join(", ");
+        format!(
+            "#[test]\nfn seed_{seed}() {{\n    let options = Options {{ turns: {turns}, sessions: {sessions}, \
+             without: vec![{without}], print: false }};\n    assert!(run({seed}, &options).turns > 0);\n}}"
+        )
+    }
+
     fn child(&self, seed: u64, trace: bool) -> std::io::Result<Output> {
         let mut command = Command::new(std::env::current_exe()?);
         command.args(self.repeat(seed)).arg("--no-shrink");
@@ -115,6 +126,7 @@ fn explain(arguments: &Arguments, seed: u64) {
         eprintln!("{}", String::from_utf8_lossy(&output.stderr));
     }
     eprintln!("repeat: cargo run --release -p holdfast-sim -- {} --trace", shortest.repeat(seed).join(" "));
+    eprintln!("keep it, with its story, in daemon/sim/tests/kept_seeds.rs:\n{}", shortest.test(seed));
 }
 
 fn main() -> ExitCode {
@@ -145,4 +157,25 @@ fn main() -> ExitCode {
         return ExitCode::FAILURE;
     }
     ExitCode::SUCCESS
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn arguments(line: &str) -> Arguments {
+        Arguments::parse_from(std::iter::once("holdfast-sim").chain(line.split(' ')))
+    }
+
+    /// What is printed runs the same seed in the same way.
+    #[test]
+    fn a_shortest_run_can_be_repeated_and_kept() {
+        let shortest = arguments("--turns 70 --sessions 2 --without space --without kill");
+        let again = arguments(&shortest.repeat(9).join(" "));
+        assert_eq!((again.seed, again.seeds, again.turns, again.sessions), (9, 1, 70, 2));
+        assert_eq!(again.without, [Kind::Space, Kind::Kill]);
+        let test = shortest.test(9);
+        let options = "turns: 70, sessions: 2, without: vec![Kind::Space, Kind::Kill], print: false";
+        assert!(test.contains(options) && test.contains("run(9, &options)"), "{test}");
+    }
 }

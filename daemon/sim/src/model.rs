@@ -31,10 +31,14 @@ pub enum Note {
 }
 
 #[derive(Debug, Default)]
-struct Volume {
-    sectors: BTreeMap<u64, Versions>,
-    losses: Losses,
-    reported: Ranges,
+pub(crate) struct Volume {
+    pub(crate) sectors: BTreeMap<u64, Versions>,
+    pub(crate) losses: Losses,
+    pub(crate) reported: Ranges,
+    /// The newest flush that succeeded.
+    pub(crate) flushed: u64,
+    /// Sectors of which a flush said that they are not stable: which flush.
+    pub(crate) told: BTreeMap<u64, u64>,
 }
 
 /// The model of all volumes.
@@ -42,7 +46,7 @@ struct Volume {
 pub struct Model {
     clock: u64,
     volumes: BTreeMap<u16, Volume>,
-    pending: BTreeMap<u64, Request>,
+    pub(crate) pending: BTreeMap<u64, Request>,
 }
 
 /// The stamp of a sector of the write that was submitted as `id`.
@@ -50,7 +54,7 @@ pub const fn stamp(id: u64, sector: u64) -> u64 {
     id << 32 | (sector & 0xffff_ffff)
 }
 
-fn span(request: &Request) -> (u64, u64) {
+pub(crate) fn span(request: &Request) -> (u64, u64) {
     (request.offset / 512, (request.offset + request.length) / 512)
 }
 
@@ -70,7 +74,7 @@ impl Model {
         self.clock
     }
 
-    fn volume(&mut self, volume: u16) -> &mut Volume {
+    pub(crate) fn volume(&mut self, volume: u16) -> &mut Volume {
         self.volumes.entry(volume).or_default()
     }
 
@@ -80,6 +84,8 @@ impl Model {
         let oldest = self.pending.first_key_value().map_or(id, |(&oldest, _)| oldest);
         let (from, to) = span(request);
         let volume = self.volumes.entry(request.volume.0).or_default();
+        // What a power cut may bring back is older than what anybody may read.
+        let oldest = oldest.min(volume.flushed);
         if matches!(request.operation, Operation::Write { .. }) {
             for sector in from..to {
                 let zeroing =
@@ -183,6 +189,10 @@ impl Model {
                 )
             });
         }
+        if id > volume.flushed {
+            volume.flushed = id;
+            volume.told.clear();
+        }
         let lost = volume.losses.any_in_force(|_| true, id);
         demand(Clause::C2, lost.is_none(), || format!("flush {id} succeeded though sector {lost:?} is lost"));
         let healing = volume.losses.is_healing(id);
@@ -206,6 +216,7 @@ impl Model {
                 continue;
             }
             reason = true;
+            volume.told.insert(sector, id);
             let known = volume.reported.contains(sector) || volume.losses.touch(sector, sector + 1);
             demand(Clause::C9, known, || {
                 let stable = content(sector).1;

@@ -5,11 +5,14 @@ use crate::ledger::Entry;
 use crate::model::Note;
 use crate::shell::{Shell, content, name, name32};
 use crate::violation::{Clause, demand};
-use holdfast_engine::{Actions, Event, Instant, Io, IoKind, LedgerEntry, LedgerSeq, PeerMessage, VolumeId};
+use holdfast_engine::{
+    Actions, Command, Event, Instant, Io, IoKind, LedgerEntry, LedgerSeq, PeerMessage, VolumeId,
+};
 use holdfast_policy::{ErrorClass, Policy};
 
 impl Shell<'_> {
     pub(crate) fn turn(&mut self, number: usize) {
+        let given_up = self.given_up(number);
         self.think(number);
         let mut actions = std::mem::take(&mut self.reactors[number].actions);
         self.reactors[number].check_capacities(&actions);
@@ -17,7 +20,8 @@ impl Shell<'_> {
         actions.clear();
         let reactor = &mut self.reactors[number];
         reactor.actions = actions;
-        reactor.observe(self.plan, &self.disks, &mut self.coverage);
+        let released = reactor.observe(self.plan, &self.disks, &self.civil, &mut self.coverage);
+        self.check_given_up(number, &given_up, &released);
         self.ledger.heard(number);
         self.check_budgets(number);
         self.check_probes(number);
@@ -137,11 +141,59 @@ impl Shell<'_> {
             });
             self.flushing[domain] = true;
         }
+        self.check_patience(number, io, actions);
         self.probes.begun(io);
         let operation = self.reactors[number].submit(io, &actions.segments, volume);
         let key = self.key(number, io.op.0);
         let ends = self.disks[domain].submit(self.now, key, operation, &mut self.coverage);
         self.queue.push(ends, Happening::Ends { reactor: number, op: io.op.0 });
+    }
+
+    /// Lines of each volume that a reactor has given up in its life.
+    fn given_up(&self, number: usize) -> Vec<u64> {
+        let volumes = (0..self.plan.volumes.len()).map(|volume| VolumeId(name(volume)));
+        volumes.map(|volume| self.reactors[number].engine.stats(volume).given_up).collect()
+    }
+
+    /// M8: what was given up in a turn is on record, durably, and was before that turn.
+    fn check_given_up(&mut self, number: usize, before: &[u64], released: &[(u16, u64)]) {
+        for (at, (now, before)) in self.given_up(number).into_iter().zip(before).enumerate() {
+            if now == *before {
+                continue;
+            }
+            let (volume, line_sectors) = (name(at), u64::from(self.plan.line_bytes) / 512);
+            let geometry = self.plan.volumes[at].geometry_of(name32(number));
+            let ours = released.iter().filter(|(of, _)| *of == volume);
+            let first = ours.map(|(_, line)| geometry.offset_of(*line) / 512);
+            let first: Vec<u64> = first.collect();
+            let recorded =
+                first.iter().filter(|&&first| self.model.on_record(volume, first, first + line_sectors));
+            let recorded = recorded.count() as u64;
+            demand(Clause::M8, now - before <= recorded, || {
+                format!(
+                    "{} lines of volume {volume} are given up, of {first:?} {recorded} are on record",
+                    now - before
+                )
+            });
+        }
+    }
+
+    /// C8: bad blocks are tried again after their floor; what goes on under an old name was judged when that began.
+    fn check_patience(&self, number: usize, io: Io, actions: &Actions) {
+        let retry = |command: &Command| matches!(command, Command::Retry { .. } | Command::Drain);
+        let retrying = self.owed().any(|(&(_, reactor), command)| reactor == number && retry(command));
+        if io.kind != IoKind::Write || retrying || self.probes.goes_on(io.op.0) {
+            return;
+        }
+        let line = io.offset / u64::from(self.plan.line_bytes);
+        let first = io.first_segment as usize;
+        let segments = &actions.segments[first..first + io.segments as usize];
+        for (line, segment) in (line..).zip(segments) {
+            let status = self.reactors[number].header(segment.slot).status();
+            if status.attempts > 0 && status.class == ErrorClass::Medium as u8 {
+                self.civil.tried(self.now, io.volume.0, line, self.rules.floor_ns(io.volume.0));
+            }
+        }
     }
 
     /// C6: what is not clean on all reactors together is within the budget, and so is what they have taken of it; on each

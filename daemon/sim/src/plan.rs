@@ -1,7 +1,9 @@
 //! Everything about a run that is fixed before it begins.
 
 use crate::medium::MediumSetup;
-use holdfast_engine::{FlushOnFailure, Geometry, Header, Limits, Mode, Notes, Share, Tuning, room_slots};
+use holdfast_engine::{
+    FlushOnFailure, Geometry, Header, Identity, Limits, Mode, Notes, Share, Status, Tuning, room_slots,
+};
 use holdfast_policy::{DirtyIndex, Rules};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -114,6 +116,16 @@ impl Memory {
             notes: (0..plan.reactors).map(|_| zeroes(Notes::words_needed(plan.volumes.len()))).collect(),
             shares: plan.volumes.iter().map(|_| Share::new(plan.reactors)).collect(),
         }
+    }
+
+    /// The host lost its power: the arena is a new one.
+    pub fn wipe(&self) {
+        let blank = Identity { volume: 0, line: 0, generation: 0, dirty: 0 };
+        for header in self.headers.iter().flatten() {
+            header.publish(Status::FREE);
+            header.assign(blank);
+        }
+        self.notes.iter().flatten().for_each(|word| word.store(0, Ordering::Relaxed));
     }
 
     /// What is not in the arena dies with the daemon.

@@ -54,6 +54,11 @@ impl Probes {
         }
     }
 
+    /// Whether an operation goes on with one that ended in this turn.
+    pub(crate) fn goes_on(&self, op: u32) -> bool {
+        self.ended.contains(&op)
+    }
+
     /// A device operation begins.
     pub(crate) fn begun(&mut self, io: Io) {
         if io.kind == IoKind::Write {
@@ -127,5 +132,25 @@ impl Shell<'_> {
                 self.probes.last.insert(key, last);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use holdfast_engine::OpId;
+
+    /// A bad block is one for the next life, too: what goes out to it through a closed gate is no probe (seed 448).
+    #[test]
+    fn what_is_known_of_bad_blocks_outlives_a_kill() {
+        let (volume, kind) = (VolumeId(0), IoKind::Write);
+        let io = Io { op: OpId(1), volume, kind, offset: 8192, length: 4096, first_segment: 0, segments: 1 };
+        let mut probes = Probes::default();
+        probes.ended(&io, -5, 4096);
+        probes.begun(io);
+        probes.restarted();
+        assert!(probes.medium.contains(&(0, 2)) && probes.begun.is_empty());
+        probes.ended(&io, 4096, 4096);
+        assert!(probes.medium.is_empty());
     }
 }

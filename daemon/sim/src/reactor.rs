@@ -3,7 +3,7 @@
 use crate::disk::{Operation, Work};
 use crate::plan::{Plan, VolumePlan};
 use crate::violation::{Clause, demand};
-use crate::{Coverage, Disk};
+use crate::{Civil, Coverage, Disk};
 use holdfast_engine::{Actions, Copy, Engine, Event, Header, Io, IoKind, Limits, Request, Segment, SlotId};
 use holdfast_policy::State;
 use std::collections::{BTreeMap, VecDeque};
@@ -47,6 +47,8 @@ pub struct Reactor<'a> {
     pub turns: u64,
     headers: &'a [Header],
     states: Vec<State>,
+    /// The places of slots that are condemned.
+    condemned: BTreeMap<usize, (u16, u64)>,
     slots: Vec<u64>,
     uses: Vec<Use>,
     line_sectors: usize,
@@ -91,6 +93,7 @@ impl<'a> Reactor<'a> {
             turns: 0,
             headers,
             states: vec![State::Free; headers.len()],
+            condemned: BTreeMap::new(),
             slots: vec![0; headers.len() * line_sectors],
             uses: vec![Use::None; headers.len()],
             line_sectors,
@@ -105,6 +108,15 @@ impl<'a> Reactor<'a> {
         self.requests.clear();
         self.orphans
             .extend(std::mem::take(&mut self.flights).into_iter().map(|(op, flight)| (key(op), flight)));
+    }
+
+    /// The host lost its power: nothing is in flight, and memory holds anything.
+    pub fn power_cut(&mut self) {
+        self.flights.clear();
+        self.orphans.clear();
+        self.condemned.clear();
+        self.uses.fill(Use::None);
+        self.slots.fill(u64::MAX);
     }
 
     /// An operation of an earlier life ends: a write with what its slots hold by now.
@@ -125,6 +137,11 @@ impl<'a> Reactor<'a> {
             self.uses[segment.slot.0 as usize] = Use::None;
         }
         io
+    }
+
+    /// What a slot's header says.
+    pub fn header(&self, slot: SlotId) -> &Header {
+        &self.headers[slot.0 as usize]
     }
 
     fn sectors(&self, slot: SlotId, at: u32, length: u32) -> std::ops::Range<usize> {
@@ -289,8 +306,16 @@ impl<'a> Reactor<'a> {
         (io, finished.result)
     }
 
-    /// Looks at what became of every slot since the last call; what became clean must be stable (C7).
-    pub fn observe(&mut self, plan: &Plan, disks: &[Disk], coverage: &mut Coverage) {
+    /// Looks at what became of every slot since the last call; what became clean must be stable (C7). Returns the volumes and
+    /// lines of slots that are condemned no more.
+    pub fn observe(
+        &mut self,
+        plan: &Plan,
+        disks: &[Disk],
+        civil: &Civil,
+        coverage: &mut Coverage,
+    ) -> Vec<(u16, u64)> {
+        let mut released = Vec::new();
         for (slot, header) in self.headers.iter().enumerate() {
             let (before, now) = (self.states[slot], header.state());
             if before == now {
@@ -298,10 +323,20 @@ impl<'a> Reactor<'a> {
             }
             coverage.edge(before, now);
             self.states[slot] = now;
+            released.extend(self.condemned.remove(&slot));
+            if now == State::Condemned {
+                self.condemned.insert(slot, (header.volume(), header.line()));
+            }
             if before == State::Unstable && now == State::Clean {
                 self.check_clean(slot, header, plan, disks);
             }
+            if now == State::Failed {
+                let geometry = plan.volumes[usize::from(header.volume())].geometry_of(self.limits.reactor);
+                let line = geometry.offset_of(header.line()) / u64::from(plan.line_bytes);
+                civil.held(header.volume(), line);
+            }
         }
+        released
     }
 
     fn check_clean(&self, slot: usize, header: &Header, plan: &Plan, disks: &[Disk]) {

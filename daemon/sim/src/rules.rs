@@ -69,3 +69,31 @@ impl InForce {
         current.all(|other| other == first).then_some((first, self.changed[volume]))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scene;
+    use holdfast_engine::{Token, VolumeId};
+    use holdfast_policy::{EvictImmediately, HoldForever, Policy};
+
+    /// What operators set in use dies with the daemon: judged by it, the next life would be wrong about what is given up
+    /// (seed 720).
+    #[test]
+    fn a_restart_forgets_the_rules_that_operators_set() {
+        let hold = Policy::HoldForever(HoldForever::default());
+        let plan = scene::plan(1, 64, &[scene::volume(1, 64, 32, hold)]);
+        let mut rules = InForce::new(&plan);
+        let evict = scene::rules(Policy::EvictImmediately(EvictImmediately {}));
+        let command = Command::SetPolicy { tuning: Box::new(plan.volumes[0].tuning(evict)) };
+        let event = Event::Operator { token: Token(1), volume: VolumeId(0), command };
+        rules.begin(5, 0, std::iter::once(&event));
+        let policies = |rules: &InForce| -> Vec<Policy> {
+            rules.judges(0, 0, ErrorClass::Medium).map(|rule| rule.policy).collect()
+        };
+        assert_eq!(policies(&rules), [hold, Policy::EvictImmediately(EvictImmediately {})]);
+        rules.restarted(9, &plan);
+        assert_eq!(policies(&rules), [hold]);
+        assert_eq!(rules.agreed(0).map(|(_, changed)| changed), Some(9));
+    }
+}

@@ -175,6 +175,7 @@ impl<'a> Shell<'a> {
                 read_harm,
                 malformed,
                 records: [0; 8],
+                outlived: false,
             },
             data,
         );
@@ -299,7 +300,7 @@ impl<'a> Shell<'a> {
         if io.kind == IoKind::Flush {
             self.flushing[domain] = false;
         }
-        if io.kind == IoKind::Write && result < 0 {
+        if io.kind == IoKind::Write && result <= 0 {
             let line = u64::from(self.plan.line_bytes);
             let lines = io.offset / line..=(io.offset + io.length - 1) / line;
             self.civil.refused(self.now, volume, lines, self.rules.floor_ns(volume));

@@ -42,6 +42,11 @@ impl Versions {
         Versions { all, forgotten: 0 }
     }
 
+    /// The host came back, and this is what the device has: everything else is history.
+    pub(crate) fn after_power_cut(stable: u64) -> Versions {
+        Versions { all: vec![Version { stamp: stable, ..Version::ZEROES }], forgotten: 0 }
+    }
+
     /// Request `id` wants it to be `stamp`. Nobody who waits began before `oldest`.
     pub(crate) fn submitted(&mut self, stamp: u64, id: u64, oldest: u64) {
         // Now and then only: whoever waits long keeps all of them.

@@ -23,12 +23,20 @@ pub enum Clause {
     C8,
     /// Nothing is forgotten.
     C9,
+    /// Host death.
+    C11,
     /// The in-flight fence.
     M1,
     /// One device operation a sector.
     M2,
+    /// Failed means recorded.
+    M7,
+    /// Given up is recorded first.
+    M8,
     /// A timeout is told only of what can no longer happen.
     M9,
+    /// What waits for the device waits.
+    M10,
     /// Verdicts on lines, one probe at a time.
     M12,
     /// The seam between engine and shell.
@@ -39,7 +47,7 @@ pub enum Clause {
 
 impl Clause {
     /// All of them.
-    pub const ALL: [Clause; 15] = [
+    pub const ALL: [Clause; 19] = [
         Clause::C1,
         Clause::C2,
         Clause::C3,
@@ -49,9 +57,13 @@ impl Clause {
         Clause::C7,
         Clause::C8,
         Clause::C9,
+        Clause::C11,
         Clause::M1,
         Clause::M2,
+        Clause::M7,
+        Clause::M8,
         Clause::M9,
+        Clause::M10,
         Clause::M12,
         Clause::Seam,
         Clause::Liveness,
@@ -69,8 +81,12 @@ impl Clause {
             Clause::C7 => "C7 written is not stable",
             Clause::C8 => "C8 retry is civil",
             Clause::C9 => "C9 nothing is forgotten",
+            Clause::C11 => "C11 host death",
             Clause::M1 => "M1 in-flight fence",
             Clause::M2 => "M2 one operation a sector",
+            Clause::M7 => "M7 failed means recorded",
+            Clause::M8 => "M8 recorded, then given up",
+            Clause::M10 => "M10 write-through waits",
             Clause::M12 => "M12 one probe at a time",
             Clause::M9 => "M9 a timeout is final",
             Clause::Seam => "seam",

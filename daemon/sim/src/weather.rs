@@ -39,11 +39,13 @@ pub enum Kind {
     Sessions,
     /// The daemon is killed, now and then in the middle of a turn.
     Kill,
+    /// The host loses its power, now and then in the middle of a turn.
+    PowerCut,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Kind; 15] = [
+    pub const ALL: [Kind; 16] = [
         Kind::MediumWrite,
         Kind::Space,
         Kind::Transient,
@@ -59,6 +61,7 @@ impl Kind {
         Kind::LedgerOutage,
         Kind::Sessions,
         Kind::Kill,
+        Kind::PowerCut,
     ];
 
     /// Its name on the command line and in reports.
@@ -79,6 +82,7 @@ impl Kind {
             Kind::LedgerOutage => "ledger-outage",
             Kind::Sessions => "sessions",
             Kind::Kill => "kill",
+            Kind::PowerCut => "power-cut",
         }
     }
 
@@ -105,7 +109,8 @@ impl Kind {
                 Trouble::Hang,
                 true,
             ),
-            Kind::Reset | Kind::Grow | Kind::LedgerOutage | Kind::Sessions | Kind::Kill => return None,
+            Kind::Reset | Kind::Grow | Kind::LedgerOutage | Kind::Sessions => return None,
+            Kind::Kill | Kind::PowerCut => return None,
         })
     }
 }
@@ -164,6 +169,7 @@ impl Weather {
                 shell.ledger.outage_until = shell.now + lasts % 10_000_000_000;
             }
             (Kind::Kill, _) => shell.kill(),
+            (Kind::PowerCut, _) => shell.power_cut(),
             _ => {
                 shell.coverage.fault(kind.name());
                 if let Some((session, volume)) = shell.clients.any(random) {

@@ -23,15 +23,23 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
 
     async fn from_request(request: Request, state: &S) -> Result<Body<T>, Refusal> {
         let bytes = Bytes::from_request(request, state).await?;
-        let text: &[u8] = if bytes.is_empty() { b"{}" } else { &bytes };
-        // Through a map, because a derived struct would take an array of its fields, too.
-        let object = serde_json::from_slice::<Map<String, Value>>(text);
-        let parsed = object.and_then(|object| T::deserialize(Value::Object(object)));
-        parsed.map(Body).map_err(|error| {
+        parse(&bytes).map(Body).map_err(|error| {
             let message = format!("The body makes no sense: {error}.");
             Refusal::bad_request(message, "Send JSON with the fields that this request has, and no others.")
         })
     }
+}
+
+/// A body without fields.
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Nothing {}
+
+pub(super) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> serde_json::Result<T> {
+    let text: &[u8] = if bytes.is_empty() { b"{}" } else { bytes };
+    // Through a map, because a derived struct would take an array of its fields, too.
+    let object = serde_json::from_slice::<Map<String, Value>>(text);
+    object.and_then(|object| T::deserialize(Value::Object(object)))
 }
 
 /// A query string.

@@ -5,6 +5,7 @@ use super::snapshot::{
     ReloadView, RemovedView, SessionView, ThinView, VolumeView,
 };
 use holdfast_engine::{Answer, Command, Instant, VolumeId};
+use std::path::PathBuf;
 use tokio::sync::mpsc;
 
 /// The answers to one command: each reactor's number with its answer, in any order, one from each.
@@ -161,6 +162,25 @@ pub trait Backend: Send + Sync {
     /// What operators did, from the row after `since` on, the oldest first, at most `limit`. Waits for the ledger's disk
     /// if a commit is under way.
     fn audit(&self, since: u64, limit: usize) -> AuditPage;
+
+    /// Closes a volume's device: what needs it finds it gone until it is opened again. Waits for the reactors.
+    ///
+    /// # Errors
+    /// [`BackendError`] if it cannot be closed without harm to others; nothing was changed then.
+    fn release(&self, volume: VolumeId, by: Peer) -> Result<(), BackendError>;
+
+    /// Opens a volume's device again, at `path` if one is given, and has tried what waits for it; with `dry_run` only looks
+    /// whether it is the volume's device. Returns where it is. Waits for the device and the reactors.
+    ///
+    /// # Errors
+    /// [`BackendError`], which says what was changed, if anything.
+    fn reopen(
+        &self,
+        volume: VolumeId,
+        path: Option<PathBuf>,
+        dry_run: bool,
+        by: Peer,
+    ) -> Result<PathBuf, BackendError>;
 
     /// Begins the daemon's end: drain, and exit. With `abandon` what cannot be written is recorded as lost.
     fn shutdown(&self, abandon: bool, by: Peer);

@@ -1,8 +1,8 @@
 //! Verbs that change something: for root and the daemon's user.
 
-use super::ask::{self, Body, Named};
+use super::ask::{self, Body, Named, Nothing};
 use super::look::{answer, faults_of};
-use super::operation::Order;
+use super::operation::{Order, unknown};
 use super::refusal::Refusal;
 use super::{Peer, Shared};
 use axum::extract::State;
@@ -14,7 +14,6 @@ use holdfast_ctl::api::{
     ShutdownRequest, ShuttingDown, Started, ThinGrown, Versioned, VolumeState,
 };
 use holdfast_policy::ClassSet;
-use serde::Deserialize;
 use std::sync::Arc;
 
 type Answer<T> = Result<Json<Versioned<T>>, Refusal>;
@@ -30,6 +29,7 @@ pub(super) fn routes() -> Router<Arc<Shared>> {
         .route("/v1/volumes/{volume}/drain", post(drain))
         .route("/v1/volumes/{volume}/fault", fault)
         .route("/v1/volumes/{volume}/grow-thin", post(grow_thin))
+        .route("/v1/operations/{id}/cancel", post(cancel))
         .route("/v1/shutdown", post(shutdown))
 }
 
@@ -82,11 +82,6 @@ async fn ack_loss(
     }
     begin(&shared, &name, OperationVerb::AckLoss, request.range, ClassSet::ANY, peer)
 }
-
-/// A body without fields.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Nothing {}
 
 async fn drain(
     State(shared): SharedState,
@@ -155,6 +150,17 @@ async fn grow_thin(
         limit_bytes: thin.limit_bytes,
         allocated_bytes: thin.allocated_bytes,
     })
+}
+
+async fn cancel(
+    State(shared): SharedState,
+    Extension(peer): Extension<Peer>,
+    Named(text): Named,
+    Body(Nothing {}): Body<Nothing>,
+) -> Accepted<Started> {
+    let id = text.parse().map_err(|_| unknown(&text))?;
+    let operation = shared.operations.cancel(&*shared.backend, id, peer)?;
+    accepted(Started { operation })
 }
 
 async fn shutdown(

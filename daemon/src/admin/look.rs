@@ -2,6 +2,7 @@
 
 use super::Peer;
 use super::ask::{self, Asked, Named};
+use super::operation::unknown;
 use super::refusal::Refusal;
 use super::{Shared, VolumeView, health, listing, page_data, policy, view};
 use axum::extract::State;
@@ -203,11 +204,7 @@ async fn policy(State(shared): SharedState, Named(name): Named) -> Answer<Volume
 }
 
 async fn operation(State(shared): SharedState, Named(text): Named) -> Answer<Started> {
-    let unknown = || {
-        let remedy = "Operations that ended long ago, or under another daemon, are forgotten.";
-        Refusal::not_found(format!("There is no operation {text}."), remedy)
-    };
-    let id = text.parse().map_err(|_| unknown())?;
-    let operation = shared.operations.get(&*shared.backend, id).ok_or_else(unknown)?;
+    let id = text.parse().map_err(|_| unknown(&text))?;
+    let operation = shared.operations.get(&*shared.backend, id).ok_or_else(|| unknown(&text))?;
     answer(Started { operation })
 }

@@ -46,3 +46,22 @@ pub(crate) use view::state_bytes;
 pub(crate) use view::{errno, now};
 
 use server::{BODY_BYTES_MAX, Shared};
+
+/// The body of an operator's request, read as the request that `which` names.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn fuzz(which: u8, text: &[u8]) {
+    use holdfast_ctl::api;
+    fn read<T: serde::de::DeserializeOwned>(text: &[u8]) -> Option<T> {
+        ask::parse(text).ok()
+    }
+    match which % 8 {
+        0 => drop(read::<api::RetryRequest>(text).map(|request| ask::classes(&request.classes).is_ok())),
+        1 => drop(read::<api::DropRequest>(text)),
+        2 => drop(read::<api::AckLossRequest>(text)),
+        3 => drop(read::<api::Fault>(text).map(|fault| crate::device::parse_errno(&fault.errno).is_ok())),
+        4 => drop(read::<api::GrowThinRequest>(text)),
+        5 => drop(read::<api::PolicyChange>(text)),
+        6 => drop(read::<api::ReloadRequest>(text)),
+        _ => drop(read::<api::ResizeRequest>(text)),
+    }
+}

@@ -49,6 +49,8 @@ struct Table {
 
 struct Row {
     volume: VolumeId,
+    /// Somebody has asked for its end.
+    cancelled: bool,
     operation: Operation,
 }
 
@@ -95,6 +97,35 @@ impl Operations {
         Some(operation)
     }
 
+    /// Ends a retry before it has tried everything, and with it the others of its volume.
+    ///
+    /// # Errors
+    /// A [`Refusal`] if there is no such operation, it has ended, or it is of a kind that cannot be ended.
+    pub(super) fn cancel(&self, backend: &dyn Backend, id: u64, by: Peer) -> Result<Operation, Refusal> {
+        let (volume, operation) = {
+            let mut table = self.lock();
+            let row = table.rows.iter_mut().find(|row| row.operation.id == id);
+            let row = row.ok_or_else(|| unknown(&id.to_string()))?;
+            let (verb, name) = (row.operation.verb, row.operation.volume.clone());
+            if row.operation.state != OperationState::Running {
+                let message = format!("The {verb} of volume '{name}' has ended already.");
+                return Err(Refusal::bad_request(
+                    message,
+                    "Nothing was changed. See 'holdfastctl operation'.",
+                ));
+            }
+            if verb != OperationVerb::Retry {
+                let message = format!("A {verb} cannot be cancelled: what it has done cannot be taken back.");
+                return Err(Refusal::bad_request(message, "Nothing was changed. It ends by itself."));
+            }
+            row.cancelled = true;
+            (row.volume, row.operation.clone())
+        };
+        // Nobody waits for the answers: those of the retries tell.
+        let _answers = backend.command(volume, Command::CancelRetries, by)?;
+        Ok(self.get(backend, id).unwrap_or(operation))
+    }
+
     fn make_room(&self) -> Result<(), Refusal> {
         let mut table = self.lock();
         if table.rows.len() < OPERATIONS_MAX {
@@ -114,6 +145,12 @@ impl Operations {
     }
 }
 
+/// There is none, or none any more.
+pub(super) fn unknown(text: &str) -> Refusal {
+    let remedy = "Operations that ended long ago, or under another daemon, are forgotten.";
+    Refusal::not_found(format!("There is no operation {text}."), remedy)
+}
+
 impl Table {
     fn insert(&mut self, volume: &VolumeView, order: Order, total_bytes: u64) -> Operation {
         self.last_id += 1;
@@ -131,7 +168,7 @@ impl Table {
             started: view::now(),
             finished: None,
         };
-        self.rows.push_back(Row { volume: volume.id, operation: operation.clone() });
+        self.rows.push_back(Row { volume: volume.id, cancelled: false, operation: operation.clone() });
         operation
     }
 }
@@ -197,9 +234,11 @@ impl Follower {
     fn finish(&self, sum: &Sum) {
         let mut table = self.operations.lock();
         let row = table.rows.iter_mut().find(|row| row.operation.id == self.id);
-        let operation = &mut row.expect("a running operation is not forgotten").operation;
+        let row = row.expect("a running operation is not forgotten");
+        let (cancelled, operation) = (row.cancelled, &mut row.operation);
         operation.state = match sum.refused {
             Some(_) => OperationState::Refused,
+            None if cancelled && sum.left > 0 => OperationState::Cancelled,
             None if sum.answers < self.reactors => OperationState::Interrupted,
             None => OperationState::Done,
         };

@@ -97,6 +97,8 @@ pub struct VolumeView {
     pub state: VolumeState,
     /// Why it is not serving, one sentence; none if it is.
     pub why: Option<String>,
+    /// Its device was let go of and not opened again.
+    pub released: bool,
     /// The path of the file or block device.
     pub path: String,
     /// Whether I/O bypasses the page cache.

@@ -1,6 +1,6 @@
 //! Verbs that change how the daemon works: for root and the daemon's user.
 
-use super::ask::{self, Body, Named};
+use super::ask::{self, Body, Named, Nothing};
 use super::listing::all_done;
 use super::look::answer;
 use super::refusal::Refusal;
@@ -11,11 +11,12 @@ use axum::http::StatusCode;
 use axum::routing::{delete, post};
 use axum::{Extension, Json, Router};
 use holdfast_ctl::api::{
-    Difference, PolicyChange, ReloadRequest, Reloaded, ResizeRequest, Resized, SessionEnded, Versioned,
-    VolumePolicy, VolumeState,
+    Difference, PolicyChange, Released, ReloadRequest, Reloaded, ReopenRequest, Reopened, ResizeRequest,
+    Resized, SessionEnded, Versioned, VolumePolicy, VolumeState,
 };
 use holdfast_engine::SECTOR_BYTES;
 use holdfast_policy::ErrorClass;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 type Answer<T> = Result<Json<Versioned<T>>, Refusal>;
@@ -27,6 +28,8 @@ pub(super) fn routes() -> Router<Arc<Shared>> {
     Router::new()
         .route("/v1/volumes/{volume}/policy", post(set_policy))
         .route("/v1/volumes/{volume}/resize", post(resize))
+        .route("/v1/volumes/{volume}/release", post(release))
+        .route("/v1/volumes/{volume}/reopen", post(reopen))
         .route("/v1/reload", post(reload))
         .route("/v1/sessions/{id}", delete(end_session))
 }
@@ -99,6 +102,40 @@ async fn reload(
     let reloaded = ask::apart(&shared, move |backend| backend.reload(dry_run, peer)).await??;
     let differences = reloaded.differences.into_iter().map(view::difference).collect();
     answer(Reloaded { config: reloaded.config, differences, dry_run })
+}
+
+async fn release(
+    State(shared): SharedState,
+    Extension(peer): Extension<Peer>,
+    Named(name): Named,
+    Body(Nothing {}): Body<Nothing>,
+) -> Answer<Released> {
+    let volume = ask::volume(&shared, &name)?;
+    served(&volume)?;
+    let id = volume.id;
+    ask::apart(&shared, move |backend| backend.release(id, peer)).await??;
+    answer(Released { volume: name, path: volume.path })
+}
+
+async fn reopen(
+    State(shared): SharedState,
+    Extension(peer): Extension<Peer>,
+    Named(name): Named,
+    Body(ReopenRequest { path, dry_run }): Body<ReopenRequest>,
+) -> Answer<Reopened> {
+    let volume = ask::volume(&shared, &name)?;
+    served(&volume)?;
+    if let Some(path) = path.as_ref().filter(|path| !path.starts_with('/') || path.contains('\0')) {
+        let message = format!("{path:?} is not an absolute path.");
+        return Err(Refusal::bad_request(
+            message,
+            "Nothing was changed. Write it from the root on, as /dev/sdb.",
+        ));
+    }
+    let (id, path) = (volume.id, path.map(PathBuf::from));
+    let opened = ask::apart(&shared, move |backend| backend.reopen(id, path, dry_run, peer)).await??;
+    let path = opened.display().to_string();
+    answer(Reopened { volume: name, moved: path != volume.path, path, dry_run })
 }
 
 async fn end_session(

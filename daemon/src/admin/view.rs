@@ -3,7 +3,7 @@
 use super::{AuditView, Backend, DaemonView, EventView, LedgerView, ReactorView, SessionView, VolumeView};
 use crate::config::Difference;
 use holdfast_ctl::api;
-use holdfast_engine::{Extent, ListState, VolumeStats};
+use holdfast_engine::{DAMAGED, Extent, ListState, VolumeStats};
 use holdfast_policy::ErrorClass;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -62,13 +62,23 @@ pub(super) fn extents(backend: &dyn Backend, extents: &[Extent]) -> Vec<api::Ext
 fn extent(backend: &dyn Backend, extent: &Extent) -> api::Extent {
     let refusal = (extent.errno != 0).then(|| api::Refusal {
         class: class(extent.class),
-        errno: errno(extent.errno),
+        errno: cause(extent),
         attempts: extent.attempts,
         first: api::Time::from_unix_ms(backend.unix_ms(extent.first)),
         last: api::Time::from_unix_ms(backend.unix_ms(extent.last)),
     });
     let (offset, length) = (extent.range.offset, extent.range.length);
     api::Extent { offset, length, state: extent_state(extent.state), refusal }
+}
+
+/// The device's last word; of a loss that was not the device's doing, what it was.
+fn cause(extent: &Extent) -> api::Errno {
+    let damaged = extent.state == ListState::Lost && extent.errno == DAMAGED && extent.attempts == 0;
+    if !damaged {
+        return errno(extent.errno);
+    }
+    let meaning = "its header in the cache's memory was damaged: nobody knows what it held".to_owned();
+    api::Errno { number: DAMAGED, name: "damaged header".to_owned(), meaning }
 }
 
 /// A volume; `health` is judged elsewhere, from all volumes and the daemon together.

@@ -19,6 +19,11 @@ use std::sync::atomic::AtomicU64;
 /// Memory is taken in pieces of this size, so that progress can be told.
 const CHUNK_BYTES: u64 = 64 << 20;
 
+/// An arena that was taken over is warmed up in steps of this size, or of a page that is larger, ...
+const WARM_BYTES: usize = 4 << 20;
+/// ... with this pause after each.
+const WARM_PAUSE: std::time::Duration = std::time::Duration::from_millis(1);
+
 /// How an arena came to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
@@ -118,19 +123,27 @@ impl Arena {
     }
 
     /// Fills the page tables of an arena that was taken over, and locks its memory: what [`Arena::create`] does with a new
-    /// one. On a thread of its own, since clients wait.
-    pub fn warm_up(&mut self, lock: bool) {
+    /// one. On a thread of its own and in small steps, since clients wait: the kernel lets nobody else map memory meanwhile.
+    /// At the end `then` is called; at once if there is nothing to do.
+    pub fn warm_up(&mut self, lock: bool, then: impl FnOnce() + Send + 'static) {
         let (cold, huge) = (std::mem::take(&mut self.cold), self.place.is_huge());
+        let page = usize::try_from(self.place.page_bytes()).expect("a page is addressable");
+        let step = WARM_BYTES.next_multiple_of(page);
         let warm = move || {
             for mapping in cold {
-                // What cannot be had now is had at its first touch, and what cannot be locked may be swapped out.
-                let _ = mapping.populate();
-                if lock && !huge {
-                    let _ = mapping.lock();
+                for offset in (0..mapping.len()).step_by(step) {
+                    let length = step.min(mapping.len() - offset);
+                    // What cannot be had now is had at its first touch, and what cannot be locked may be swapped out.
+                    let _ = mapping.populate_part(offset, length);
+                    if lock && !huge {
+                        let _ = mapping.lock_part(offset, length);
+                    }
+                    std::thread::sleep(WARM_PAUSE);
                 }
             }
+            then();
         };
-        // Without a thread everything is only slower at first.
+        // Without a thread everything is only slower.
         let _ = std::thread::Builder::new().name("holdfast-warm".to_owned()).spawn(warm);
     }
 
@@ -279,7 +292,9 @@ fn misfit(
         let named = volumes.get(usize::from(number)).and_then(Option::as_ref);
         let differs = match named.filter(|volume| volume.name == known.name) {
             // A daemon that was killed between the last header and the table's entry.
-            None if !left.used.contains_key(&number) && left.held.zeroed == 0 => None,
+            None if !left.used.contains_key(&number) && left.held.zeroed == 0 && left.held.somewhere == 0 => {
+                None
+            }
             None => Some("is not in the configuration".to_owned()),
             Some(volume) => known.differs(volume, old.line_bytes),
         };

@@ -16,6 +16,8 @@ pub struct HeldData {
     pub failed: u64,
     /// Of which nobody knows, because their headers are damaged.
     pub damaged: u64,
+    /// Damaged headers of which nobody knows whose data they had.
+    pub somewhere: u64,
     /// Ranges that the device was to zero and may yet forget.
     pub zeroed: u64,
 }
@@ -29,7 +31,7 @@ impl HeldData {
 
 impl fmt::Display for HeldData {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let HeldData { dirty, writing, unstable, failed, damaged, zeroed } = self;
+        let HeldData { dirty, writing, unstable, failed, damaged, somewhere: _, zeroed } = self;
         let all = self.lines();
         write!(
             f,

@@ -17,7 +17,7 @@ use super::place::{Place, failed, length_of, remove_file};
 use super::superblock::{SUPERBLOCK_BYTES, Superblock};
 use super::volumes::{self, KnownVolume, NOTES, VOLUME_BYTES};
 use super::{ArenaError, HeldData};
-use holdfast_engine::Notes;
+use holdfast_engine::{Notes, Remnant};
 use holdfast_policy::State;
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -132,12 +132,17 @@ fn count_held(
 ) -> Result<(), ArenaError> {
     let mapping = map(&place.file(&headers_name(reactor)), superblock.plan.header_bytes)?;
     for header in mapping.headers(superblock.plan.slots as usize) {
-        let Ok((_, status)) = header.recover() else {
-            held.damaged += 1;
-            if let Some(identity) = header.sound_identity() {
-                *used.entry(identity.volume).or_default() += 1;
+        let status = match header.recover() {
+            Ok((_, status)) => status,
+            Err(damage) => {
+                held.damaged += 1;
+                match header.remnant(damage) {
+                    Remnant::Nothing => {}
+                    Remnant::Line(identity) => *used.entry(identity.volume).or_default() += 1,
+                    Remnant::Somewhere => held.somewhere += 1,
+                }
+                continue;
             }
-            continue;
         };
         if status.state != State::Free {
             *used.entry(header.volume()).or_default() += 1;

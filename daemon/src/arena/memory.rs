@@ -26,8 +26,13 @@ impl Mapping {
 
     /// Fills the page tables.
     pub(super) fn populate(&self) -> io::Result<()> {
+        self.populate_part(0, self.raw.len())
+    }
+
+    /// The same, of a part that begins at a page.
+    pub(super) fn populate_part(&self, offset: usize, length: usize) -> io::Result<()> {
         loop {
-            match self.raw.advise(Advice::PopulateWrite) {
+            match self.raw.advise_range(Advice::PopulateWrite, offset, length) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 done => return done,
             }
@@ -37,6 +42,13 @@ impl Mapping {
     /// Keeps it from being swapped out.
     pub(super) fn lock(&self) -> io::Result<()> {
         self.raw.lock()
+    }
+
+    /// The same, of a part that begins at a page.
+    pub(super) fn lock_part(&self, offset: usize, length: usize) -> io::Result<()> {
+        assert!(offset + length <= self.raw.len(), "locks past a mapping of {}", self.raw.len());
+        // SAFETY: in bounds (asserted) of a mapping that `self` keeps; to lock pages changes nothing in them.
+        Ok(unsafe { rustix::mm::mlock(self.raw.as_mut_ptr().add(offset).cast(), length) }?)
     }
 
     /// Bytes.

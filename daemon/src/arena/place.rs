@@ -2,7 +2,7 @@
 
 use super::layout::Plan;
 use super::{ArenaError, ArenaLayout};
-use crate::device::{FileSystem, Patience};
+use crate::device::{FileSystem, lock_unless_alive};
 use rustix::fs::{Mode, OFlags};
 use std::fs::{DirBuilder, File};
 use std::io;
@@ -46,18 +46,8 @@ impl Place {
     ///
     /// The lock is on the directory and not on a file in it, so that files can be replaced under it.
     pub(super) fn claim(&self) -> Result<(), ArenaError> {
-        loop {
-            let taken = Patience::start().lock(&self.directory).map_err(failed("lock", &self.path))?;
-            if taken {
-                return Ok(());
-            }
-            // A killed daemon whose operations are stuck in a thread of the kernel keeps all it had until they end.
-            let holder = crate::device::lock_holder(&self.directory);
-            let Some(pid) = holder.filter(|&pid| is_dead(pid)) else { break };
-            tracing::warn!(
-                pid,
-                "the daemon before is dead, and its last operations are still in flight: waiting"
-            );
+        if lock_unless_alive(&self.directory).map_err(failed("lock", &self.path))? {
+            return Ok(());
         }
         Err(ArenaError::InUse {
             path: self.path.clone(),
@@ -146,12 +136,6 @@ impl Place {
         }
         Ok(())
     }
-}
-
-/// Whether a process is a zombie: its threads may yet have something in flight, and it will never do anything again.
-fn is_dead(pid: i32) -> bool {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('Z'))
 }
 
 /// An error of `doing` something with `path`.

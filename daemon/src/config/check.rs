@@ -3,7 +3,7 @@
 use super::effective::causes;
 use super::quantity::{bytes_in_words, share, time};
 use super::read_daemon::HUGE_PAGE_BYTES;
-use super::settings::{Backing, FrontendSettings, Idle, Listen, Settings, VolumeSettings};
+use super::settings::{Backing, FrontendSettings, Idle, Listen, Settings, VhostSettings, VolumeSettings};
 use holdfast_engine::{FlushOnFailure, Mode};
 use holdfast_policy::{DirtyIndex, ErrorClass, Policy, Rule};
 use std::fmt::{self, Write};
@@ -136,11 +136,23 @@ pub(crate) fn flush_in_words(flush: FlushOnFailure) -> String {
 }
 
 fn write_frontend(out: &mut String, frontend: &FrontendSettings) -> fmt::Result {
-    writeln!(out, "\nnbd        {}", frontend_in_words(frontend))
+    let kind = match frontend {
+        FrontendSettings::Nbd(_) => "nbd",
+        FrontendSettings::Vhost(_) => "vhost-user",
+    };
+    writeln!(out, "\n{kind:11}{}", frontend_in_words(frontend))
 }
 
 /// Where a frontend listens, for whom, and what it serves.
 pub(super) fn frontend_in_words(frontend: &FrontendSettings) -> String {
+    let frontend = match frontend {
+        FrontendSettings::Nbd(nbd) => nbd,
+        FrontendSettings::Vhost(VhostSettings { socket, socket_mode, volume, queues, read_only }) => {
+            let access = if *read_only { ", read only" } else { "" };
+            let socket = socket.display();
+            return format!("{socket} (mode {socket_mode:04o}): {volume}{access}, at most {queues} queues");
+        }
+    };
     let place = match &frontend.listen {
         Listen::Unix { path, mode } => format!("{} (mode {mode:04o})", path.display()),
         Listen::Tcp { address, allow } => {

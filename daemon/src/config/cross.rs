@@ -7,8 +7,8 @@ use super::read_frontend::FrontendDraft;
 use super::read_volume::{Budget, Draft};
 use super::section::Reader;
 use super::settings::{
-    ArenaSettings, DaemonSettings, DebugSettings, EventSettings, HttpSettings, LimitSettings, Listen,
-    Settings,
+    ArenaSettings, DaemonSettings, DebugSettings, EventSettings, FrontendSettings, HttpSettings,
+    LimitSettings, Listen, Settings,
 };
 
 /// Requests that each volume of a reactor must be able to have: half of the table is divided among all.
@@ -59,21 +59,24 @@ fn frontends_fit(reader: &Reader<'_>, settings: &Settings, drafts: &[FrontendDra
     let mut taken: Vec<String> =
         [&daemon.socket, &daemon.admin_socket].map(|path| path.display().to_string()).into();
     for draft in drafts {
-        let place = match &draft.settings.listen {
-            Listen::Unix { path, .. } => path.display().to_string(),
-            Listen::Tcp { address, .. } => address.to_string(),
+        let place = match &draft.settings {
+            FrontendSettings::Vhost(vhost) => vhost.socket.display().to_string(),
+            FrontendSettings::Nbd(nbd) => match &nbd.listen {
+                Listen::Unix { path, .. } => path.display().to_string(),
+                Listen::Tcp { address, .. } => address.to_string(),
+            },
         };
         if taken.contains(&place) {
             let message = format!("{place} is another door's place already");
             reader.refuse_key(&draft.listen_key, message, "give every door a place of its own");
         }
         taken.push(place);
-        for name in &draft.settings.volumes {
+        for name in draft.settings.volumes() {
             if !settings.volumes.iter().any(|volume| volume.name == *name) {
                 let message = format!("there is no volume {name:?}");
                 let help = match nearest(name, settings.volumes.iter().map(|volume| volume.name.as_str())) {
                     Some(near) => format!("did you mean {near:?}?"),
-                    None => "name volumes of this file, or leave `volumes` out to serve all".to_owned(),
+                    None => "name a volume of this file".to_owned(),
                 };
                 reader.refuse_key(&draft.volumes_key, message, help);
             }

@@ -2,7 +2,8 @@
 
 use super::quantity::{exact, share, time};
 use super::settings::{
-    Backing, EventSettings, FrontendSettings, HttpSettings, Idle, Listen, Settings, VolumeSettings,
+    Backing, EventSettings, FrontendSettings, HttpSettings, Idle, Listen, Settings, VhostSettings,
+    VolumeSettings,
 };
 use holdfast_engine::{FlushOnFailure, Mode};
 use holdfast_policy::{ClassSet, Policy, Retry, Rule};
@@ -135,6 +136,14 @@ fn write_volume(out: &mut String, volume: &VolumeSettings) -> fmt::Result {
 }
 
 fn write_frontend(out: &mut String, frontend: &FrontendSettings) -> fmt::Result {
+    let frontend = match frontend {
+        FrontendSettings::Nbd(nbd) => nbd,
+        FrontendSettings::Vhost(VhostSettings { socket, socket_mode, volume, queues, read_only }) => {
+            writeln!(out, "\n[[frontend]]\nkind = \"vhost-user-blk\"\nsocket = {}", path(socket))?;
+            writeln!(out, "socket_mode = \"{socket_mode:04o}\"\nvolume = {volume:?}")?;
+            return writeln!(out, "queues = {queues}\nread_only = {read_only}");
+        }
+    };
     writeln!(out, "\n[[frontend]]\nkind = \"nbd\"")?;
     match &frontend.listen {
         Listen::Unix { path: socket, mode } => {

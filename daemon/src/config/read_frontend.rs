@@ -2,7 +2,7 @@
 
 use super::node::Node;
 use super::section::Section;
-use super::settings::{FrontendSettings, Listen};
+use super::settings::{FrontendSettings, Listen, NbdSettings, VhostSettings};
 use ipnet::IpNet;
 use std::net::SocketAddr;
 
@@ -10,6 +10,8 @@ use std::net::SocketAddr;
 const FRONTENDS_MAX: usize = 16;
 /// Networks of one frontend.
 const NETWORKS_MAX: usize = 64;
+/// Queues of one virtual machine: one for each of its processors is as many as it can use.
+const QUEUES_MAX: u32 = 64;
 
 /// A frontend with the keys of what must be held against the rest of the file.
 pub(super) struct FrontendDraft {
@@ -33,9 +35,43 @@ pub(super) fn frontends(root: &mut Section<'_>) -> Vec<Option<FrontendDraft>> {
     nodes.iter().map(|node| frontend(node)).collect()
 }
 
+/// What a frontend speaks.
+#[derive(Clone, Copy)]
+enum Kind {
+    Nbd,
+    Vhost,
+}
+
 fn frontend(node: &Node<'_>) -> Option<FrontendDraft> {
     let mut section = Section::of(node);
-    let kind = section.require("kind", r#"write kind = "nbd""#).and_then(|node| node.choice(&[("nbd", ())]));
+    let kinds = [("nbd", Kind::Nbd), ("vhost-user-blk", Kind::Vhost)];
+    let kind = section.require("kind", r#"write kind = "nbd" or kind = "vhost-user-blk""#);
+    match kind.and_then(|node| node.choice(&kinds))? {
+        Kind::Nbd => nbd(node, section),
+        Kind::Vhost => vhost(node, section),
+    }
+}
+
+fn vhost(node: &Node<'_>, mut section: Section<'_>) -> Option<FrontendDraft> {
+    const SOCKET: &str = "/run/holdfast/vm1.sock";
+    let socket = section.require("socket", r#"write socket = "/run/holdfast/vm1.sock""#);
+    let socket = socket.and_then(|node| node.socket_path(SOCKET));
+    let socket_mode = section.take("socket_mode").and_then(|node| node.file_mode()).unwrap_or(0o660);
+    let volume = section.require("volume", "write volume = \"vm1\", with the name of a [[volume]]");
+    let volume = volume.and_then(|node| node.text("vm1").map(str::to_owned));
+    let queues = section.take("queues").and_then(|node| node.integer32(1..=QUEUES_MAX)).unwrap_or(1);
+    let read_only = section.take("read_only").and_then(|node| node.boolean()).unwrap_or(false);
+    section.finish();
+    let queues = u16::try_from(queues).expect("few queues");
+    let settings = VhostSettings { socket: socket?, socket_mode, volume: volume?, queues, read_only };
+    Some(FrontendDraft {
+        settings: FrontendSettings::Vhost(settings),
+        listen_key: format!("{}.socket", node.path),
+        volumes_key: format!("{}.volume", node.path),
+    })
+}
+
+fn nbd(node: &Node<'_>, mut section: Section<'_>) -> Option<FrontendDraft> {
     let unix = section.take("socket");
     let mode = section.take("socket_mode");
     let tcp = section.take("listen");
@@ -69,8 +105,8 @@ fn frontend(node: &Node<'_>) -> Option<FrontendDraft> {
         section.take("connections_max").and_then(|node| node.integer32(1..=1024)).unwrap_or(16);
     let read_only = section.take("read_only").and_then(|node| node.boolean()).unwrap_or(false);
     section.finish();
-    kind?;
-    let settings = FrontendSettings { listen: listen?, volumes: volumes?, connections_max, read_only };
+    let settings = NbdSettings { listen: listen?, volumes: volumes?, connections_max, read_only };
+    let settings = FrontendSettings::Nbd(settings);
     Some(FrontendDraft { settings, listen_key, volumes_key: format!("{}.volumes", node.path) })
 }
 

@@ -174,22 +174,26 @@ keys! {
         "The longest wait. It is about how long a disk that healed goes unnoticed.";
     "frontend" "list of tables" "-" "[]" "at most 16"
         "Another door than the rings: one `[[frontend]]` for each place where the daemon listens.";
-    "frontend.kind" "`nbd`" "-" "required" "-"
-        "`nbd`: the network block device protocol, for QEMU, nbdkit, libnbd's tools and the kernels of other hosts. Each connection costs two threads, a session and 8 MiB of locked memory.";
+    "frontend.kind" "`nbd`, `vhost-user-blk`" "-" "required" "-"
+        "`vhost-user-blk`: a volume as a disk of one virtual machine, whose requests the reactors take from its own memory. `nbd`: the network block device protocol, for QEMU, nbdkit, libnbd's tools and the kernels of other hosts. Each connection costs two threads, a session and 8 MiB of locked memory.";
     "frontend.socket" "path" "-" "none" "absolute, at most 107 bytes, no other door's"
-        "A Unix socket to listen on.";
+        "A Unix socket to listen on. A virtual machine needs one of its own.";
     "frontend.socket_mode" "mode" "octal" "\"0660\"" "0000 to 0777"
         "Its file mode: who may open it may open every volume of the frontend, whatever the volume's `clients` say.";
     "frontend.listen" "address with port" "-" "none" "not another door's; beyond loopback only with `allow`"
         "Instead of `socket`: a TCP port. NBD knows no passwords and this daemon no TLS: beyond one host, use a network that is yours.";
     "frontend.allow" "list of networks" "-" "[\"127.0.0.0/8\", \"::1/128\"]" "1 to 64"
         "Of `listen`: hosts that may connect.";
+    "frontend.volume" "string" "-" "none" "name of a volume"
+        "Of `vhost-user-blk`, which needs it: the volume that is the machine's disk.";
+    "frontend.queues" "integer" "queues" "1" "1 to 64"
+        "Of `vhost-user-blk`: queues that the machine may use; each is polled by one reactor. QEMU's `num-queues` is not to be more.";
     "frontend.volumes" "list of strings" "-" "[]" "names of volumes"
-        "Which volumes it serves. Empty: all. The first is what a client gets that names none.";
+        "Of `nbd`: which volumes it serves. Empty: all. The first is what a client gets that names none.";
     "frontend.connections_max" "integer" "connections" "16" "1 to 1024"
-        "Connections at a time; one more is refused with words. Each is one of `limits.sessions_max`, too.";
+        "Of `nbd`: connections at a time; one more is refused with words. Each is one of `limits.sessions_max`, too.";
     "frontend.read_only" "boolean" "-" "false" "-"
-        "Whether writes, trims and write-zeroes are refused on all its volumes.";
+        "Whether writes, discards and write-zeroes are refused on all its volumes.";
     "debug" "table" "-" "{}" "-" "What only tests want.";
     "debug.fault_injection" "boolean" "-" "false" "-"
         "Whether `holdfastctl fault` may make a volume's disk fail.";

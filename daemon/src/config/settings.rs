@@ -212,9 +212,43 @@ pub struct VolumeSettings {
     pub rules: Rules,
 }
 
-/// `[[frontend]]`: a door for clients that speak NBD.
+/// `[[frontend]]`: a door for others than clients of the rings.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FrontendSettings {
+pub enum FrontendSettings {
+    /// For clients that speak NBD.
+    Nbd(NbdSettings),
+    /// For a virtual machine.
+    Vhost(VhostSettings),
+}
+
+impl FrontendSettings {
+    /// The volumes that it names; a door for NBD that names none serves all there are.
+    pub fn volumes(&self) -> &[String] {
+        match self {
+            FrontendSettings::Nbd(nbd) => &nbd.volumes,
+            FrontendSettings::Vhost(vhost) => std::slice::from_ref(&vhost.volume),
+        }
+    }
+}
+
+/// `[[frontend]]` with `kind = "vhost-user-blk"`: a volume as a disk of one virtual machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VhostSettings {
+    /// The Unix socket on which it waits for the machine.
+    pub socket: PathBuf,
+    /// Its file mode (default 0660).
+    pub socket_mode: u32,
+    /// The volume, by name.
+    pub volume: String,
+    /// Queues that the machine may use, 1 to 64 (default 1).
+    pub queues: u16,
+    /// Whether writes are refused (default no).
+    pub read_only: bool,
+}
+
+/// `[[frontend]]` with `kind = "nbd"`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NbdSettings {
     /// Where it listens; no two doors at the same place.
     pub listen: Listen,
     /// The volumes that it serves, by name; empty: all.
@@ -274,6 +308,13 @@ impl Backing {
         match self {
             Backing::Block { path } | Backing::File { path, .. } => path,
         }
+    }
+
+    /// The same at another place.
+    pub fn moved_to(mut self, place: PathBuf) -> Backing {
+        let (Backing::Block { path } | Backing::File { path, .. }) = &mut self;
+        *path = place;
+        self
     }
 }
 

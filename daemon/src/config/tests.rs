@@ -13,12 +13,13 @@ use super::{ConfigError, Problem, Settings, parse};
 const MINIMAL: &str = "[[volume]]\nname = \"vm1\"\nbacking = { kind = \"block\", path = \"/dev/vdb\" }\n";
 
 /// The files of `configs/`, by name.
-const EXAMPLES: [(&str, &str); 6] = [
+const EXAMPLES: [(&str, &str); 7] = [
     ("default.toml", include_str!("../../../configs/default.toml")),
     ("quickstart.toml", include_str!("../../../configs/quickstart.toml")),
     ("evict-immediately.toml", include_str!("../../../configs/evict-immediately.toml")),
     ("hold-until-pressure.toml", include_str!("../../../configs/hold-until-pressure.toml")),
     ("nbd.toml", include_str!("../../../configs/nbd.toml")),
+    ("vm.toml", include_str!("../../../configs/vm.toml")),
     ("hold-forever.toml", include_str!("../../../configs/hold-forever.toml")),
 ];
 

@@ -39,7 +39,8 @@ pub struct BackingSpec {
 /// the rings it was attached to has ended, it is free for others.
 #[derive(Debug)]
 pub struct Backing {
-    pub(super) fd: OwnedFd,
+    /// Shared with the rings that it is attached to.
+    pub(super) fd: Arc<OwnedFd>,
     pub(super) path: PathBuf,
     pub(super) kind: BackingKind,
     pub(super) size: u64,

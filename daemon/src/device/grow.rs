@@ -2,6 +2,8 @@
 
 use super::{Backing, BackingKind};
 use rustix::fs::SeekFrom;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
 /// Why a backing does not grow.
 #[derive(Debug, thiserror::Error)]
@@ -77,5 +79,23 @@ impl Backing {
     /// What it has now. Nothing uses the position of the description: all I/O says where.
     fn bytes_now(&self, bytes: u64) -> Result<u64, GrowError> {
         rustix::fs::seek(&self.fd, SeekFrom::End(0)).map_err(|source| GrowError::Io { bytes, source })
+    }
+}
+
+/// What a ring keeps of a backing that is attached to it.
+pub(super) struct Kept {
+    fd: Arc<OwnedFd>,
+    kind: BackingKind,
+}
+
+impl Kept {
+    pub(super) fn of(backing: &Backing) -> Kept {
+        Kept { fd: Arc::clone(&backing.fd), kind: backing.kind }
+    }
+
+    /// Whether it is a device that has become shorter than `bytes`. One that cannot be asked is not known to be.
+    pub(super) fn ends_before(&self, bytes: u64) -> bool {
+        let found = rustix::fs::seek(&self.fd, SeekFrom::End(0));
+        self.kind == BackingKind::Block && found.is_ok_and(|found| found < bytes)
     }
 }

@@ -1,8 +1,8 @@
 //! A look at what may become a backing, without claiming it: for the doctor.
 
 use super::direct::{Direct, prove};
-use super::{FileSystem, NotDirect, Proof};
-use rustix::fs::{FileType, Mode, OFlags, Stat, major, minor};
+use super::{FileSystem, Identity, NotDirect, Proof, identity};
+use rustix::fs::{FileType, Mode, OFlags, SeekFrom, Stat, major, minor};
 use rustix::io::Errno;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -42,6 +42,24 @@ pub fn inspect(path: &Path) -> io::Result<Inspected> {
         Err(error) => return Err(error.into()),
     };
     Ok(Inspected { block_device, on: on.to_string(), direct, device: (major(number), minor(number)) })
+}
+
+/// Who something is, without claiming it; and its bytes.
+///
+/// # Errors
+/// It cannot be opened, or is neither file nor block device.
+pub fn identify(path: &Path) -> io::Result<(Identity, u64)> {
+    let seen = rustix::fs::stat(path)?;
+    if !matches!(FileType::from_raw_mode(seen.st_mode), FileType::BlockDevice | FileType::RegularFile) {
+        return Err(io::Error::other("it is neither a file nor a block device"));
+    }
+    let fd = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+    let stat = rustix::fs::fstat(&fd)?;
+    let identity = match FileType::from_raw_mode(stat.st_mode) {
+        FileType::BlockDevice => identity::of_block_device(&stat),
+        _ => identity::of_file(fd.as_fd(), &stat, FileSystem::of(&rustix::fs::fstatfs(&fd)?)),
+    };
+    Ok((identity, rustix::fs::seek(&fd, SeekFrom::End(0))?))
 }
 
 fn of_file(fd: &OwnedFd, on: FileSystem, stat: &Stat) -> Result<&'static str, NotDirect> {

@@ -4,6 +4,7 @@
 //! killed daemon keeps the description, and with it the lock. POSIX locks go when the process does, which is too
 //! early.
 
+use holdfast_mutants::mutant;
 use rustix::fs::FlockOperation;
 use rustix::io::Errno;
 use std::io;
@@ -47,6 +48,9 @@ impl Patience {
 
     /// Takes an exclusive lock on this very description; false if somebody else keeps it.
     pub(crate) fn lock(&self, fd: impl AsFd) -> io::Result<bool> {
+        if mutant!(LockIsBelieved) {
+            return Ok(true);
+        }
         loop {
             match rustix::fs::flock(fd.as_fd(), FlockOperation::NonBlockingLockExclusive) {
                 Ok(()) => return Ok(true),
@@ -57,6 +61,27 @@ impl Patience {
             }
         }
     }
+}
+
+/// Takes an exclusive lock, and waits for one whose holder is dead as long as that takes: a killed daemon whose operations
+/// are stuck in a thread of the kernel keeps all it had until they end. False if a living process has it.
+pub(crate) fn lock_unless_alive(fd: impl AsFd) -> io::Result<bool> {
+    loop {
+        if Patience::start().lock(&fd)? {
+            return Ok(true);
+        }
+        let Some(pid) = holder(&fd).filter(|&pid| is_dead(pid)) else { return Ok(false) };
+        tracing::warn!(
+            pid,
+            "the daemon before is dead, and its last operations are still in flight: waiting"
+        );
+    }
+}
+
+/// Whether a process is a zombie: its threads may yet have something in flight, and it will never do anything again.
+fn is_dead(pid: i32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('Z'))
 }
 
 /// The process that holds a `flock` on the file, as `/proc/locks` has it: a help for people, no more.

@@ -5,6 +5,7 @@
 //! things can be put in between for tests and demonstrations: [`Faults`] and [`Thin`].
 
 mod backing;
+mod bell;
 mod direct;
 mod error;
 mod fallback;
@@ -15,6 +16,7 @@ mod identity;
 mod inspect;
 mod lock;
 mod open;
+mod origin;
 mod ring;
 mod sequence;
 mod target;
@@ -30,9 +32,10 @@ pub use faults::{FaultOperation, FaultSpec, FaultStatus, Faults};
 pub use file_system::FileSystem;
 pub use grow::GrowError;
 pub use identity::{DomainKey, Identity, WriteCache};
-pub use inspect::{Inspected, inspect};
+pub use inspect::{Inspected, identify, inspect};
+pub use origin::OriginMark;
 pub use sequence::{FaultParseError, Sequence, parse_errno};
 pub use thin::Thin;
 pub use uring::{Disk, DiskOptions, Reaped};
 
-pub(crate) use lock::{Patience, holder as lock_holder};
+pub(crate) use lock::{Patience, holder as lock_holder, lock_unless_alive};

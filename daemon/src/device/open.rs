@@ -40,7 +40,7 @@ pub(super) fn block_device(spec: &BackingSpec) -> Result<Backing, BackingError> 
         write_cache: identity::write_cache(stat.st_rdev),
         thin: None,
         fenced: AtomicBool::new(true),
-        fd,
+        fd: Arc::new(fd),
     })
 }
 
@@ -72,7 +72,7 @@ pub(super) fn file(spec: &BackingSpec, late: bool) -> Result<Backing, BackingErr
         write_cache: identity::write_cache(stat.st_dev),
         thin,
         fenced: AtomicBool::new(fenced),
-        fd,
+        fd: Arc::new(fd),
     })
 }
 

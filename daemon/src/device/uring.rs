@@ -1,7 +1,9 @@
 //! A reactor's way to its disks: operations in, completions out.
 #![allow(unsafe_code, reason = "pushes io_uring entries that name memory and descriptors")]
 
+use super::bell::Bells;
 use super::faults::{FaultGate, FaultVerdict};
+use super::grow::Kept;
 use super::ring::{self, Buffers};
 use super::target::Vectors;
 use super::thin::Reservation;
@@ -56,6 +58,8 @@ pub enum Reaped {
 
 /// A volume's file in this ring.
 struct Attached {
+    /// None while it is let go of.
+    backing: Option<Kept>,
     thin: Option<Arc<Thin>>,
     faults: Option<FaultGate>,
 }
@@ -97,6 +101,7 @@ pub struct Disk {
     ops: Box<[Option<Op>]>,
     volumes: Box<[Option<Attached>]>,
     pub(super) watches: Watches,
+    pub(super) bells: Bells,
     /// Entries that found the submission queue full.
     waiting: VecDeque<Entry>,
     /// Operations that ended without the device.
@@ -110,6 +115,9 @@ pub(super) const KIND_SHIFT: u32 = 56;
 const KIND_OP: u64 = 0;
 pub(super) const KIND_WATCH: u64 = 1;
 pub(super) const KIND_IGNORED: u64 = 2;
+pub(super) const KIND_BELL: u64 = 3;
+/// What the kernel takes for an empty place among registered files.
+const NO_FILE: i32 = -1;
 
 impl Disk {
     /// Sets a ring up over the slots' memory. Must be called on the thread that will use it.
@@ -120,6 +128,32 @@ impl Disk {
     /// # Panics
     /// If a bound is 0 or absurd.
     pub fn new(options: &DiskOptions<'_>, slots: &SlotAddresses) -> Result<(Disk, Vec<Fallback>), DiskError> {
+        let (mut disk, mut fallbacks) = Disk::unregistered(options, slots)?;
+        fallbacks.extend(disk.register_memory());
+        Ok((disk, fallbacks))
+    }
+
+    /// Registers the slots' memory, if that was not done: it costs 8 ms for each GiB, or 1 s where the page tables are empty.
+    /// Operations in flight go on as they are. Returns what is slower for want of it.
+    pub fn register_memory(&mut self) -> Vec<Fallback> {
+        let mut fallbacks = Vec::new();
+        if self.buffers == Buffers::Plain {
+            self.buffers = ring::register_buffers(&self.ring, &self.addresses, &mut fallbacks);
+        }
+        fallbacks
+    }
+
+    /// [`Disk::new`] without registering the slots' memory, which can come later.
+    ///
+    /// # Errors
+    /// As [`Disk::new`].
+    ///
+    /// # Panics
+    /// As [`Disk::new`].
+    pub fn unregistered(
+        options: &DiskOptions<'_>,
+        slots: &SlotAddresses,
+    ) -> Result<(Disk, Vec<Fallback>), DiskError> {
         let &DiskOptions { ops_max, segments_max, volumes_max, watches_max, workers_max, reactor_cores } =
             options;
         assert!(
@@ -136,16 +170,16 @@ impl Disk {
         let setup = |source| DiskError::Setup { source };
         let files = u32::try_from(volumes_max).expect("a VolumeId has 16 bits");
         ring.submitter().register_files_sparse(files).map_err(setup)?;
-        let buffers = ring::register_buffers(&ring, slots, &mut fallbacks);
         ring::tame_workers(&ring, workers_max, reactor_cores, &mut fallbacks);
         let disk = Disk {
             ring,
             addresses: slots.clone(),
-            buffers,
+            buffers: Buffers::Plain,
             vectors: Vectors::new(ops_max, segments_max),
             ops: vec![None; ops_max].into_boxed_slice(),
             volumes: (0..volumes_max).map(|_| None).collect(),
             watches: Watches::new(watches_max),
+            bells: Bells::default(),
             waiting: VecDeque::with_capacity(ops_max + 2 * watches_max),
             ended: VecDeque::with_capacity(ops_max),
             hung: Vec::with_capacity(ops_max),
@@ -167,12 +201,12 @@ impl Disk {
         backing: &Backing,
         faults: Option<Arc<Faults>>,
     ) -> Result<(), DiskError> {
-        let place = &mut self.volumes[usize::from(volume.0)];
+        let place = &self.volumes[usize::from(volume.0)];
         assert!(place.is_none(), "volume {} is attached twice", volume.0);
-        let registered =
-            self.ring.submitter().register_files_update(u32::from(volume.0), &[backing.fd().as_raw_fd()]);
-        registered.map_err(|source| DiskError::Attach { volume: volume.0, source })?;
-        *place = Some(Attached { thin: backing.thin().cloned(), faults: faults.map(FaultGate::new) });
+        self.register(volume, backing.fd().as_raw_fd())?;
+        let (thin, faults) = (backing.thin().cloned(), faults.map(FaultGate::new));
+        let attached = Attached { backing: Some(Kept::of(backing)), thin, faults };
+        self.volumes[usize::from(volume.0)] = Some(attached);
         Ok(())
     }
 
@@ -187,7 +221,27 @@ impl Disk {
         let busy = self.ops.iter().flatten().any(|op| op.volume == volume);
         assert!(!busy, "volume {} is detached with operations in flight", volume.0);
         assert!(self.volumes[usize::from(volume.0)].take().is_some(), "volume {} is not attached", volume.0);
-        let registered = self.ring.submitter().register_files_update(u32::from(volume.0), &[-1]);
+        self.register(volume, NO_FILE)
+    }
+
+    /// Lets go of a volume's backing, or takes another one in its place: the same device, opened again. Without one, every
+    /// operation ends with ENODEV. What is in flight goes on and keeps the old description, with its lock, until it ends.
+    ///
+    /// # Errors
+    /// [`DiskError::Attach`]; then it is let go of.
+    ///
+    /// # Panics
+    /// If the volume was never attached.
+    pub fn exchange(&mut self, volume: VolumeId, backing: Option<&Backing>) -> Result<(), DiskError> {
+        let fd = backing.map_or(NO_FILE, |backing| backing.fd().as_raw_fd());
+        let registered = self.register(volume, fd);
+        let place = self.volumes[usize::from(volume.0)].as_mut().expect("the volume is attached");
+        place.backing = backing.filter(|_| registered.is_ok()).map(Kept::of);
+        registered
+    }
+
+    fn register(&self, volume: VolumeId, fd: i32) -> Result<(), DiskError> {
+        let registered = self.ring.submitter().register_files_update(u32::from(volume.0), &[fd]);
         registered.map(drop).map_err(|source| DiskError::Attach { volume: volume.0, source })
     }
 
@@ -208,7 +262,9 @@ impl Disk {
             reserved: None,
         });
         let verdict = volume.faults.as_mut().map_or(FaultVerdict::Pass, |faults| faults.judge(io));
-        if let FaultVerdict::Fail(result) = verdict {
+        let gone = volume.backing.is_none().then_some(-Errno::NODEV.raw_os_error());
+        let failed = if let FaultVerdict::Fail(result) = verdict { Some(result) } else { gone };
+        if let Some(result) = failed {
             self.ended.push_back((io.op, result));
             return;
         }
@@ -306,12 +362,32 @@ impl Disk {
         match kind {
             KIND_OP => {
                 let op = OpId(u32::try_from(name).expect("the id that was submitted"));
-                self.settle(op, entry.result());
-                Some(Reaped::Completed { op, result: entry.result() })
+                let result =
+                    if entry.result() < 0 { self.refused(op, entry.result()) } else { entry.result() };
+                self.settle(op, result);
+                Some(Reaped::Completed { op, result })
             }
             KIND_WATCH => self.woken(name, entry),
+            KIND_BELL => {
+                self.rung(name);
+                None
+            }
             _ => None,
         }
+    }
+
+    /// What a refusal means. A block device that was taken away has no bytes left, and the kernel answers writes behind its
+    /// end with ENOSPC: nobody would find room for that. What was queued before a device was let go of finds no file.
+    #[cold]
+    fn refused(&self, op: OpId, result: i32) -> i32 {
+        let Some(Op { volume, offset, length, .. }) = self.ops[op.0 as usize] else { return result };
+        let backing = self.volumes[usize::from(volume.0)].as_ref().and_then(|volume| volume.backing.as_ref());
+        let gone = match Errno::from_raw_os_error(-result) {
+            Errno::NOSPC => backing.is_some_and(|backing| backing.ends_before(offset.saturating_add(length))),
+            Errno::BADF => backing.is_none(),
+            _ => false,
+        };
+        if gone { -Errno::NODEV.raw_os_error() } else { result }
     }
 
     /// The paperwork of an operation that ended.
@@ -363,7 +439,8 @@ impl Disk {
         // have a place of their own in `self.vectors`, on the heap, which is not written again while the operation is
         // in flight (asserted in `submit`); the kernel copies them when it takes the entry (SUBMIT_STABLE, Linux 5.5),
         // and entries that it never takes are never looked at. Files are registered ones, or a watched descriptor,
-        // which the kernel references when it takes the entry, in the same call of `watch`.
+        // which the kernel references when it takes the entry, in the same call of `watch`,
+        // or a bell's, which stays open until its write is over, and the bytes that it writes are static.
         unsafe { self.ring.submission().push(entry).is_ok() }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::finding::Finding;
 use super::host::Host;
-use crate::config::{Listen, Settings};
+use crate::config::{FrontendSettings, Listen, Settings};
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 
@@ -68,9 +68,12 @@ fn room(free: u64, at: &Path) -> Finding {
 /// The clients', the operators', and those of the frontends.
 pub(super) fn sockets(host: &Host, settings: &Settings) -> Vec<Finding> {
     let daemon = &settings.daemon;
-    let frontends = settings.frontends.iter().filter_map(|frontend| match &frontend.listen {
-        Listen::Unix { path, .. } => Some(path),
-        Listen::Tcp { .. } => None,
+    let frontends = settings.frontends.iter().filter_map(|frontend| match frontend {
+        FrontendSettings::Vhost(vhost) => Some(&vhost.socket),
+        FrontendSettings::Nbd(nbd) => match &nbd.listen {
+            Listen::Unix { path, .. } => Some(path),
+            Listen::Tcp { .. } => None,
+        },
     });
     let paths = [&daemon.socket, &daemon.admin_socket].into_iter().chain(frontends);
     paths.map(|path| socket(host, path).of(path.display())).collect()

@@ -1,8 +1,7 @@
 //! One daemon a state directory.
 
 use super::error::LedgerError;
-use rustix::fs::{FlockOperation, flock};
-use rustix::io::Errno;
+use crate::device::lock_unless_alive;
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
@@ -14,7 +13,7 @@ pub(super) struct Lock {
 }
 
 impl Lock {
-    /// Takes it, without waiting. It is a file of its own, because the ledger's own file is replaced by renaming.
+    /// Takes it; one that a dead daemon still has is waited for. It is a file of its own, because the ledger's own file is replaced by renaming.
     pub(super) fn take(state_dir: &Path) -> Result<Lock, LedgerError> {
         let path = || state_dir.to_owned();
         let mut options = OpenOptions::new();
@@ -22,10 +21,10 @@ impl Lock {
         let file = options
             .open(state_dir.join("ledger.lock"))
             .map_err(|source| LedgerError::Directory { path: path(), source })?;
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Lock { _file: file }),
-            Err(Errno::WOULDBLOCK) => Err(LedgerError::InUse { path: path() }),
-            Err(errno) => Err(LedgerError::Directory { path: path(), source: errno.into() }),
+        match lock_unless_alive(&file) {
+            Ok(true) => Ok(Lock { _file: file }),
+            Ok(false) => Err(LedgerError::InUse { path: path() }),
+            Err(source) => Err(LedgerError::Directory { path: path(), source }),
         }
     }
 }

@@ -5,7 +5,8 @@ use super::losses::Loss;
 use super::ranges::Span;
 use super::record::{Cause, Ending, Failure, Kind, Now};
 use super::volume::{Change, Volume, byte_range};
-use holdfast_engine::{ByteRange, Extent, LedgerEntry};
+use holdfast_engine::{ByteRange, DAMAGED, Extent, LedgerEntry};
+use holdfast_policy::ErrorClass;
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem;
 
@@ -109,7 +110,9 @@ impl Memory {
             }
             LedgerEntry::Lost { extent, generation, .. } => {
                 let failure = failure_of(now, &extent);
-                let loss = Loss { failure, generation, reactor, cause: Cause::GivenUp };
+                let damaged = extent.errno == DAMAGED && extent.attempts == 0;
+                let cause = if damaged { Cause::DamagedHeader } else { Cause::GivenUp };
+                let loss = Loss { failure, generation, reactor, cause };
                 self.change(now, key, extent.range, |volume, span, since, changes| {
                     volume.lose(span, loss, since, changes);
                 });
@@ -129,6 +132,16 @@ impl Memory {
         }
         let attempts_only = matches!(entry, LedgerEntry::NotStable { .. });
         self.pending |= !attempts_only && self.volumes[&key].is_touched();
+    }
+
+    /// Something of the volume is lost, and nobody knows what.
+    pub(super) fn lose_all(&mut self, now: Now, key: u32) {
+        let class = ErrorClass::Medium as u8;
+        let failure =
+            Failure { class, errno: DAMAGED, attempts: 0, first_ms: now.wall_ms, last_ms: now.wall_ms };
+        self.change(now, key, ByteRange::ALL, |volume, span, since, changes| {
+            volume.lose_rest(span, failure, since, changes);
+        });
     }
 
     /// The host went down with everything the volume held.

@@ -44,3 +44,6 @@ pub use record::{
     AuditRow, Cause, Ending, Failure, Kind, LostRecord, NO_REACTOR, NotStableRecord, Now, OpenMark, Report,
 };
 pub use run::{Entry, step, told};
+
+#[cfg(any(test, fuzzing))]
+pub(crate) use rows::fuzz;

@@ -27,6 +27,13 @@ impl Ledger {
         self.memory.lose_all_held(now, key);
     }
 
+    /// A header in the arena does not say whose data it had: all of the volume counts as lost, but for what is newer. Durable
+    /// with the next commit.
+    pub fn lose_all(&mut self, now: Now, volume: VolumeId) {
+        let key = self.key(volume);
+        self.memory.lose_all(now, key);
+    }
+
     /// The id of the volume's set of failures as it is now: same set, same id; never 0. Durable with the next commit.
     pub fn report(&mut self, now: Now, volume: VolumeId) -> u64 {
         let key = self.key(volume);

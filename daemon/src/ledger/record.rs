@@ -60,6 +60,8 @@ pub enum Cause {
     GivenUp = 1,
     /// It had failed, was held in memory, and the host went down.
     HostRestart = 2,
+    /// Its header in the arena was damaged when a daemon took it over.
+    DamagedHeader = 3,
 }
 
 impl Cause {
@@ -68,6 +70,7 @@ impl Cause {
         match self {
             Cause::GivenUp => "the device refused it and it was given up",
             Cause::HostRestart => "the device refused it and the host restarted while it was held in memory",
+            Cause::DamagedHeader => "its record in the cache's memory was damaged: nobody knows what it held",
         }
     }
 
@@ -75,6 +78,7 @@ impl Cause {
         match number {
             1 => Some(Cause::GivenUp),
             2 => Some(Cause::HostRestart),
+            3 => Some(Cause::DamagedHeader),
             _ => None,
         }
     }

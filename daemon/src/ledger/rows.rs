@@ -229,3 +229,18 @@ pub(super) fn read_audit(row: &[u8]) -> Option<Audit> {
     let (at_ms, who, verb) = (row.u64()?, row.text()?, row.text()?);
     row.end(Audit { at_ms, who, verb })
 }
+
+/// A row of some table: a byte that chooses which, and the row. What is read is written again as it was.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn fuzz(data: &[u8]) {
+    let Some((&table, row)) = data.split_first() else { return };
+    let again = match table % 6 {
+        0 => read_volume(row).map(|volume| volume_row(&volume)),
+        1 => read_held(row).map(|(end, held)| held_row(end, &held)),
+        2 => read_lost(row).map(|(end, losses)| lost_row(end, &losses)),
+        3 => read_closed(row).map(|closed| closed_row(&closed)),
+        4 => read_told(row).map(|told| told_row(&told)),
+        _ => read_audit(row).map(|audit| audit_row(&audit)),
+    };
+    assert!(again.is_none_or(|again| again == row), "table {table} reads a row that it does not write");
+}

@@ -187,6 +187,17 @@ impl Volume {
         }
     }
 
+    /// All of a range is lost, as far as it was not. What is on record already has generations that count.
+    pub(super) fn lose_rest(&mut self, span: Span, failure: Failure, since: u64, changes: &mut Vec<Change>) {
+        let loss = Loss { failure, generation: 0, reactor: NO_REACTOR, cause: Cause::DamagedHeader };
+        self.lost.update(span, |piece, old| {
+            old.or_else(|| {
+                changes.push(Change::Opened { kind: Kind::Lost, span: piece, failure });
+                Some(Losses::new(loss, None, since))
+            })
+        });
+    }
+
     /// Whether some row differs from the store's.
     pub(super) fn is_touched(&self) -> bool {
         self.not_stable.is_touched() || self.lost.is_touched()

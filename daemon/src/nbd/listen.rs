@@ -6,7 +6,7 @@ use super::negotiate::{Export, NoAgreement, negotiate, turn_away};
 use super::protocol::{Refusal, error};
 use super::stream::{Stream, Timed};
 use crate::admin::{self, Backend, BindError};
-use crate::config::{FrontendSettings, Listen};
+use crate::config::{Listen, NbdSettings};
 use holdfast_engine::{ByteRange, ListState, VolumeId};
 use holdfast_ringbuf::client::{Options, Queue};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -79,7 +79,7 @@ enum Listener {
 
 /// What all connections of a frontend share.
 struct Shared {
-    settings: FrontendSettings,
+    settings: NbdSettings,
     /// The socket at which the daemon lets clients in.
     clients: PathBuf,
     volumes: Catalogue,
@@ -101,7 +101,7 @@ impl Frontend {
     /// # Errors
     /// [`NbdError`]; nothing listens then.
     pub fn start(
-        settings: &FrontendSettings,
+        settings: &NbdSettings,
         clients: &std::path::Path,
         volumes: Catalogue,
         backend: Arc<dyn Backend>,

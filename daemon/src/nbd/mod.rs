@@ -19,3 +19,18 @@ mod protocol;
 mod stream;
 
 pub use listen::{Catalogue, Frontend, NbdError, Volume};
+
+/// A client's first words and then a request: a byte that says whether its headers are extended, and the bytes.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn fuzz(data: &[u8]) {
+    let Some((&extended, rest)) = data.split_first() else { return };
+    let extended = extended % 2 == 1;
+    negotiate::fuzz(rest);
+    let header = protocol::Request::header_bytes(extended);
+    for bytes in rest.chunks_exact(header) {
+        if let Some(request) = protocol::Request::parse(bytes, extended) {
+            let payload = request.payload_bytes(extended);
+            assert!(payload == 0 || payload == request.length);
+        }
+    }
+}

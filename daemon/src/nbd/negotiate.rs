@@ -295,6 +295,33 @@ pub(super) fn turn_away(stream: &mut (impl Read + Write)) -> Result<(), NoAgreem
     talk.refuse(number, reply::ERR_SHUTDOWN, "no connection is free; close one, or raise connections_max")
 }
 
+/// Whatever a client says: an agreement about an export that there is, or none.
+#[cfg(any(test, fuzzing))]
+pub(super) fn fuzz(data: &[u8]) {
+    struct Peer<'a>(&'a [u8]);
+    impl Read for Peer<'_> {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            self.0.read(buffer)
+        }
+    }
+    impl Write for Peer<'_> {
+        fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+            Ok(buffer.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let export = |name: &str, read_only| {
+        let name = name.to_owned();
+        Export { name, bytes: 1 << 30, block_bytes: 512, line_bytes: 4096, read_only }
+    };
+    let exports = [export("vm1", false), export("vm2", true)];
+    if let Ok(agreement) = negotiate(&mut Peer(data), &exports) {
+        assert!(agreement.export < exports.len());
+    }
+}
+
 fn length_of(text: &str) -> u32 {
     u32::try_from(text.len()).expect("names are short")
 }

@@ -2,10 +2,12 @@
 
 use super::{Begun, Measured, Post};
 use crate::device::{Backing, Faults};
+use crate::vhost::{Letter, VhostFault, VhostSeat};
 use crossbeam::queue::ArrayQueue;
 use holdfast_engine::{
     Answer, CacheStats, Event, LedgerEntry, LedgerSeq, LooseVolume, SessionId, Token, VolumeId, VolumeStats,
 };
+use holdfast_ringbuf::PeerFault;
 use holdfast_ringbuf::daemon_side::DaemonRing;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -24,10 +26,26 @@ pub enum Mail {
         /// Which.
         volume: VolumeId,
     },
-    /// A client was let in: here is this reactor's ring.
+    /// A client was let in: here is this reactor's ring, or its part of a virtual machine's queues.
     Seat(Box<Seat>),
+    /// Every reactor has its seat of this session: requests may go from one to the other.
+    Open(SessionId),
+    /// From another reactor, about a virtual machine's request.
+    Letter(Letter),
     /// The session is over: give its seat back.
     Leave(SessionId),
+    /// A volume's device is let go of, or is there again, opened anew. Answered with [`Answer::Done`] or
+    /// [`Answer::Refused`].
+    Device {
+        /// Comes back with the answer.
+        token: Token,
+        /// Which volume.
+        volume: VolumeId,
+        /// Its device; none is to let go of it.
+        backing: Option<Arc<Backing>>,
+    },
+    /// The slots' memory is warm: register it.
+    Warm,
     /// Take no more requests; those that were taken are answered.
     Quiet,
     /// Leave the loop.
@@ -56,27 +74,77 @@ pub struct Seat {
     pub volume: VolumeId,
     /// Whether writes are answered with EROFS.
     pub read_only: bool,
-    /// The ring.
-    pub ring: DaemonRing,
-    /// When the request with each tag was taken: tags are below the ring's entries.
-    begun: Box<[Begun]>,
+    /// Where its requests come from.
+    pub(super) source: Source,
+}
+
+/// Where a session's requests come from.
+#[derive(Debug)]
+pub(super) enum Source {
+    /// A client's ring.
+    Ring {
+        ring: DaemonRing,
+        /// When the request with each tag was taken: tags are below the ring's entries.
+        begun: Box<[Begun]>,
+    },
+    /// A virtual machine's queues.
+    Queues(Box<VhostSeat>),
+}
+
+/// Why a session is ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum SeatFault {
+    /// By a client of the rings.
+    #[error("{0}")]
+    Peer(#[from] PeerFault),
+    /// By a virtual machine.
+    #[error("{0}")]
+    Guest(#[from] VhostFault),
 }
 
 impl Seat {
-    /// A place for a session that has just been let in.
+    /// A place for a client of the rings that has just been let in.
     pub fn new(session: SessionId, volume: VolumeId, read_only: bool, ring: DaemonRing) -> Seat {
         let begun = vec![Begun::default(); ring.limits().entries as usize].into_boxed_slice();
-        Seat { session, volume, read_only, ring, begun }
+        Seat { session, volume, read_only, source: Source::Ring { ring, begun } }
     }
 
-    /// A request was taken from the ring.
-    pub(super) fn begin(&mut self, tag: u32, begun: Begun) {
-        self.begun[tag as usize] = begun;
+    /// A place for a virtual machine.
+    pub fn of_guest(session: SessionId, volume: VolumeId, read_only: bool, queues: VhostSeat) -> Seat {
+        Seat { session, volume, read_only, source: Source::Queues(Box::new(queues)) }
     }
 
-    /// When a request was taken that is in flight.
-    pub(super) fn begun(&self, tag: u32) -> Begun {
-        self.begun[tag as usize]
+    /// The queues, if it is a virtual machine's.
+    pub(super) fn queues(&mut self) -> Option<&mut VhostSeat> {
+        match &mut self.source {
+            Source::Queues(queues) => Some(queues),
+            Source::Ring { .. } => None,
+        }
+    }
+
+    /// Announces that the reactor may sleep; `false` if there is something to do.
+    pub(super) fn prepare_sleep(&mut self) -> Result<bool, SeatFault> {
+        match &mut self.source {
+            Source::Ring { ring, .. } => Ok(ring.prepare_sleep()?),
+            Source::Queues(queues) => Ok(queues.prepare_sleep()?),
+        }
+    }
+
+    /// Ends what was announced.
+    pub(super) fn awake(&mut self) {
+        match &mut self.source {
+            Source::Ring { ring, .. } => ring.awake(),
+            Source::Queues(queues) => queues.awake(),
+        }
+    }
+
+    /// Says under which generation a write was taken in, where it outlives this process.
+    #[inline]
+    pub(super) fn note_begun(&self, tag: u32, generation: u64) {
+        match &self.source {
+            Source::Ring { ring, .. } => ring.note_begun(tag, generation),
+            Source::Queues(queues) => queues.note_begun(tag, generation),
+        }
     }
 }
 
@@ -139,8 +207,6 @@ pub struct ReactorStats {
     pub core: Option<u32>,
     /// When it published this, in nanoseconds of the daemon's clock.
     pub at_ns: u64,
-    /// It went to sleep after this.
-    pub asleep: bool,
 }
 
 /// The newest of something that one thread writes now and then and others look at.

@@ -79,7 +79,7 @@ const fn class_place(volume: usize, class: ErrorClass) -> usize {
 pub struct Begun(u64);
 
 impl Begun {
-    pub(super) const fn new(at: Instant, kind: Kind) -> Begun {
+    pub(crate) const fn new(at: Instant, kind: Kind) -> Begun {
         Begun(at.0 << 3 | kind as u64)
     }
 

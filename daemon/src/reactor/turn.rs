@@ -1,20 +1,21 @@
 //! The loop of a reactor: answers first, then letters, then requests; then the tick; then the effects, in their order.
 
+mod seating;
+
 use super::clock::Clock;
 use super::idle::{Idler, Rest};
-use super::link::{Entry, Link, Mail, Plug, ReactorStats, Seat, Word};
+use super::link::{Entry, Link, Mail, Plug, ReactorStats, Seat, SeatFault, Source, Word};
 use super::post::Post;
 use super::sessions::Sessions;
 use super::stopwatch::Stopwatch;
 use super::{copy, wire};
 use crate::arena::Slots;
 use crate::config::Idle;
-use crate::device::{Disk, DiskError, Reaped};
+use crate::device::{Backing, Disk, DiskError, Reaped};
 use holdfast_engine::{
     Actions, Answer, Engine, Event, Instant, Limits, OpId, PeerMessage, SessionId, Token, VolumeId,
 };
 use holdfast_policy::errno;
-use holdfast_ringbuf::PeerFault;
 use holdfast_ringbuf::daemon_side::WakeState;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -64,8 +65,8 @@ pub struct Reactor {
     /// Letters that found the box full. The engine bounds what it has out; this only bridges a slow reader.
     late_entries: VecDeque<Entry>,
     late_words: VecDeque<Word>,
-    late_mail: VecDeque<(u32, Event)>,
-    ending: Vec<(SessionId, Option<PeerFault>)>,
+    late_mail: VecDeque<(u32, Mail)>,
+    ending: Vec<(SessionId, Option<SeatFault>)>,
     first_session: usize,
     quiet: bool,
     stopped: bool,
@@ -169,7 +170,7 @@ impl Reactor {
         self.end_sessions();
         self.disk.enter()?;
         if self.now.since_ns(Instant(self.stats.at_ns)) >= PUBLISH_NS {
-            self.publish(false);
+            self.publish();
         }
         Ok(busy)
     }
@@ -199,9 +200,12 @@ impl Reactor {
             self.outlets.links[self.number as usize].inbox.hush();
             return;
         }
+        // A guest's kick needs no look at its descriptor: its queues are looked at in this turn.
         let Ok(session) = u32::try_from(key) else { return };
         let Some(taken) = self.sessions.get(SessionId(session)) else { return };
-        if taken.seat.ring.drain_wake() == WakeState::HungUp {
+        if let Source::Ring { ring, .. } = &mut taken.seat.source
+            && ring.drain_wake() == WakeState::HungUp
+        {
             self.ending.push((SessionId(session), None));
         }
     }
@@ -216,7 +220,21 @@ impl Reactor {
                 Mail::Plug(plug) => self.plug(*plug),
                 Mail::Unplug { token, volume } => self.unplug(token, volume),
                 Mail::Seat(seat) => self.admit(seat),
+                Mail::Open(session) => {
+                    if let Some(taken) = self.sessions.get(session)
+                        && let Some(queues) = taken.seat.queues()
+                    {
+                        queues.open();
+                        taken.touched = true;
+                    }
+                }
+                Mail::Letter(letter) => self.read_letter(letter),
                 Mail::Leave(session) => self.ending.push((session, None)),
+                Mail::Device { token, volume, backing } => self.exchange(token, volume, backing),
+                Mail::Warm => {
+                    let fallbacks = self.disk.register_memory();
+                    fallbacks.iter().for_each(|fallback| tracing::warn!("{fallback}"));
+                }
                 Mail::Quiet => self.quiet = true,
                 Mail::Stop => self.stopped = true,
             }
@@ -253,13 +271,14 @@ impl Reactor {
         self.late_words.push_back(Word::Answer { token, reactor: self.number, answer });
     }
 
-    fn admit(&mut self, seat: Box<Seat>) {
-        let session = seat.session;
-        let watched = self.disk.watch(seat.ring.wake_fd(), u64::from(session.0));
-        self.sessions.insert(seat);
-        if watched.is_err() {
-            self.ending.push((session, None));
-        }
+    /// Another description of the volume's device, or none.
+    #[cold]
+    fn exchange(&mut self, token: Token, volume: VolumeId, backing: Option<Arc<Backing>>) {
+        let answer = match self.disk.exchange(volume, backing.as_deref()) {
+            Ok(()) => Answer::Done,
+            Err(_) => Answer::Refused { errno: errno::ENXIO },
+        };
+        self.late_words.push_back(Word::Answer { token, reactor: self.number, answer });
     }
 
     /// Takes requests from every session in turn, a bounded number from each.
@@ -311,7 +330,7 @@ impl Reactor {
         // What outlives the daemon says that a write was taken in, before its first header does.
         for begun in &self.actions.begun {
             if let Some(taken) = self.sessions.get(begun.session) {
-                taken.seat.ring.note_begun(begun.tag, begun.generation);
+                taken.seat.note_begun(begun.tag, begun.generation);
             }
         }
         let busy = self.copy();
@@ -323,32 +342,20 @@ impl Reactor {
             self.disk.submit(io, &self.actions.segments[first..first + io.segments as usize]);
         }
         let busy = busy | !self.actions.ios.is_empty() | !self.actions.completions.is_empty();
-        for completion in &self.actions.completions {
-            let Some(taken) = self.sessions.get(completion.session) else { continue };
-            let (tag, sequence) = (completion.tag, completion.sequence);
-            let answered =
-                wire::answer(&mut taken.seat, tag, sequence, completion.errno, completion.failure_id);
-            taken.touched = true;
-            match answered {
-                Ok(()) => self.stopwatch.answer(taken.seat.volume, taken.seat.begun(tag)),
-                Err(fault) => self.ending.push((completion.session, Some(fault))),
-            }
+        for index in 0..self.actions.completions.len() {
+            let completion = self.actions.completions[index];
+            self.pass_on(&completion);
         }
-        for index in 0..self.sessions.len() {
-            let taken = self.sessions.at(index);
-            if taken.touched {
-                taken.touched = false;
-                taken.seat.ring.flush_publish();
-            }
-        }
+        self.publish_answers();
+        self.post_mail();
         self.actions.clear();
         busy
     }
 
     fn copy(&mut self) -> bool {
         for copy in &self.actions.copies {
-            if let Some(session) = copy::perform(copy, &mut self.slots, &mut self.sessions) {
-                self.ending.push((session, Some(PeerFault::MemoryLost)));
+            if let Some((session, fault)) = copy::perform(copy, &mut self.slots, &mut self.sessions) {
+                self.ending.push((session, Some(fault)));
             }
         }
         !self.actions.copies.is_empty()
@@ -366,16 +373,12 @@ impl Reactor {
             answer,
         }));
         let peers = self.actions.peers.drain(..);
-        self.late_mail.extend(peers.map(|(to, message)| (to, event_of(number, message))));
+        self.late_mail.extend(peers.map(|(to, message)| (to, Mail::Event(event_of(number, message)))));
         let busy = !self.late_entries.is_empty() || !self.late_words.is_empty() || !self.late_mail.is_empty();
         self.outlets.ledger.push_all(&mut self.late_entries);
+        // Before the words: who hears an answer may rely on it that the other reactors have what came before it.
+        self.post_mail();
         self.outlets.words.push_all(&mut self.late_words);
-        while let Some((to, event)) = self.late_mail.pop_front() {
-            if let Err(Mail::Event(back)) = self.outlets.links[to as usize].inbox.push(Mail::Event(event)) {
-                self.late_mail.push_front((to, back));
-                break;
-            }
-        }
         busy
     }
 
@@ -386,9 +389,7 @@ impl Reactor {
             if self.sessions.get(session).is_none() {
                 continue;
             }
-            // Nothing is to be unwatched if the watch was refused; and a ring that fails says so at the next enter.
-            let _ = self.disk.unwatch(u64::from(session.0));
-            self.sessions.remove(session);
+            self.dismiss(session);
             self.engine.apply(self.now, Event::SessionClosed(session), &mut self.actions);
             let fault = fault.map(|fault| fault.to_string());
             self.late_words.push_back(Word::Over { session, fault });
@@ -397,9 +398,8 @@ impl Reactor {
         }
     }
 
-    fn publish(&mut self, asleep: bool) {
+    fn publish(&mut self) {
         self.stats.at_ns = self.now.0;
-        self.stats.asleep = asleep;
         self.stats.cache = self.engine.cache_stats();
         let board = &self.outlets.links[self.number as usize].board;
         for volume in 0..self.volumes {
@@ -435,7 +435,7 @@ impl Reactor {
                 continue;
             }
             armed = index + 1;
-            match taken.seat.ring.prepare_sleep() {
+            match taken.seat.prepare_sleep() {
                 Ok(true) => {}
                 Ok(false) => may_sleep = false,
                 Err(fault) => {
@@ -448,11 +448,11 @@ impl Reactor {
             }
         }
         if may_sleep {
-            self.publish(true);
+            self.publish();
             self.disk.sleep(Some(timeout))?;
         }
         for index in 0..armed {
-            self.sessions.at(index).seat.ring.awake();
+            self.sessions.at(index).seat.awake();
         }
         self.outlets.links[self.number as usize].inbox.awake();
         Ok(())

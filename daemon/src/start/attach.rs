@@ -3,9 +3,9 @@
 
 use super::hub::Hub;
 use super::reactors::{lost_again, setup, share, sheet};
-use super::table::{Served, Table};
+use super::table::{DeviceHold, Served, Table};
 use super::volumes::{self, Volume};
-use super::{Records, arena_volume};
+use super::{Records, arena_volume, origins};
 use crate::admin::BackendError;
 use crate::config::{Settings, VolumeSettings};
 use crate::device::DomainKey;
@@ -27,12 +27,14 @@ pub(super) fn refused(what: String, remedy: &str) -> BackendError {
 }
 
 impl Hub {
-    /// Brings a volume in, beside those of `table`, to which it is added. Nobody is let in yet.
+    /// Brings a volume in, beside those of `table`, to which it is added. Nobody is let in yet. The devices of volumes that
+    /// share a flush domain with it are added to `holds`, until the table is everybody's.
     pub(super) fn bring_in(
         &self,
         volume: &VolumeSettings,
         after: &Settings,
         table: &mut Table,
+        holds: &mut Vec<DeviceHold>,
     ) -> Result<Arc<Served>, BackendError> {
         let places = self.arena.volumes.places();
         let id = table.vacancy(places).ok_or_else(|| {
@@ -40,11 +42,16 @@ impl Hub {
             refused(what, "Remove a volume, or put it into the configuration and start the daemon again.")
         })?;
         let volume = self.open(volume, after, id, table)?;
+        join(&volume, table, holds)?;
         let records = self.enroll(&volume)?;
+        if let Some(warning) = origins::mark(&volume, after) {
+            tracing::warn!("{warning}");
+        }
         // Before any header can have its number.
         self.arena.volumes.put(id.0, Some(&arena_volume(&volume)));
         let served = self.plug(&volume, after).inspect_err(|_| {
             self.strike_off(id);
+            origins::clear_from(&volume.settings, &volume.backing);
             let mut known = Table::clone(&self.table());
             known.spoil(id);
             self.put_table(known);
@@ -62,17 +69,19 @@ impl Hub {
         table: &Table,
     ) -> Result<Volume, BackendError> {
         let place = |key| self.domain_of(key, table);
+        let cannot = |error| refused(format!("It cannot be opened: {error}."), "Mend that, and do it again.");
         // A device that was just let go keeps its lock for a moment: the opening waits for that.
-        volumes::open_one(after, volume, id, false, place)
-            .map_err(|error| refused(format!("It cannot be opened: {error}."), "Mend that, and do it again."))
+        let volume = volumes::open_one(after, volume, id, false, place).map_err(cannot)?;
+        origins::check(&volume, after).map_err(cannot)?;
+        Ok(volume)
     }
 
     /// The number of a flush domain: its own, that of one which no volume is in any more, or the next.
     fn domain_of(&self, key: DomainKey, table: &Table) -> usize {
         let mut domains = self.domains.lock().unwrap_or_else(PoisonError::into_inner);
-        let in_use = |known: &DomainKey| table.iter().any(|served| served.backing.domain_key() == *known);
+        let in_use = |at: &usize| table.iter().any(|served| usize::from(served.domain.0) == *at);
         let found = domains.iter().position(|known| *known == key);
-        let found = found.or_else(|| domains.iter().position(|known| !in_use(known)));
+        let found = found.or_else(|| (0..domains.len()).find(|at| !in_use(at)));
         match found {
             Some(at) => domains[at] = key,
             None => domains.push(key),
@@ -174,6 +183,20 @@ impl Hub {
             self.post(link, Mail::Event(Event::Settled { volume: id }));
         }
     }
+}
+
+/// Keeps the devices of the volumes in its flush domain as they are: one that is exchanged must be alone in its domain.
+fn join(volume: &Volume, table: &Table, holds: &mut Vec<DeviceHold>) -> Result<(), BackendError> {
+    for mate in table.iter().filter(|mate| mate.domain == volume.domain) {
+        if !holds.iter().any(|hold| hold.is_of(mate)) {
+            holds.push(mate.change_device()?);
+        }
+        if mate.backing().is_none() {
+            let what = format!("Volume '{}', whose device is let go of, is on the same disk.", mate.name());
+            return Err(refused(what, "Open that again first ('holdfastctl volume reopen')."));
+        }
+    }
+    Ok(())
 }
 
 /// A loss in pieces of so many bytes at most.

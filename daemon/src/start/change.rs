@@ -35,15 +35,16 @@ impl Hub {
         if !abandon {
             going.iter().try_for_each(|served| self.refuse_if_held(served))?;
         }
-        let _growing = self.desk.growing.try_lock().map_err(|_| BackendError::Busy {
-            what: "A volume is growing.".to_owned(),
-            remedy: "Nothing was changed. Do it again when that is done.".to_owned(),
-        })?;
+        // Those that go, and those that share a disk with one that comes, until all see who went and came.
+        let mut holds = Vec::new();
+        for served in &going {
+            holds.push(served.change_device()?);
+        }
         let mut come = Vec::new();
         let known = |volume: &&VolumeSettings| table.named(&volume.name).is_some();
         let coming: Vec<&VolumeSettings> = after.volumes.iter().filter(|volume| !known(volume)).collect();
         let arrived = coming.into_iter().try_for_each(|volume| {
-            come.push(self.bring_in(volume, &after, &mut table)?);
+            come.push(self.bring_in(volume, &after, &mut table, &mut holds)?);
             Ok(())
         });
         let closed = arrived.and_then(|()| self.close(&going, abandon));
@@ -63,6 +64,7 @@ impl Hub {
             }
         }
         self.put_settings(&before, after, table);
+        drop(holds);
         stuck.map_or(Ok(farewells), Err)
     }
 

@@ -35,6 +35,9 @@ pub enum StartError {
     /// A frontend.
     #[error(transparent)]
     Nbd(#[from] crate::nbd::NbdError),
+    /// Another one.
+    #[error(transparent)]
+    Vhost(#[from] crate::vhost::VhostError),
     /// A volume's backing.
     #[error("volume '{volume}': {source}")]
     Backing {
@@ -63,10 +66,39 @@ pub enum StartError {
         /// Where the arena of this configuration is.
         path: PathBuf,
     },
-    /// The ledger cannot make durable that held data of an earlier boot is lost.
+    /// The newest data of a backing is in another daemon's cache.
     #[error(
-        "volume '{volume}': data that the device had refused was in memory when the host went down, and the ledger \
-         cannot record that it is lost: {text}; give the ledger's file system room, then start again"
+        "volume '{volume}': the newest data of {} is not there, but with the daemon whose state directory is '{}', as its \
+         volume '{known_as}'. Start that one and stop it with SIGTERM; if its cache is gone for good, what is on the backing \
+         is all there is: `{remedy}`, then start again",
+        path.display(), state_dir.display()
+    )]
+    StaleOrigin {
+        /// Which.
+        volume: String,
+        /// Its backing.
+        path: PathBuf,
+        /// The other daemon's directory.
+        state_dir: PathBuf,
+        /// What it is called there.
+        known_as: String,
+        /// The command that takes the mark off.
+        remedy: String,
+    },
+    /// Nobody can say whether the newest data of a backing is in another daemon's cache.
+    #[error("volume '{volume}': cannot read whose cache has newer data of {}: {source}", path.display())]
+    Mark {
+        /// Which.
+        volume: String,
+        /// Its backing.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The ledger cannot make durable that data of an earlier boot, or of a damaged arena, is lost.
+    #[error(
+        "volume '{volume}': data that was in memory is lost, because the host went down or the arena is damaged, and the \
+         ledger cannot record that: {text}; give the ledger's file system room, then start again"
     )]
     LossNotRecorded {
         /// Which.

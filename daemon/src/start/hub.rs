@@ -92,8 +92,6 @@ pub(super) struct Hub {
 pub(super) struct Desk {
     /// Held while settings or volumes change: one change at a time.
     changing: Mutex<()>,
-    /// Held while a volume grows, however long its disk takes.
-    pub(super) growing: Mutex<()>,
     tokens: AtomicU64,
     asked: Mutex<BTreeMap<u64, Asked>>,
     end: AtomicU8,
@@ -146,6 +144,11 @@ impl Hub {
                 remedy: "Nothing was changed. Do it again when that is done.".to_owned(),
             }),
         }
+    }
+
+    /// The same for whoever has begun what cannot be taken back: waits for the others.
+    pub(super) fn changing_at_last(&self) -> MutexGuard<'_, ()> {
+        self.desk.changing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The volumes as they are now.

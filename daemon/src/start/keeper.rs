@@ -5,6 +5,7 @@ use super::hub::Hub;
 use super::registry::{Client, number_of};
 use super::table::Served;
 use crate::reactor::{Mail, SEATS_MAX, Seat, Word, place_of};
+use crate::vhost::MakeSeats;
 use holdfast_engine::{SessionId, VolumeId};
 use holdfast_ringbuf::VolumeInfo;
 use holdfast_ringbuf::daemon_side::{Door, Hello, Offer, Pending, Refusal, Session};
@@ -29,7 +30,11 @@ const CLOSED: Duration = Duration::from_secs(1);
 
 /// A session that the reactors have.
 struct Live {
-    socket: OwnedFd,
+    /// A client's; a virtual machine's has a thread that looks after it.
+    socket: Option<OwnedFd>,
+    /// Who is told when it is over.
+    over: Option<Sender<Option<String>>>,
+    fault: Option<String>,
     /// Reactors that have not let it go yet.
     left: u32,
     leaving: bool,
@@ -48,6 +53,21 @@ struct Admitted {
 /// How a handshake ended; the place of one that failed is free again.
 type Outcome = Result<Admitted, SessionId>;
 
+/// What the threads that negotiate with virtual machines ask for.
+pub(super) enum Ask {
+    /// A session for one. The answer is its name, or why there is none.
+    Seat {
+        client: Client,
+        /// Of the volume that it knows.
+        serial: u64,
+        make: MakeSeats,
+        given: Sender<Result<SessionId, String>>,
+        over: Sender<Option<String>>,
+    },
+    /// The end of one.
+    Leave(SessionId),
+}
+
 /// Lets clients in and out.
 pub(super) struct Keeper {
     hub: Arc<Hub>,
@@ -58,12 +78,18 @@ pub(super) struct Keeper {
     next: u32,
     handshakes: Arc<Crowd>,
     admitted: (Sender<Outcome>, Receiver<Outcome>),
+    asks: Receiver<Ask>,
     /// Nobody is let in before: the kernel has no descriptors left, and says so at every attempt.
     closed_until: Instant,
 }
 
 impl Keeper {
-    pub(super) fn start(hub: Arc<Hub>, door: Door, stop: Arc<AtomicBool>) -> std::io::Result<JoinHandle<()>> {
+    pub(super) fn start(
+        hub: Arc<Hub>,
+        door: Door,
+        asks: Receiver<Ask>,
+        stop: Arc<AtomicBool>,
+    ) -> std::io::Result<JoinHandle<()>> {
         let mut keeper = Keeper {
             hub,
             door,
@@ -72,6 +98,7 @@ impl Keeper {
             next: 0,
             handshakes: Arc::new(Crowd::default()),
             admitted: channel(),
+            asks,
             closed_until: Instant::now(),
         };
         std::thread::Builder::new().name("holdfast-door".to_owned()).spawn(move || keeper.keep(&stop))
@@ -88,6 +115,9 @@ impl Keeper {
                     Ok(admitted) => self.seat(admitted),
                     Err(id) => self.places[place_of(id)] = None,
                 }
+            }
+            while let Ok(ask) = self.asks.try_recv() {
+                self.answer(ask);
             }
             let listens = self.accept();
             if self.hub.stopping() {
@@ -121,9 +151,10 @@ impl Keeper {
             Word::Answer { token, reactor, answer } => self.hub.answered(token, reactor, answer),
             Word::Over { session, fault } => {
                 // Each of its reactors may say so: the first one is heard.
-                let serves = self.live.get(&session).is_some_and(|live| !live.leaving);
-                if let Some(fault) = fault.filter(|_| serves) {
+                let serves = self.live.get_mut(&session).filter(|live| !live.leaving);
+                if let (Some(fault), Some(live)) = (fault, serves) {
                     tracing::warn!(session = session.0, %fault, "a client misbehaved: its session is closed");
+                    live.fault = Some(fault);
                 }
                 self.let_go(session);
             }
@@ -133,9 +164,13 @@ impl Keeper {
                 let Some(live) = self.live.get_mut(&session) else { return };
                 live.left -= 1;
                 if live.left == 0 {
-                    self.live.remove(&session);
                     self.hub.sessions.remove(session);
                     self.places[place_of(session)] = None;
+                    let live = self.live.remove(&session).expect("found above");
+                    if let Some(over) = live.over {
+                        // Its thread is gone only when the daemon ends.
+                        let _ = over.send(live.fault);
+                    }
                 }
             }
         }
@@ -165,7 +200,7 @@ impl Keeper {
         let gone: Vec<SessionId> = self
             .live
             .iter()
-            .filter(|(_, live)| !live.leaving && hung_up(&live.socket))
+            .filter(|(_, live)| !live.leaving && live.socket.as_ref().is_some_and(hung_up))
             .map(|(&session, _)| session)
             .collect();
         for session in gone {
@@ -195,6 +230,53 @@ impl Keeper {
         false
     }
 
+    /// What a virtual machine's thread wants.
+    fn answer(&mut self, ask: Ask) {
+        let (client, serial, make, given, over) = match ask {
+            Ask::Leave(session) => return self.let_go(session),
+            Ask::Seat { client, serial, make, given, over } => (client, serial, make, given, over),
+        };
+        let place = if self.hub.stopping() {
+            Err("the daemon is stopping".to_owned())
+        } else if !self.is_served(client.volume, serial) {
+            Err("the volume is being removed, or was".to_owned())
+        } else {
+            self.free_place(client.uid, self.hub.in_force().limits.user_share)
+        };
+        let id = match place {
+            Ok(place) => self.take_place(place, client.uid),
+            Err(why) => {
+                // Its thread is gone only when the daemon ends; the same below.
+                let _ = given.send(Err(why));
+                return;
+            }
+        };
+        self.hub.sessions.add(id, client, self.hub.clock.unix_ms(self.hub.clock.now()));
+        let left = u32::try_from(self.hub.links.len()).expect("few reactors");
+        let volume = client.volume;
+        self.live
+            .insert(id, Live { socket: None, over: Some(over), fault: None, left, leaving: false, volume });
+        let _ = given.send(Ok(id));
+        for (link, seat) in self.hub.links.iter().zip(make(id)) {
+            self.hub.post(link, Mail::Seat(Box::new(seat)));
+        }
+        // Only now may one of them write to another.
+        self.hub.links.iter().for_each(|link| self.hub.post(link, Mail::Open(id)));
+    }
+
+    /// Whether a volume, and no other of its number, lets clients in.
+    fn is_served(&self, volume: VolumeId, serial: u64) -> bool {
+        let table = self.hub.table();
+        table.get(volume).is_some_and(|served| served.serial == serial && !served.is_leaving())
+    }
+
+    /// The name of a session in a free place.
+    fn take_place(&mut self, place: usize, uid: u32) -> SessionId {
+        self.places[place] = Some(uid);
+        self.next = self.next.wrapping_add(1) % (u32::MAX / SEATS_MAX);
+        SessionId(self.next * SEATS_MAX + u32::try_from(place).expect("few places"))
+    }
+
     /// Gives a client a thread for its handshake, and a place.
     fn greet(&mut self, pending: Pending) {
         let uid = pending.uid();
@@ -212,9 +294,7 @@ impl Keeper {
                 return hello(move || turn_away(pending, text, &ticket));
             }
         };
-        self.places[place] = Some(uid);
-        self.next = self.next.wrapping_add(1) % (u32::MAX / SEATS_MAX);
-        let id = SessionId(self.next * SEATS_MAX + u32::try_from(place).expect("few places"));
+        let id = self.take_place(place, uid);
         let mut ticket = Ticket::new(&self.handshakes, uid, Some((self.admitted.0.clone(), id)));
         let hub = Arc::clone(&self.hub);
         hello(move || {
@@ -246,8 +326,7 @@ impl Keeper {
     fn seat(&mut self, admitted: Admitted) {
         let Admitted { session, id, client, serial } = admitted;
         let table = self.hub.table();
-        let served =
-            table.get(client.volume).filter(|served| served.serial == serial && !served.is_leaving());
+        let served = table.get(client.volume).filter(|_| self.is_served(client.volume, serial));
         let Some(served) = served else {
             // The volume went during the handshake: so does the session, and its client hears why when it comes again.
             self.places[place_of(id)] = None;
@@ -256,7 +335,8 @@ impl Keeper {
         self.hub.sessions.add(id, client, self.hub.clock.unix_ms(self.hub.clock.now()));
         let (volume, read_only) = (served.id, served.settings.read_only);
         let left = u32::try_from(session.rings.len()).expect("few rings");
-        self.live.insert(id, Live { socket: session.socket, left, leaving: false, volume });
+        let socket = Some(session.socket);
+        self.live.insert(id, Live { socket, over: None, fault: None, left, leaving: false, volume });
         for (link, ring) in self.hub.links.iter().zip(session.rings) {
             self.hub.post(link, Mail::Seat(Box::new(Seat::new(id, volume, read_only, ring))));
         }

@@ -15,11 +15,14 @@ mod hub;
 mod keeper;
 mod lookout;
 mod map;
+mod office;
 mod operators;
+mod origins;
 mod reactors;
 mod registry;
 mod reload;
 mod remove;
+mod reopen;
 mod resize;
 mod scribe;
 mod table;
@@ -31,14 +34,14 @@ pub use error::StartError;
 
 use crate::admin;
 use crate::arena::{self, Arena, ArenaLayout, ArenaVolume, Origin};
-use crate::config::{Backing, Settings, VolumeSettings};
+use crate::config::{Settings, VolumeSettings};
 use crate::events::Events;
 use crate::kernel::{self, Weight};
 use crate::ledger::{CommitOutcome, Ledger, LostRecord, NotStableRecord, Now, OpenMark};
-use crate::nbd;
 use crate::reactor::{Clock, Link, Outlets, Post};
 use crate::service;
 use holdfast_engine::VolumeId;
+use holdfast_mutants::mutant;
 use holdfast_ringbuf::daemon_side::Door;
 use hub::{ArenaFacts, Hub};
 use std::path::PathBuf;
@@ -76,6 +79,7 @@ pub fn serve(settings: Settings, options: Options) -> Result<ExitCode, StartErro
     let numbers = numbered(&settings, &known);
     let (settings, numbers) = in_order(settings, numbers);
     let (volumes, domains) = volumes::open(&settings, &numbers, !known.is_empty())?;
+    volumes.iter().try_for_each(|volume| origins::check(volume, &settings))?;
     let mut arena = make_arena(&settings, &volumes, &options, &mut warnings)?;
     let records = match register(&mut ledger, &volumes, clock, &arena, &options) {
         Ok(records) => records,
@@ -87,6 +91,7 @@ pub fn serve(settings: Settings, options: Options) -> Result<ExitCode, StartErro
             return Err(error);
         }
     };
+    warnings.extend(volumes.iter().filter_map(|volume| origins::mark(volume, &settings)));
     let resource = |what| move |source| StartError::Resource { what, source };
     let places = arena.volume_table().places();
     let links = (0..settings.daemon.reactors).map(|_| Link::new(places));
@@ -113,9 +118,13 @@ pub fn serve(settings: Settings, options: Options) -> Result<ExitCode, StartErro
         outlets: &outlets,
         clock,
         seed,
+        cold: matches!(arena.origin(), Origin::TakenOver(_)),
     };
     let (threads, sheets, fallbacks) = reactors::start(&plan, shards)?;
-    arena.warm_up(true);
+    if plan.cold {
+        let links = Arc::clone(&links);
+        arena.warm_up(true, move || links.iter().for_each(reactors::tell_warm));
+    }
     volumes.iter().for_each(|volume| fence::wait_for(volume, &links));
     warnings.extend(fallbacks);
     // What the settings only suspect of the arena is known by now.
@@ -149,11 +158,12 @@ pub fn serve(settings: Settings, options: Options) -> Result<ExitCode, StartErro
         config: options.config.clone(),
         settings,
     }));
-    // What they hold of the backings must not outlive the volumes.
+    // The hub has their devices from here on, and closes them when it is told to.
     drop(volumes);
-    let frontends = frontends(&hub)?;
+    let (ask, asks) = std::sync::mpsc::channel();
+    let frontends = office::open(&hub, &ask)?;
     let stop = Arc::new(AtomicBool::new(false));
-    let keeper = keeper::Keeper::start(Arc::clone(&hub), door, Arc::clone(&stop));
+    let keeper = keeper::Keeper::start(Arc::clone(&hub), door, asks, Arc::clone(&stop));
     let keeper = keeper.map_err(resource("no thread for the door"))?;
     let lookout = lookout::start(Arc::clone(&hub), Arc::clone(&stop));
     let lookout = lookout.map_err(resource("no thread for events"))?;
@@ -166,7 +176,7 @@ pub fn serve(settings: Settings, options: Options) -> Result<ExitCode, StartErro
     let heart = service::Heart::start(Arc::clone(&hub.links), move || said.in_a_line());
     let heart = heart.map_err(resource("no thread for the watchdog"))?;
     let left = end::wait(&hub, &signals, options.abandon);
-    frontends.into_iter().for_each(nbd::Frontend::stop);
+    frontends.into_iter().for_each(office::Frontend::stop);
     server.stop();
     // Ours as long as the arena is: a next daemon binds its own after it has the arena. Gone already is as good.
     let _ = std::fs::remove_file(&hub.settings.daemon.admin_socket);
@@ -175,6 +185,9 @@ pub fn serve(settings: Settings, options: Options) -> Result<ExitCode, StartErro
     }
     let closed =
         end::Stop { hub: &hub, stop: &stop, keeper, reactors: threads, book: &book, scribe }.run(left);
+    if left == 0 && closed {
+        hub.table().iter().for_each(|served| origins::clear(served));
+    }
     // It only looks at what was published last; had it panicked, its words are in the log.
     let _ = lookout.join();
     hub.events.close();
@@ -187,32 +200,6 @@ pub fn serve(settings: Settings, options: Options) -> Result<ExitCode, StartErro
         return Ok(ExitCode::SUCCESS);
     }
     Ok(ExitCode::from(1))
-}
-
-/// The doors of NBD. Whoever comes before the reactors turn waits for them.
-fn frontends(hub: &Arc<Hub>) -> Result<Vec<nbd::Frontend>, StartError> {
-    let start = |settings| {
-        let seen = Arc::clone(hub);
-        let volumes = move || seen.table().iter().map(|served| nbd_volume(&seen, served)).collect();
-        nbd::Frontend::start(settings, &hub.settings.daemon.socket, Box::new(volumes), Arc::clone(hub) as _)
-    };
-    Ok(hub.settings.frontends.iter().map(start).collect::<Result<_, _>>()?)
-}
-
-fn nbd_volume(hub: &Hub, served: &Served) -> nbd::Volume {
-    let file = match &served.settings.backing {
-        Backing::File { path, .. } => Some(path.clone()),
-        Backing::Block { .. } => None,
-    };
-    nbd::Volume {
-        name: served.settings.name.clone(),
-        id: served.id,
-        bytes: Arc::clone(&served.bytes),
-        block_bytes: served.block_bytes,
-        line_bytes: hub.settings.arena.line_bytes,
-        read_only: served.settings.read_only,
-        file,
-    }
 }
 
 /// What the kernel cannot do, as warnings; or as an error, if nothing works without it.
@@ -329,7 +316,7 @@ fn register(
     arena: &Arena,
     options: &Options,
 ) -> Result<Vec<Records>, StartError> {
-    let mut held = None;
+    let mut held_by = None;
     let boot = u128::from_ne_bytes(arena.boot_id());
     let mut died = false;
     for volume in volumes {
@@ -338,7 +325,7 @@ fn register(
         ledger
             .register_volume(volume.id, name, identity, volume.backing.size())
             .map_err(|source| StartError::Register { volume: name.clone(), source })?;
-        let kept = is_kept(ledger.open_mark(volume.id), arena, boot);
+        let kept = is_kept(ledger.open_mark(volume.id), (arena.origin(), arena.id()), boot);
         if kept == Kept::Elsewhere && !options.discard_arena {
             let path = arena.path().to_owned();
             return Err(StartError::OtherArena { volume: name.clone(), path });
@@ -348,14 +335,26 @@ fn register(
         let on_record = !ledger.not_stable(volume.id).is_empty();
         if on_record && (gone || (kept == Kept::Nothing && arena.origin() == Origin::New)) {
             ledger.turn_into_lost(now(clock), volume.id);
-            held = Some(name.clone());
+            held_by = Some(name.clone());
+        }
+        if let Origin::TakenOver(held) = arena.origin()
+            && held.somewhere > 0
+        {
+            tracing::error!(
+                volume = name,
+                headers = held.somewhere,
+                "damaged headers in the arena do not say whose data they had: all of the volume counts as lost, but for \
+                 what is newer in the cache; look at its data, then 'holdfastctl ack-loss'"
+            );
+            ledger.lose_all(now(clock), volume.id);
+            held_by = Some(name.clone());
         }
         ledger.mark_open(volume.id, OpenMark { boot, arena: u128::from(arena.id()) });
     }
     if died || ledger.incarnation() == 0 {
         ledger.set_incarnation(random_word() | 1);
     }
-    match (ledger.commit_all(now(clock)), held) {
+    match (ledger.commit_all(now(clock)), held_by) {
         (CommitOutcome::Stuck(stuck), Some(volume)) => {
             return Err(StartError::LossNotRecorded { volume, text: stuck.text });
         }
@@ -381,15 +380,16 @@ enum Kept {
     Gone,
 }
 
-fn is_kept(mark: Option<OpenMark>, arena: &Arena, boot: u128) -> Kept {
+fn is_kept(mark: Option<OpenMark>, (origin, id): (Origin, u64), boot: u128) -> Kept {
     let Some(mark) = mark else { return Kept::Nothing };
     if mark.boot != boot {
         return Kept::Gone;
     }
-    match arena.origin() {
-        Origin::TakenOver(_) if mark.arena == u128::from(arena.id()) => Kept::Here,
+    match origin {
+        Origin::TakenOver(_) if mark.arena == u128::from(id) => Kept::Here,
         Origin::Replaced(id) if mark.arena == u128::from(id) => Kept::Here,
         Origin::Discarded(id) if mark.arena == u128::from(id) => Kept::Gone,
+        _ if mutant!(OpenMarkIsIgnored) => Kept::Nothing,
         _ => Kept::Elsewhere,
     }
 }
@@ -398,4 +398,33 @@ fn is_kept(mark: Option<OpenMark>, arena: &Arena, boot: u128) -> Kept {
 fn random_word() -> u64 {
     use std::hash::{BuildHasher, Hasher};
     std::collections::hash_map::RandomState::new().build_hasher().finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::arena::HeldData;
+
+    /// M13: where a volume's data is, from what the ledger says of its last arena and how this one came to be.
+    #[test]
+    fn data_is_kept_where_the_mark_says() {
+        const BOOT: u128 = 5;
+        let taken_over = Origin::TakenOver(HeldData::default());
+        let mark = |boot, arena| Some(OpenMark { boot, arena });
+        for (mark, origin, kept) in [
+            (None, Origin::New, Kept::Nothing),
+            (None, taken_over, Kept::Nothing),
+            (mark(BOOT, 7), taken_over, Kept::Here),
+            (mark(BOOT, 8), taken_over, Kept::Elsewhere),
+            (mark(BOOT, 7), Origin::New, Kept::Elsewhere),
+            (mark(BOOT, 6), Origin::Replaced(6), Kept::Here),
+            (mark(BOOT, 8), Origin::Replaced(6), Kept::Elsewhere),
+            (mark(BOOT, 6), Origin::Discarded(6), Kept::Gone),
+            (mark(BOOT, 8), Origin::Discarded(6), Kept::Elsewhere),
+            (mark(4, 7), taken_over, Kept::Gone),
+            (mark(4, 8), Origin::New, Kept::Gone),
+        ] {
+            assert_eq!(is_kept(mark, (origin, 7), BOOT), kept, "{mark:?} {origin:?}");
+        }
+    }
 }

@@ -16,6 +16,7 @@ use crate::device::{Faults, Sequence};
 use crate::reactor::{Link, Word};
 use holdfast_ctl::api::FaultOperation;
 use holdfast_engine::{Command, Instant, VolumeId};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -208,7 +209,7 @@ impl Backend for Hub {
                 "Add another one first; or end the daemon with 'holdfastctl shutdown'.",
             ));
         }
-        if before.frontends.iter().any(|frontend| frontend.volumes.contains(&name)) {
+        if before.frontends.iter().any(|frontend| frontend.volumes().contains(&name)) {
             let what = format!("A [[frontend]] of the configuration names volume '{name}'.");
             return Err(refused(what, "Take it out there, and start the daemon again without it."));
         }
@@ -277,6 +278,29 @@ impl Backend for Hub {
             self.record(by, &format!("volume resize {} {bytes}", self.name_of(volume)));
         }
         Ok(grown)
+    }
+
+    fn release(&self, volume: VolumeId, by: Peer) -> Result<(), BackendError> {
+        self.refuse_if_crowded()?;
+        self.release_device(volume)?;
+        self.record(by, &format!("volume release {}", self.name_of(volume)));
+        Ok(())
+    }
+
+    fn reopen(
+        &self,
+        volume: VolumeId,
+        path: Option<PathBuf>,
+        dry_run: bool,
+        by: Peer,
+    ) -> Result<PathBuf, BackendError> {
+        self.refuse_if_crowded()?;
+        let path = self.reopen_device(volume, path, dry_run)?;
+        if !dry_run {
+            let name = self.name_of(volume);
+            self.record(by, &format!("volume reopen {name} --path {}", path.display()));
+        }
+        Ok(path)
     }
 
     fn sessions(&self) -> Vec<SessionView> {

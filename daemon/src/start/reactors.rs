@@ -5,9 +5,9 @@ use super::error::StartError;
 use super::map::Sheet;
 use super::volumes::Volume;
 use crate::arena::{self, ArenaError, Shard};
-use crate::config::Settings;
+use crate::config::{FrontendSettings, Settings};
 use crate::device::{Backing, Disk, DiskOptions, Faults};
-use crate::reactor::{Clock, Outlets, Reactor, SEATS_MAX};
+use crate::reactor::{Clock, Link, Mail, Outlets, Reactor, SEATS_MAX};
 use holdfast_engine::{
     Actions, Command, Engine, Event, Geometry, Misfit, Notes, RUN_LINES_MAX, Share, Token, VolumeId,
     VolumeSetup, vacancy,
@@ -26,6 +26,8 @@ pub(super) struct Plan<'a> {
     pub(super) outlets: &'a Outlets,
     pub(super) clock: Clock,
     pub(super) seed: u64,
+    /// The arena's page tables are empty: its memory is registered later.
+    pub(super) cold: bool,
 }
 
 /// A reactor's thread.
@@ -118,6 +120,7 @@ struct Part {
     outlets: Outlets,
     clock: Clock,
     seed: u64,
+    cold: bool,
 }
 
 impl Part {
@@ -138,6 +141,7 @@ impl Part {
             outlets: plan.outlets.clone(),
             clock: plan.clock,
             seed: plan.seed,
+            cold: plan.cold,
         })
     }
 
@@ -184,15 +188,21 @@ impl Part {
         let failed = |source| StartError::Disk { reactor, source };
         let limits = self.settings.limits(reactor, self.seed);
         let cores: Vec<usize> = self.settings.daemon.cores.iter().map(|&core| core as usize).collect();
+        let kicks = self.settings.frontends.iter().map(|frontend| match frontend {
+            FrontendSettings::Vhost(vhost) => usize::from(vhost.queues),
+            FrontendSettings::Nbd(_) => 0,
+        });
+        let kicks: usize = kicks.sum();
         let options = DiskOptions {
             ops_max: limits.ops_max,
             segments_max: RUN_LINES_MAX,
             volumes_max: self.places,
-            watches_max: SEATS_MAX as usize + 1,
+            watches_max: SEATS_MAX as usize + 1 + kicks,
             workers_max: self.settings.limits.io_workers_max,
             reactor_cores: &cores,
         };
-        let (mut disk, fallbacks) = Disk::new(&options, self.shard.slots.addresses()).map_err(failed)?;
+        let disk = if self.cold { Disk::unregistered } else { Disk::new };
+        let (mut disk, fallbacks) = disk(&options, self.shard.slots.addresses()).map_err(failed)?;
         notices.extend(fallbacks.iter().map(ToString::to_string));
         for (volume, backing, faults) in &self.files {
             disk.attach(*volume, backing, faults.clone()).map_err(failed)?;
@@ -236,6 +246,15 @@ fn add_volumes(engine: &mut Engine<'static>, setups: Vec<VolumeSetup<'static>>) 
 
 /// A volume, whether its device may be used, and what is on record of it.
 type Known<'a> = (VolumeId, bool, &'a Records);
+
+/// Tells a reactor that its memory is warm.
+pub(super) fn tell_warm(link: &Link) {
+    let mut mail = Mail::Warm;
+    while let Err(back) = link.inbox.push(mail) {
+        mail = back;
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+}
 
 /// Gives an engine what its headers and the ledger know. What it has to say about that is left in `actions`.
 fn restore(

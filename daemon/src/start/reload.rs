@@ -31,7 +31,7 @@ impl Hub {
             remedy: "Start it with 'holdfastd serve --config FILE'.".to_owned(),
         })?;
         let settings = config::load(path).map_err(|error| BackendError::Refused {
-            what: format!("The configuration makes no sense: {error}"),
+            what: format!("The configuration makes no sense: {}", in_a_line(&error.to_string())),
             remedy: "Nothing was changed. 'holdfastd check FILE' says the same.".to_owned(),
         })?;
         // One change at a time, from the comparison to its end.
@@ -73,6 +73,12 @@ impl Hub {
         }
         differences
     }
+}
+
+/// What is drawn on lines under each other, as words one behind the other.
+fn in_a_line(drawn: &str) -> String {
+    let words = drawn.split_whitespace().filter(|word| word.chars().any(|letter| !"|^".contains(letter)));
+    words.collect::<Vec<_>>().join(" ")
 }
 
 fn refuse_what_needs_a_restart(path: &Path, differences: &[Difference]) -> Result<(), BackendError> {

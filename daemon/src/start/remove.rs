@@ -7,6 +7,7 @@
 
 use super::attach::{TURNS, refused};
 use super::hub::Hub;
+use super::origins;
 use super::table::{Served, Table};
 use crate::admin::{BackendError, state_bytes};
 use crate::reactor::Mail;
@@ -30,6 +31,13 @@ impl Hub {
     pub(super) fn refuse_if_held(&self, served: &Served) -> Result<(), BackendError> {
         let stats = self.stats(served.id);
         let (name, line) = (served.name(), self.settings.arena.line_bytes);
+        if served.backing().is_none() {
+            let what = format!(
+                "Volume '{name}' cannot go: its device is let go of, and cannot be told that all is there."
+            );
+            let remedy = format!("Type 'holdfastctl volume reopen {name}' first. {}", way_out(name));
+            return Err(refused(what, &remedy));
+        }
         let bytes = state_bytes(&stats, line);
         let held = match (stats.failed, stats.gate_class, stats.overdue) {
             (0, 0, 0) => return Ok(()),
@@ -129,6 +137,9 @@ impl Hub {
             }
         }
         self.strike_off(id);
+        // The ledger knows that nothing of it is here, and its lock is still ours: its next user finds no mark.
+        origins::clear(served);
+        served.put_backing(None);
         table.take(id);
         served.sheets.iter().for_each(super::map::Sheet::give_back);
         tracing::info!(volume = name, "a volume was removed");

@@ -17,13 +17,8 @@ impl Hub {
         bytes: u64,
         dry_run: bool,
     ) -> Result<(u64, Option<Answers>), BackendError> {
-        let Ok(_growing) = self.desk.growing.try_lock() else {
-            return Err(BackendError::Busy {
-                what: "Another volume is growing, or this one.".to_owned(),
-                remedy: "Nothing was changed. Do it again when that is done.".to_owned(),
-            });
-        };
         let served = self.served(volume)?;
+        let _growing = served.change_device()?;
         let (name, before) = (&served.settings.name, served.bytes.load(Ordering::Acquire));
         if served.settings.read_only {
             return Err(refused(format!("Volume '{name}' is read only."), "See its 'read_only'."));
@@ -48,11 +43,15 @@ impl Hub {
         }
         let device =
             |error: crate::device::GrowError| refused(format!("Volume '{name}': {error}."), error.remedy());
-        served.backing.check_growth(bytes).map_err(device)?;
+        let backing = served.backing().ok_or_else(|| {
+            let remedy = format!("Open it with 'holdfastctl volume reopen {name}' first.");
+            refused(format!("The device of volume '{name}' is let go of."), &remedy)
+        })?;
+        backing.check_growth(bytes).map_err(device)?;
         if dry_run {
             return Ok((before, None));
         }
-        served.backing.grow(bytes).map_err(device)?;
+        backing.grow(bytes).map_err(device)?;
         self.book.resize(volume, bytes);
         let answers = self.ask(volume, &Command::Grow { bytes })?;
         served.bytes.store(bytes, Ordering::Release);

@@ -2,11 +2,12 @@
 
 use super::map::Sheet;
 use super::volumes::Volume;
+use crate::admin::BackendError;
 use crate::config::VolumeSettings;
 use crate::device::{Backing, Directness, Faults, Thin};
-use holdfast_engine::VolumeId;
-use std::sync::Arc;
+use holdfast_engine::{DomainId, VolumeId};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// What operators and clients are told of a volume, apart from what changes.
 pub(super) struct Served {
@@ -15,7 +16,12 @@ pub(super) struct Served {
     pub(super) serial: u64,
     /// As they were when it came: what of them can change is in the settings in force.
     pub(super) settings: VolumeSettings,
-    pub(super) backing: Arc<Backing>,
+    /// None while its device is let go of.
+    backing: Mutex<Option<Arc<Backing>>>,
+    /// It grows, its device is opened again, or it is about to go: see [`DeviceHold`].
+    changing: AtomicBool,
+    pub(super) domain: DomainId,
+    pub(super) domain_owner: u32,
     pub(super) bytes: Arc<AtomicU64>,
     /// What it can grow to while the daemon runs.
     pub(super) bytes_max: u64,
@@ -36,7 +42,10 @@ impl Served {
             id: volume.id,
             serial: SERIALS.fetch_add(1, Ordering::Relaxed),
             settings: volume.settings.clone(),
-            backing: Arc::clone(&volume.backing),
+            backing: Mutex::new(Some(Arc::clone(&volume.backing))),
+            changing: AtomicBool::new(false),
+            domain: volume.domain,
+            domain_owner: volume.domain_owner,
             bytes: Arc::new(AtomicU64::new(volume.backing.size())),
             bytes_max: volume.bytes_max(),
             block_bytes: volume.backing.block_bytes(),
@@ -53,6 +62,37 @@ impl Served {
         &self.settings.name
     }
 
+    /// Keeps others from changing its device, or taking it away, until that is dropped, however long its disk takes.
+    pub(super) fn change_device(self: &Arc<Served>) -> Result<DeviceHold, BackendError> {
+        let busy = |what: String| BackendError::Busy {
+            what,
+            remedy: "Nothing was changed. Do it again when that is done.".to_owned(),
+        };
+        let name = self.name();
+        if self.changing.swap(true, Ordering::Acquire) {
+            let what = "is growing, its device is being opened, or it is being removed";
+            return Err(busy(format!("Volume '{name}' {what}.")));
+        }
+        let hold = DeviceHold(Arc::clone(self));
+        // Whoever removed it has let go of this: whoever found it before that finds it gone.
+        if self.is_leaving() {
+            return Err(busy(format!("Volume '{name}' is being removed, or was.")));
+        }
+        Ok(hold)
+    }
+
+    /// Its device, unless it is let go of.
+    pub(super) fn backing(&self) -> Option<Arc<Backing>> {
+        self.backing.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Puts another description of its device in the place of the one that it had, which is closed here, not on a reactor.
+    pub(super) fn put_backing(&self, backing: Option<Arc<Backing>>) {
+        let before =
+            std::mem::replace(&mut *self.backing.lock().unwrap_or_else(PoisonError::into_inner), backing);
+        drop(before);
+    }
+
     /// Whether it lets nobody in any more, because it is about to be removed.
     pub(super) fn is_leaving(&self) -> bool {
         self.leaving.load(Ordering::Acquire)
@@ -60,6 +100,21 @@ impl Served {
 
     pub(super) fn set_leaving(&self, leaving: bool) {
         self.leaving.store(leaving, Ordering::Release);
+    }
+}
+
+/// Nobody else changes a volume's device while it is there.
+pub(super) struct DeviceHold(Arc<Served>);
+
+impl DeviceHold {
+    pub(super) fn is_of(&self, served: &Served) -> bool {
+        self.0.serial == served.serial
+    }
+}
+
+impl Drop for DeviceHold {
+    fn drop(&mut self) {
+        self.0.changing.store(false, Ordering::Release);
     }
 }
 

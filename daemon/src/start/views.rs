@@ -44,7 +44,8 @@ pub(super) fn daemon(hub: &Hub) -> DaemonView {
 
 fn reactor(link: &crate::reactor::Link, now_ns: u64) -> ReactorView {
     let stats = link.board.reactor();
-    let silent_ms = if stats.asleep { 0 } else { now_ns.saturating_sub(stats.at_ns) / 1_000_000 };
+    // One that sleeps wakes up ten times a second: one that does not is held by the kernel in its sleep.
+    let silent_ms = now_ns.saturating_sub(stats.at_ns) / 1_000_000;
     ReactorView {
         core: stats.core,
         cache: stats.cache,
@@ -99,7 +100,8 @@ pub(super) fn volume(hub: &Hub, served: &Served) -> VolumeView {
         },
         state: if why.is_some() { VolumeState::Draining } else { VolumeState::Serving },
         why: why.map(str::to_owned),
-        path: served.settings.backing.path().display().to_string(),
+        released: served.backing().is_none(),
+        path: hub.settings_of(served).backing.path().display().to_string(),
         direct: served.direct,
         identity: served.identity.clone(),
         policy: policy(hub, served),

@@ -96,7 +96,8 @@ pub(super) fn open_one(
     })
 }
 
-fn spec(volume: &VolumeSettings) -> BackingSpec {
+/// What the settings say of a volume's backing.
+pub(super) fn spec(volume: &VolumeSettings) -> BackingSpec {
     let read_only = volume.read_only;
     match &volume.backing {
         config::Backing::Block { path } => BackingSpec {

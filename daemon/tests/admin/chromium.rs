@@ -152,7 +152,12 @@ impl Browser {
         let picture = from_base64(answer["data"].as_str().expect("a picture"));
         assert!(picture.starts_with(b"\x89PNG"), "a picture is PNG");
         let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
-        std::fs::write(&path, picture).expect("the build's folder is writable");
+        std::fs::write(&path, &picture).expect("the build's folder is writable");
+        if std::env::var_os("HOLDFAST_WRITE_CAPTURES").is_some() {
+            let kept = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/pictures");
+            std::fs::create_dir_all(kept).expect("a folder of the documents");
+            std::fs::write(PathBuf::from(kept).join(name), &picture).expect("the page's picture");
+        }
         println!("picture: {}", path.display());
     }
 

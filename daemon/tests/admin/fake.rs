@@ -11,6 +11,7 @@ use holdfast_engine::{
     Answer, ByteRange, Command, Extent, FlushOnFailure, Instant, LIST_PAGE, ListState, VolumeId, VolumeStats,
 };
 use holdfast_policy::{ClassSet, HoldUntilPressure, Policy, Retry, Rule, Rules};
+use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard};
 use tokio::sync::mpsc;
 
@@ -83,6 +84,7 @@ pub(crate) fn volume(name: &str, id: u16) -> VolumeView {
         mode: VolumeMode::WriteBack,
         state: VolumeState::Serving,
         why: None,
+        released: false,
         path: format!("/srv/{name}.img"),
         direct: true,
         identity: format!("ext4:{id}"),
@@ -195,6 +197,7 @@ impl State {
             Command::Drop { .. } | Command::Abandon => Answer::Dropped { bytes: mine(stats.failed) * LINE },
             Command::AckLoss { .. } => Answer::Acknowledged { bytes: mine(stats.lost) * LINE },
             Command::Drain => Answer::Drained { left },
+            Command::CancelRetries => Answer::Done,
             Command::SetPolicy { .. }
             | Command::Grow { .. }
             | Command::SetBudget { .. }
@@ -360,6 +363,27 @@ impl Backend for Fake {
         state.volumes[usize::from(volume.0)].size_bytes = bytes;
         let answers = state.all_done();
         Ok((before, Some(answers)))
+    }
+
+    fn release(&self, volume: VolumeId, _: Peer) -> Result<(), BackendError> {
+        self.state().volumes[usize::from(volume.0)].released = true;
+        Ok(())
+    }
+
+    fn reopen(
+        &self,
+        volume: VolumeId,
+        path: Option<PathBuf>,
+        dry_run: bool,
+        _: Peer,
+    ) -> Result<PathBuf, BackendError> {
+        let mut state = self.state();
+        let volume = &mut state.volumes[usize::from(volume.0)];
+        let path = path.unwrap_or_else(|| PathBuf::from(&volume.path));
+        if !dry_run {
+            (volume.released, volume.path) = (false, path.display().to_string());
+        }
+        Ok(path)
     }
 
     fn sessions(&self) -> Vec<SessionView> {

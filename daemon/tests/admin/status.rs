@@ -170,8 +170,12 @@ fn a_device_that_is_gone() {
   state: DEGRADED
  status: The device of volume 'vm1' refuses: No such device (ENODEV). What is not written yet
          stays in the cache; flushes of it fail while this lasts.
- action: Bring '/srv/vm1.img' back, with the right to write to it, then type:
+ action: Bring '/srv/vm1.img' back, with the right to write to it; then type the first. What was
+         unplugged or must be mounted anew has to be opened again: type the second before you
+         unmount it, and the third when it is back, with --path PATH if it is elsewhere:
            holdfastctl --socket S retry vm1 --wait
+           holdfastctl --socket S volume release vm1
+           holdfastctl --socket S volume reopen vm1
    code: HF_DEVICE_GONE
 
 VOLUME  STATE     MODE            SIZE  DIRTY  UNSTABLE  FAILED  LOST

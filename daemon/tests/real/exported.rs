@@ -48,6 +48,7 @@ fn what_is_held_is_saved_and_brought_back_after_it_was_lost() {
     let mut place = Place::new();
     let backing = place.file("vm.img");
     place.add(&[Volume::file("vm", &backing, 8 * MIB)]);
+    place.retry_by_hand();
     let daemon = Daemon::start(&place);
     let client = holding(&place, &daemon, ("EIO", EIO));
 

@@ -3,10 +3,10 @@
 //! see a pause.
 
 use crate::database::{Database, check_rows};
+use crate::kills::Ended;
 use crate::needs::can_use;
 use crate::pattern::{check_same, pattern};
 use crate::place::{KIB, MIB, Place, Volume};
-use crate::restarts::Ended;
 use crate::running::{Daemon, eventually};
 use crate::world::{Fuse, Loop, Mount, make_file_system, run};
 use std::fs::File;

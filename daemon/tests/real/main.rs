@@ -4,7 +4,9 @@
 #![allow(missing_docs, clippy::cast_possible_truncation)]
 
 mod c_programs;
+mod captures;
 mod crowds;
+mod damaged_arena;
 mod database;
 mod doctor;
 mod events;
@@ -17,16 +19,20 @@ mod full_cache;
 mod full_disk;
 mod hanging;
 mod hostile;
+mod ill_disks;
 #[path = "../../../ringbuf/capi/tests/installed/mod.rs"]
 mod installed;
 mod killed_clients;
+mod kills;
 mod ledger_disk;
 #[cfg(target_arch = "x86_64")]
 mod lost_memory;
+mod many_failures;
 mod nbd;
 mod nbd_hostile;
 #[path = "../../../ringbuf/tests/needs/mod.rs"]
 mod needs;
+mod nonsense;
 mod one_bad_line;
 mod pages;
 mod pattern;
@@ -44,6 +50,7 @@ mod stopping;
 #[cfg(target_arch = "x86_64")]
 mod syscalls;
 mod tuning;
+mod vhost;
 mod watched;
 mod world;
 mod write_through;

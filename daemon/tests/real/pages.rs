@@ -5,18 +5,26 @@ use crate::place::{MIB, Place, Volume};
 use crate::running::{Daemon, eventually};
 use crate::world::run;
 use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 
 const VM: &str = include_str!("../../../docs/vm.md");
+const C: &str = include_str!("../../../docs/c.md");
 const DATABASE: &str = include_str!("../../../docs/database.md");
 const BYTES: u64 = 96 * MIB;
 
 /// The commands of a page's section, one text for each block of them.
 fn blocks<'a>(page: &'a str, section: &str) -> Vec<&'a str> {
+    blocks_of("sh", page, section)
+}
+
+/// The same in any language.
+fn blocks_of<'a>(language: &str, page: &'a str, section: &str) -> Vec<&'a str> {
     let heading = format!("## {section}\n");
     let text = &page[page.find(&heading).expect("a section") + heading.len()..];
     let text = &text[..text.find("\n## ").unwrap_or(text.len())];
-    let fenced = text.split("```sh\n").skip(1);
+    let fence = format!("```{language}\n");
+    let fenced = text.split(&fence).skip(1).collect::<Vec<_>>().into_iter();
     fenced.map(|block| block.split_once("```").expect("its end").0).collect()
 }
 
@@ -271,5 +279,43 @@ fn a_database_whose_disk_is_full_waits_with_its_commit() {
     });
     assert_eq!(in_shop(&place, "SELECT what FROM orders ORDER BY id;"), "a loaf\ntwo loaves");
     mounted.take_down();
+    daemon.stop_clean();
+}
+
+/// What the page's pieces of C take for granted.
+const AROUND: &str = "#include <err.h>\n#include <holdfast.h>\n#include <stdio.h>\n\
+    static unsigned char block[4096];\n\
+    void piece(const char *socket, uint32_t tag, uint64_t offset);\n\
+    void piece(const char *socket, uint32_t tag, uint64_t offset)\n{\n(void)socket; (void)tag; (void)offset; (void)block;\n";
+
+#[test]
+fn a_c_programmer_who_types_the_page_has_a_program() {
+    let place = place("");
+    let daemon = Daemon::start(&place);
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace");
+    let prefix = place.file("prefix");
+    let disk = place.disk.path().display();
+    // Built as the tests are; and only the test looks for libraries there.
+    let commands = blocks(C, "Install")[0]
+        .replace("install-capi", "install-capi --profile dev")
+        .replace("/usr/local", prefix.to_str().expect("plain"))
+        .replace("\nldconfig\n", "\n")
+        .replace("-o copy", &format!("-o {disk}/copy"));
+    let mut script = format!(
+        "cd '{}'; export PKG_CONFIG_PATH='{prefix}/lib/pkgconfig' LD_LIBRARY_PATH='{prefix}/lib'\n{commands}",
+        root.display(),
+        prefix = prefix.display()
+    );
+    std::fs::write(place.file("original"), crate::pattern::pattern(6, 0, MIB)).expect("a file");
+    script += &format!("'{disk}/copy' in '{}' vm1 '{disk}/original'\n", place.clients().display());
+    for section in ["Blocking calls", "Many requests in flight"] {
+        let piece = place.file(&format!("{}.c", section.split(' ').next().expect("a word")));
+        let text = blocks_of("c", C, section)[0];
+        std::fs::write(&piece, format!("{AROUND}{text}}}\n")).expect("a file");
+        let strict = "cc -std=c11 -Wall -Wextra -Werror -Wno-unused-variable -Wno-unused-but-set-variable -fsyntax-only";
+        script += &format!("{strict} $(pkg-config --cflags holdfast) '{}'\n", piece.display());
+    }
+    type_in(&place, &script);
+    crate::pattern::check_backing(&place.file("vm1.img"), 6, 0, MIB);
     daemon.stop_clean();
 }

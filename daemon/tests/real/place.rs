@@ -117,6 +117,11 @@ impl Place {
         self.config = self.config.replace(usual, wanted);
     }
 
+    /// Nothing is tried again by a timer: what has failed stays as it is while a test looks at it. After the volumes.
+    pub(crate) fn retry_by_hand(&mut self) {
+        self.change(r#"first = "50ms", max = "400ms""#, r#"first = "1h", max = "1h""#);
+    }
+
     /// A file on the disk.
     pub(crate) fn file(&self, name: &str) -> PathBuf {
         self.disk.path().join(name)
@@ -138,6 +143,18 @@ impl Place {
 
     pub(crate) fn nbd(&self) -> PathBuf {
         self.memory.path().join("nbd")
+    }
+
+    /// A door for a virtual machine, with more `lines` of its table. Only once, after the volumes.
+    pub(crate) fn open_vhost(&mut self, volume: &str, lines: &str) {
+        let socket = self.vhost().display().to_string();
+        self.config += &format!(
+            "[[frontend]]\nkind = \"vhost-user-blk\"\nsocket = \"{socket}\"\nvolume = \"{volume}\"\n{lines}\n"
+        );
+    }
+
+    pub(crate) fn vhost(&self) -> PathBuf {
+        self.memory.path().join("vhost")
     }
 
     pub(crate) fn arena(&self) -> PathBuf {

@@ -1,10 +1,12 @@
 //! The runbook, executed: each situation that a test can bring about is played on a real daemon, its code is seen, and the
-//! commands of its entry are typed in their order. Those of a stuck ledger, a stalled reactor and a volume that is not
-//! served are checked as they parse, beside the runbook itself.
+//! commands of its entry are typed in their order. The one of a volume that is not served is played as it shows: a daemon that
+//! does not start, and says what the entry says.
 
+use crate::needs::can_use;
 use crate::pattern::pattern;
 use crate::place::{KIB, LINE, MIB, Place, Volume};
 use crate::running::{Daemon, Told, eventually};
+use crate::world::{Loop, Mount, fill_up, run};
 use holdfast_ctl::Exit;
 use holdfast_ringbuf::client::Client;
 use std::path::PathBuf;
@@ -180,7 +182,9 @@ fn a_disk_that_is_gone_refuses_or_hangs() {
     client.flush().expect_err("the disk hangs");
     hangs.play("HF_DEVICE_HANGS", "never", |scene| {
         heal(scene);
-        scene.daemon.must(&["retry", "vm1", "--wait"]);
+        // What hung ends when the device gets to it.
+        let retry = || scene.daemon.ctl(&["retry", "vm1", "--wait"]).exit == Exit::Ok;
+        eventually("nothing hangs", || retry().then_some(()));
     });
 
     let parked = scene("HF_FLUSHES_PARKED");
@@ -238,4 +242,122 @@ fn a_crowd_an_end_and_what_should_be_known() {
     let mut daemon = daemon;
     let (status, log) = daemon.wait();
     assert_eq!(status.code(), Some(0), "what hung was written: {log}");
+}
+
+/// The file system under the state directory is full: nothing is told that is not on record, until there is room.
+#[test]
+fn a_ledger_that_is_stuck() {
+    if !can_use(&["mount", "losetup", "mkfs.ext4", "blockdev"]) {
+        return;
+    }
+    let place = place();
+    let (image, state) = (place.file("state.image"), place.file("state"));
+    std::fs::File::create(&image).and_then(|file| file.set_len(32 * MIB)).expect("an image");
+    let device = Loop::over(&image);
+    run("mkfs.ext4", &["-qF", device.device.to_str().expect("plain")]);
+    std::fs::create_dir_all(&state).expect("a place to mount on");
+    run("mount", &[device.device.to_str().expect("plain"), state.to_str().expect("plain")]);
+    let mount = Mount(state.clone());
+    let daemon = Daemon::start(&place);
+    let client = daemon.client("vm1");
+    let stuck = Scene::of(&daemon, &place, "HF_LEDGER_STUCK");
+    let filler = state.join("filler");
+    fill_up(&filler);
+    stuck.fault(&["write", "ENOSPC"]);
+    write(&client, 0, 64 * KIB);
+    let flush = std::thread::spawn(move || client.flush().expect_err("the disk refuses"));
+    stuck.play("HF_LEDGER_STUCK", "status", |scene| {
+        let path = scene.daemon.ctl(&["health", "detail"]).json.to_string();
+        assert!(path.contains("df -h") && path.contains("state"), "the path is in the status: {path}");
+        assert!(!flush.is_finished(), "a flush that fails waits for its answer");
+        std::fs::remove_file(&filler).expect("room");
+    });
+    flush.join().expect("it does not panic");
+    heal(&stuck);
+    daemon.must(&["retry", "vm1", "--wait"]);
+    daemon.stop_clean();
+    drop((mount, device));
+}
+
+/// A reactor's thread does not run: it is seen, and where it is held is looked at, as the entry says. It costs nothing.
+#[test]
+fn a_reactor_that_stalls() {
+    let place = place();
+    let daemon = Daemon::start(&place);
+    let client = daemon.client("vm1");
+    write(&client, 0, 64 * KIB);
+    client.flush().expect("all is well");
+    let stalled = Scene::of(&daemon, &place, "HF_REACTOR_STALL");
+    let held = Traced::hold(&daemon.threads("holdfast-1")[0]);
+    stalled.play("HF_REACTOR_STALL", "never", |scene| {
+        let stacks = scene.daemon.threads("holdfast-1");
+        // What the entry has root look at: the file is there.
+        assert!(stacks[0].join("stack").exists() || !rustix::process::geteuid().is_root());
+        drop(held);
+    });
+    client.flush().expect("what was acknowledged is there");
+    drop(client);
+    daemon.stop_clean();
+}
+
+/// A thread of another process that a debugger would hold; it goes on when this is dropped.
+struct Traced(i32);
+
+impl Traced {
+    fn hold(task: &std::path::Path) -> Traced {
+        let tid: i32 =
+            task.file_name().and_then(|name| name.to_str()?.parse().ok()).expect("a thread's number");
+        let ptrace = |request| {
+            // SAFETY: no memory of ours is named: all that is passed are numbers.
+            unsafe { libc::ptrace(request, tid, std::ptr::null_mut::<u8>(), std::ptr::null_mut::<u8>()) }
+        };
+        assert_eq!(ptrace(libc::PTRACE_SEIZE), 0, "{}", std::io::Error::last_os_error());
+        assert_eq!(ptrace(libc::PTRACE_INTERRUPT), 0, "{}", std::io::Error::last_os_error());
+        // SAFETY: the status is not asked for.
+        let waited = unsafe { libc::waitpid(tid, std::ptr::null_mut(), libc::__WALL) };
+        assert_eq!(waited, tid, "{}", std::io::Error::last_os_error());
+        Traced(tid)
+    }
+}
+
+impl Drop for Traced {
+    fn drop(&mut self) {
+        // SAFETY: as in `hold`.
+        unsafe {
+            libc::ptrace(libc::PTRACE_DETACH, self.0, std::ptr::null_mut::<u8>(), std::ptr::null_mut::<u8>());
+        }
+    }
+}
+
+/// A volume's device is not there: the daemon says so and touches nothing; what is on record and in the arena waits for it.
+#[test]
+fn a_volume_that_is_not_served() {
+    let place = place();
+    let mut daemon = Daemon::start(&place);
+    let client = daemon.client("vm1");
+    daemon.must(&["fault", "vm1", "add", "write", "ENOSPC"]);
+    write(&client, 0, 64 * KIB);
+    client.flush().expect_err("the disk refuses");
+    drop(client);
+    daemon.kill();
+    drop(daemon);
+    let (here, away) = (place.file("vm1.img"), place.file("away.img"));
+    std::fs::rename(&here, &away).expect("ours");
+    std::fs::create_dir(&here).expect("something else is there");
+    let mut refused = Daemon::spawn(&place, &[], |_| ());
+    let (status, log) = refused.wait();
+    assert_ne!(status.code(), Some(0), "{log}");
+    assert!(log.contains("vm1") && log.contains("vm1.img"), "which volume and which path is said: {log}");
+    assert!(place.has_arena(), "what was acknowledged stays");
+    drop(refused);
+    std::fs::remove_dir(&here).expect("ours");
+    std::fs::rename(&away, &here).expect("ours");
+    let daemon = Daemon::start(&place);
+    let scene = Scene::of(&daemon, &place, "HF_VOLUME_NOT_SERVED");
+    for command in commands("HF_VOLUME_NOT_SERVED") {
+        scene.type_in(command);
+    }
+    daemon.must(&["retry", "vm1", "--wait"]);
+    daemon.stop_clean();
+    crate::pattern::check_backing(&here, 1, 0, 64 * KIB);
 }

@@ -60,6 +60,8 @@ impl Loop {
 
     fn with(file: &Path, arguments: &[&str]) -> Loop {
         let device = run("losetup", &[arguments, &[file.to_str().expect("plain")]].concat());
+        // Being read-only stays with a loop device, whatever file it gets: a test that was killed may have left that.
+        run("blockdev", &["--setrw", &device]);
         Loop { device: device.into() }
     }
 
@@ -205,9 +207,19 @@ impl Fuse {
     }
 }
 
+impl Fuse {
+    /// Sends a signal to the process that answers the kernel.
+    pub(crate) fn signal(&self, signal: rustix::process::Signal) {
+        let pid = rustix::process::Pid::from_child(&self.server);
+        rustix::process::kill_process(pid, signal).expect("it lives");
+    }
+}
+
 impl Drop for Fuse {
     fn drop(&mut self) {
         undo("umount", &[self.file.to_str().expect("plain")]);
+        // It has ended, unless somebody still uses the file: then the test has failed, and shall end.
+        let _ = self.server.kill();
         let _ = self.server.wait();
     }
 }

@@ -4,6 +4,7 @@
 //! old record says under which generation; the successor that has the same arena knows what of it was published, and does
 //! the rest. Reads and flushes are simply asked again; zeroes and discards are done again.
 
+use holdfast_mutants::mutant;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -95,6 +96,11 @@ impl Lives {
         result
     }
 
+    /// The session is open again, over the same cache or another one, which lacks what no flush had covered.
+    fn reopened(&mut self, other_cache: bool) {
+        self.died |= other_cache && self.changes > self.flushed && !mutant!(IncarnationIsIgnored);
+    }
+
     /// Sleeps until the next attempt.
     pub(super) fn pause(&self) {
         std::thread::sleep(self.pause_left());
@@ -181,8 +187,7 @@ impl Queue {
             return Err(Error::Protocol("the daemon came back with other limits or a smaller volume"));
         }
         connection.take_windows(&self.connection);
-        let unflushed = self.lives.changes > self.lives.flushed;
-        self.lives.died |= connection.incarnation != self.connection.incarnation && unflushed;
+        self.lives.reopened(connection.incarnation != self.connection.incarnation);
         let (entries, reactors) = (connection.entries, connection.rings.len());
         self.submissions = (0..reactors).map(|_| Producer::new(entries)).collect();
         self.completions = (0..reactors).map(|_| Consumer::new(entries)).collect();
@@ -244,4 +249,33 @@ fn is_transient(error: &ConnectError) -> bool {
 /// Whether a daemon that refuses with this errno may let its client in later.
 fn is_passing(errno: i32) -> bool {
     [Errno::AGAIN, Errno::BUSY, Errno::NOMEM].iter().any(|again| again.raw_os_error() == errno)
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    fn ask(lives: &mut Lives, opcode: Opcode) -> Result<(), Failure> {
+        let ask = Ask { opcode, fua: false, offset: 0, length: 4096 };
+        lives.asked(0, ask);
+        lives.answered(0, Ok(()))
+    }
+
+    /// C11, M13: a client with writes that no flush had covered fails its next flush after their cache died, once; one without
+    /// hears of nothing.
+    #[test]
+    fn a_flush_fails_after_the_cache_died_with_what_it_should_cover() {
+        let mut lives = Lives::new(Path::new("socket"), "ram", &Options::default(), 1);
+        lives.reopened(true);
+        assert_eq!(ask(&mut lives, Opcode::Flush), Ok(()), "nothing was written");
+        assert_eq!(ask(&mut lives, Opcode::Write), Ok(()));
+        lives.reopened(false);
+        assert_eq!(ask(&mut lives, Opcode::Flush), Ok(()), "the same cache");
+        assert_eq!(ask(&mut lives, Opcode::Write), Ok(()));
+        lives.reopened(true);
+        lives.reopened(false);
+        let failure = ask(&mut lives, Opcode::Flush).expect_err("the write is gone");
+        assert_eq!(failure.errno, Errno::IO.raw_os_error());
+        assert_eq!(ask(&mut lives, Opcode::Flush), Ok(()), "it has been said");
+    }
 }

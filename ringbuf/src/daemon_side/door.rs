@@ -2,13 +2,12 @@
 
 use std::fs::{self, Permissions};
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
-use rustix::net::sockopt::socket_peercred;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
 
 use super::Pending;
@@ -63,9 +62,7 @@ impl Door {
                 return if none { Ok(None) } else { Err(error) };
             }
         };
-        stream.set_nonblocking(true)?;
-        let credentials = socket_peercred(&stream)?;
-        Ok(Some(Pending::new(OwnedFd::from(stream), credentials)))
+        Pending::of(stream).map(Some)
     }
 
     /// Where it listens.

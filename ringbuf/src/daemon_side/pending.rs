@@ -2,9 +2,11 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rustix::net::sockopt::socket_peercred;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, UCred, socketpair};
 use thiserror::Error;
 use zerocopy::{FromZeros, IntoBytes};
@@ -53,8 +55,14 @@ pub struct Pending {
 }
 
 impl Pending {
-    pub(super) fn new(socket: OwnedFd, credentials: UCred) -> Self {
-        Self { socket, credentials }
+    /// A client at the other end of a socket, however it came there.
+    ///
+    /// # Errors
+    /// If the kernel does not say who that is.
+    pub fn of(stream: UnixStream) -> io::Result<Self> {
+        stream.set_nonblocking(true)?;
+        let credentials = socket_peercred(&stream)?;
+        Ok(Self { socket: OwnedFd::from(stream), credentials })
     }
 
     /// User id of the process that connected, as the kernel says.

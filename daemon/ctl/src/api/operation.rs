@@ -120,6 +120,8 @@ pub enum OperationState {
     Done,
     /// A reactor refused, see [`Operation::refused`].
     Refused,
+    /// Somebody ended it before everything was tried.
+    Cancelled,
     /// The daemon stopped before every reactor had answered.
     Interrupted,
 }

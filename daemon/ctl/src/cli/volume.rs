@@ -23,6 +23,13 @@ pub(crate) enum VolumeVerb {
     Resize(ResizeArgs),
     /// Add space to a file volume with a thin limit.
     GrowThin(GrowThinArgs),
+    /// Let go of its device, so that what is below can be unmounted or exchanged. What is acknowledged stays held.
+    Release {
+        /// The volume.
+        volume: String,
+    },
+    /// Open its device again, and try everything that waits for it.
+    Reopen(ReopenArgs),
 }
 
 #[derive(Debug, Args)]
@@ -92,6 +99,27 @@ pub(crate) struct ResizeArgs {
     /// Only say what would happen.
     #[arg(long)]
     pub(crate) dry_run: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ReopenArgs {
+    /// The volume.
+    pub(crate) volume: String,
+    /// Where the device is now, if it came back under another path. It must be the same device.
+    #[arg(long, value_name = "PATH", value_parser = absolute)]
+    pub(crate) path: Option<String>,
+    /// Only look whether it is the volume's device.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+/// Nobody knows the daemon's working directory.
+fn absolute(path: &str) -> Result<String, String> {
+    if path.starts_with('/') {
+        Ok(path.to_owned())
+    } else {
+        Err("write it from the root on, as /dev/sdb".to_owned())
+    }
 }
 
 /// What stores a volume, as it is typed.

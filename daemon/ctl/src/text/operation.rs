@@ -20,6 +20,12 @@ pub fn operation(operation: &Operation, invocation: &Invocation) -> String {
             let why = operation.refused.as_ref().map_or("no reason".to_owned(), |errno| plain(&errno.name));
             format!("{} was refused by a reactor: {why}. {}", operation.verb, see(invocation))
         }
+        OperationState::Cancelled => format!(
+            "{} was cancelled: {} written, {} held as before.",
+            operation.verb,
+            binary(operation.done_bytes),
+            binary(operation.left_bytes)
+        ),
         OperationState::Interrupted => {
             format!(
                 "{} was cut short, the daemon is stopping. Do it again when it has started.",

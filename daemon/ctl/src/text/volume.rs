@@ -2,8 +2,8 @@
 
 use super::policy::policy_table;
 use super::session::session_table;
-use super::{Invocation, labelled, plain};
-use crate::api::{Resized, Volume, VolumeAdded, VolumeRemoved, VolumeShown};
+use super::{Invocation, labelled, plain, shell_word};
+use crate::api::{Released, Reopened, Resized, Volume, VolumeAdded, VolumeRemoved, VolumeShown};
 use crate::size::{binary, duration};
 
 /// Everything about one volume.
@@ -123,5 +123,30 @@ pub fn removed(removed: &VolumeRemoved) -> String {
             "'{config}' still names it: take it out there, or the next start or reload brings it back.\n"
         );
     }
+    out
+}
+
+/// What was let go of, and what to type when it is mended.
+pub fn released(released: &Released, invocation: &Invocation) -> String {
+    let (volume, path) = (plain(&released.volume), plain(&released.path));
+    let command = invocation.command(&format!("holdfastctl volume reopen {}", released.volume));
+    format!(
+        "{volume}: '{path}' is closed. What is acknowledged is held; what needs the device waits, or fails.\n  When it is \
+         mended, type: {command}\n"
+    )
+}
+
+/// Where the device is now, and what else should know that.
+pub fn reopened(reopened: &Reopened, invocation: &Invocation) -> String {
+    let (volume, path) = (plain(&reopened.volume), plain(&reopened.path));
+    if reopened.dry_run {
+        return format!("{volume}: '{}' is its device. Nothing was changed.\n", path);
+    }
+    let command = invocation.command(&format!("holdfastctl retry {} --wait", shell_word(&reopened.volume)));
+    let mut out = format!("{volume}: '{path}' is open again, and what waited for it is tried.\n");
+    if reopened.moved {
+        out += "  Write this path into the configuration: the next start opens what stands there.\n";
+    }
+    out += &format!("  To see that it worked, type: {command}\n");
     out
 }

@@ -2,8 +2,8 @@
 
 use super::{Outcome, Run};
 use crate::api::{
-    AckLossRequest, ApiError, DropRequest, Fault, Faults, GrowThinRequest, Operation, RetryRequest,
-    ShutdownRequest, Started, ThinGrown, Versioned, VolumeState, Volumes,
+    AckLossRequest, ApiError, DropRequest, Fault, Faults, GrowThinRequest, Operation, OperationState,
+    RetryRequest, ShutdownRequest, Started, ThinGrown, Versioned, VolumeState, Volumes,
 };
 use crate::cli::{AckLossArgs, DropArgs, GrowThinArgs, RetryArgs, ShutdownArgs};
 use crate::client::segment;
@@ -162,6 +162,17 @@ impl Run<'_, '_> {
             format!("{}: {allocated} of {limit} allocated.\n", args.volume)
         });
         Ok(Exit::Ok)
+    }
+
+    /// What is in flight ends first: the retry is watched until it has ended.
+    pub(super) fn cancel(&mut self, id: u64) -> Outcome {
+        let answer = self.client.post(&format!("/v1/operations/{id}/cancel"), &serde_json::json!({}))?;
+        let Started { operation } = self.client.read(&answer)?;
+        let operation = self.follow(operation, Some(RETRY_PATIENCE))?;
+        let ended = operation.state != OperationState::Running;
+        let answer = Versioned::of(Started { operation });
+        self.print(&answer, |invocation| text::operation(&answer.body.operation, invocation));
+        Ok(if ended { Exit::Ok } else { Exit::Incomplete })
     }
 
     pub(super) fn shutdown(&mut self, args: &ShutdownArgs) -> Outcome {

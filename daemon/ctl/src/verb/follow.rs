@@ -1,8 +1,9 @@
 //! Watching an operation until it ends.
 
 use super::Run;
-use crate::api::{Operation, OperationState, Started};
+use crate::api::{Operation, OperationState, OperationVerb, Started};
 use crate::error::Error;
+use crate::text::Invocation;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::time::{Duration, Instant};
 
@@ -32,7 +33,7 @@ impl Run<'_, '_> {
             let started: Started = self.client.read(&answer)?;
             operation = started.operation;
             if self.streams.progress && !self.json && begun.elapsed() > BAR_AFTER {
-                draw(bar.get_or_insert_with(|| new_bar(&operation)), &operation);
+                draw(bar.get_or_insert_with(|| new_bar(&operation, &self.invocation)), &operation);
             }
         }
         if let Some(bar) = bar {
@@ -42,13 +43,29 @@ impl Run<'_, '_> {
     }
 }
 
-fn new_bar(operation: &Operation) -> ProgressBar {
-    let style =
-        ProgressStyle::with_template("{prefix} [{bar:40}] {binary_bytes} of {binary_total_bytes}, {elapsed}");
+/// It says, as long as it is there, what an interruption does not do.
+fn new_bar(operation: &Operation, invocation: &Invocation) -> ProgressBar {
+    let style = ProgressStyle::with_template(
+        "{prefix} [{bar:40}] {binary_bytes} of {binary_total_bytes}, {elapsed}\n  {msg}",
+    );
     let style = style.expect("the template is a constant").progress_chars("=> ");
     ProgressBar::new(operation.total_bytes)
         .with_style(style)
         .with_prefix(format!("{} {}", operation.verb, operation.volume))
+        .with_message(interruption(operation, invocation))
+}
+
+/// What becomes of an operation when nobody watches it any more.
+fn interruption(operation: &Operation, invocation: &Invocation) -> String {
+    let id = operation.id;
+    let goes_on = format!("Ctrl-C only ends the watching: operation {id} goes on.");
+    match operation.verb {
+        OperationVerb::Retry => {
+            let cancel = invocation.command(&format!("holdfastctl cancel {id}"));
+            format!("{goes_on} To end it: {cancel}")
+        }
+        _ => goes_on,
+    }
 }
 
 fn draw(bar: &ProgressBar, operation: &Operation) {
@@ -59,7 +76,7 @@ fn draw(bar: &ProgressBar, operation: &Operation) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::{OperationVerb, Time};
+    use crate::api::Time;
 
     #[test]
     fn the_bar_follows_the_operation() {
@@ -77,7 +94,12 @@ mod tests {
             started: Time::from_unix_ms(0),
             finished: None,
         };
-        let bar = new_bar(&operation);
+        let invocation = Invocation { program: "holdfastctl".to_owned(), socket: None };
+        let bar = new_bar(&operation, &invocation);
+        assert_eq!(
+            bar.message(),
+            "Ctrl-C only ends the watching: operation 1 goes on. To end it: holdfastctl cancel 1"
+        );
         assert_eq!((bar.length(), bar.prefix().as_str()), (Some(8192), "retry vm1"));
         operation.done_bytes = 4096;
         draw(&bar, &operation);

@@ -2,9 +2,10 @@
 
 use super::{Outcome, Run};
 use crate::api::{
-    Difference, PolicyChange, ReloadRequest, Reloaded, ResizeRequest, Resized, SessionEnded, VolumePolicy,
+    Difference, PolicyChange, Released, ReloadRequest, Reloaded, ReopenRequest, Reopened, ResizeRequest,
+    Resized, SessionEnded, VolumePolicy,
 };
-use crate::cli::{PolicySetArgs, ReloadArgs, ResizeArgs};
+use crate::cli::{PolicySetArgs, ReloadArgs, ReopenArgs, ResizeArgs};
 use crate::client::segment;
 use crate::{Exit, text};
 
@@ -55,6 +56,22 @@ impl Run<'_, '_> {
         let answer = self.client.post(&format!("/v1/volumes/{}/resize", segment(&args.volume)), &request)?;
         let resized: Resized = self.client.read(&answer)?;
         self.print(&answer, |_| text::resized(&resized));
+        Ok(Exit::Ok)
+    }
+
+    pub(super) fn release(&mut self, volume: &str) -> Outcome {
+        let path = format!("/v1/volumes/{}/release", segment(volume));
+        let answer = self.client.post(&path, &serde_json::json!({}))?;
+        let released: Released = self.client.read(&answer)?;
+        self.print(&answer, |invocation| text::released(&released, invocation));
+        Ok(Exit::Ok)
+    }
+
+    pub(super) fn reopen(&mut self, args: &ReopenArgs) -> Outcome {
+        let request = ReopenRequest { path: args.path.clone(), dry_run: args.dry_run };
+        let answer = self.client.post(&format!("/v1/volumes/{}/reopen", segment(&args.volume)), &request)?;
+        let reopened: Reopened = self.client.read(&answer)?;
+        self.print(&answer, |invocation| text::reopened(&reopened, invocation));
         Ok(Exit::Ok)
     }
 }

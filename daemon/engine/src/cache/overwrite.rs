@@ -13,6 +13,7 @@
 use super::{Cache, Counts};
 use crate::header::{at, place};
 use crate::{Identity, SlotId, Status};
+use holdfast_mutants::mutant;
 use holdfast_policy::{Cause, State};
 
 /// The edges that the two halves take without a look at the table.
@@ -60,7 +61,8 @@ impl Cache<'_> {
         let generation = self.next_generation;
         // One a write: 64 bits outlast the machine.
         self.next_generation = generation.wrapping_add(1);
-        header.assign(Identity { volume, line, generation, dirty: old.dirty() | mask });
+        let old_dirty = if mutant!(OverwriteForgetsDirty) { 0 } else { old.dirty() };
+        header.assign(Identity { volume, line, generation, dirty: old_dirty | mask });
         header.exchange(State::Free, Status::new(State::Incoming, valid | mask));
         counts.entered(State::Incoming);
         counts.not_clean = counts.not_clean.wrapping_add(1);

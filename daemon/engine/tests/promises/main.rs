@@ -3,17 +3,22 @@
 
 mod allocations;
 mod budget;
+mod damaged;
 mod disk;
 mod flush;
 mod ledger;
+mod life;
 mod loss;
 mod neighbours;
 mod overdue;
 mod patience;
 mod places;
+mod plan;
 mod pressure;
 mod reactors;
 mod read;
+mod replayed;
+mod restart;
 mod retry;
 mod shell;
 mod timeout;

@@ -26,6 +26,27 @@ fn a_flush_is_answered_though_a_write_hangs() {
     assert!(shell.ledger.not_stable.is_empty());
 }
 
+/// C8: a retry while writes hang is answered, and does not say that all was healed: it is not known what becomes of them.
+#[test]
+fn a_retry_counts_what_hangs_as_not_healed() {
+    let mut shell = Shell::new(Plan::default());
+    shell.put(0, LINE, 1);
+    shell.put(20 * LINE, LINE, 1);
+    shell.disk().hold(IoKind::Write);
+    let flush = shell.flush();
+    shell.run_ms(6_000);
+    assert_eq!(shell.errno(flush), Some(EIO));
+    let retry = Command::Retry { range: ByteRange::ALL, classes: holdfast_policy::ClassSet::ANY };
+    let token = shell.operator(retry.clone());
+    shell.run_ms(100);
+    assert_eq!(shell.answers[&token], Answer::Retried { tried: 0, failed: 2 });
+    shell.disk().release();
+    let token = shell.operator(retry);
+    shell.run_ms(2_000);
+    assert_eq!(shell.answers[&token], Answer::Retried { tried: 0, failed: 0 });
+    assert_eq!((shell.stable(0), shell.stable(20 * 4096)), (1, 1));
+}
+
 /// M11: the same, when more lines are dirty than operations may hang: those that cannot even be sent.
 #[test]
 fn a_flush_is_answered_though_nothing_more_can_be_sent() {

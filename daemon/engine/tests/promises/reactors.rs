@@ -120,6 +120,25 @@ fn a_change_heard_early_does_not_hide_a_failed_flush() {
     assert_eq!(pair.0[0].stable(1 << 20), 2, "it was written again");
 }
 
+/// C8: after a change of the device the next flush of a reactor that does not own the domain shows a verifier that it did not
+/// know, and everything is written once more. An operator's retry is about what comes of that: nothing was refused.
+#[test]
+fn a_retry_does_not_take_a_doubt_for_a_refusal() {
+    let mut pair = Pair::new();
+    pair.0[0].events.push_back(Event::DeviceChanged { domain: DomainId(0) });
+    pair.run_ms(2);
+    pair.0[1].put(STRIPE, LINE, 2);
+    let retry = Command::Retry { range: ByteRange::ALL, classes: holdfast_policy::ClassSet::ANY };
+    let token = pair.0[1].operator(retry);
+    pair.run_ms(2_500);
+    assert_eq!(pair.0[1].answers[&token], Answer::Retried { tried: 0, failed: 0 });
+    assert_eq!(
+        pair.0[0].stable(1 << 20),
+        2,
+        "it is on stable media before the operator hears that all is well"
+    );
+}
+
 /// A discard over many stripes: each reactor takes its own.
 #[test]
 fn each_reactor_discards_its_own_stripes() {

@@ -3,6 +3,7 @@
 use crate::allocations::allocations;
 use crate::disk::{Disk, in_flight};
 use crate::ledger::Ledger;
+pub(crate) use crate::plan::*;
 use holdfast_engine::*;
 use holdfast_policy::*;
 use std::cell::{RefCell, RefMut};
@@ -11,118 +12,10 @@ use std::rc::Rc;
 use std::sync::atomic::AtomicU64;
 
 pub(crate) const LINE: u64 = 4096;
+/// The reactor of operations whose daemon died before they ended.
+pub(crate) const DEAD: u32 = u32::MAX;
 /// Each request has its own part of the payload area.
 const PAYLOAD_SHIFT: u32 = 24;
-
-/// What a test wants to begin with.
-#[derive(Clone)]
-pub(crate) struct Plan {
-    pub(crate) slots: usize,
-    pub(crate) limits: Limits,
-    pub(crate) volumes: u16,
-    /// Volumes that share a flush domain: all, or none.
-    pub(crate) one_domain: bool,
-    pub(crate) volume_bytes: u64,
-    pub(crate) stripe_bytes: u64,
-    /// Slots of all reactors together, for each volume.
-    pub(crate) budget: u64,
-    pub(crate) rules: Rules,
-    pub(crate) mode: Mode,
-    pub(crate) flush_on_failure: FlushOnFailure,
-    pub(crate) io_timeout_ms: u64,
-    /// Dirty data is written back after so long, without a flush.
-    pub(crate) write_back_after_ms: u64,
-}
-
-impl Default for Plan {
-    fn default() -> Plan {
-        Plan {
-            slots: 256,
-            limits: Limits::small(0, 1),
-            volumes: 1,
-            one_domain: false,
-            volume_bytes: 4 << 20,
-            stripe_bytes: 1 << 20,
-            budget: 128,
-            rules: rules(Policy::HoldForever(HoldForever::default()), Retry::default()),
-            mode: Mode::WriteBack,
-            flush_on_failure: FlushOnFailure::Report,
-            io_timeout_ms: 5_000,
-            write_back_after_ms: 1_000_000,
-        }
-    }
-}
-
-/// One rule for every class.
-pub(crate) fn rules(policy: Policy, retry: Retry) -> Rules {
-    Rules::new(&[Rule { classes: ClassSet::ANY, policy, retry }]).unwrap()
-}
-
-pub(crate) fn hold_until_pressure(pressure: u16, stall_timeout_ms: u64) -> Policy {
-    Policy::HoldUntilPressure(HoldUntilPressure { pressure, stall_timeout_ms })
-}
-
-/// What [`Shell::over`] gives a volume, with other rules.
-pub(crate) fn tuning(rules: Rules) -> Tuning {
-    Tuning {
-        rules,
-        flush_on_failure: FlushOnFailure::Report,
-        parked_flushes_max: 2,
-        io_timeout_ms: 5_000,
-        write_back_from: 1000,
-        write_back_after_ms: 1_000_000,
-    }
-}
-
-pub(crate) fn evict_immediately() -> Policy {
-    Policy::EvictImmediately(EvictImmediately {})
-}
-
-/// What the reactors of a plan share of each volume.
-pub(crate) fn shares(plan: &Plan) -> Vec<&'static Share> {
-    let share = |_| &*Box::leak(Box::new(Share::new(plan.limits.reactors)));
-    (0..plan.volumes).map(share).collect()
-}
-
-/// A volume of a plan, on a reactor that has room for `room` slots of all.
-pub(crate) fn setup(
-    plan: &Plan,
-    id: u16,
-    domain: u16,
-    room: u64,
-    share: &'static Share,
-) -> VolumeSetup<'static> {
-    let geometry = Geometry {
-        volume_bytes: plan.volume_bytes,
-        block_bytes: 512,
-        line_bytes: 4096,
-        stripe_bytes: plan.stripe_bytes,
-        reactors: plan.limits.reactors,
-        reactor: plan.limits.reactor,
-    };
-    // Room to grow to twice the size.
-    let index_lines = 2 * geometry.local_lines();
-    let words = DirtyIndex::words_needed(index_lines);
-    let index: Vec<AtomicU64> = (0..words).map(|_| AtomicU64::new(0)).collect();
-    VolumeSetup {
-        id: VolumeId(id),
-        geometry,
-        domain: DomainId(domain),
-        domain_owner: 0,
-        mode: plan.mode,
-        budget_slots: plan.budget,
-        room_slots: room_slots(plan.budget, plan.budget * u64::from(plan.volumes), room),
-        share,
-        rules: plan.rules,
-        flush_on_failure: plan.flush_on_failure,
-        parked_flushes_max: 2,
-        io_timeout_ms: plan.io_timeout_ms,
-        write_back_from: 1000,
-        write_back_after_ms: plan.write_back_after_ms,
-        index_lines,
-        index: Box::leak(index.into_boxed_slice()),
-    }
-}
 
 pub(crate) struct Shell {
     pub(crate) engine: Engine<'static>,
@@ -142,7 +35,12 @@ pub(crate) struct Shell {
     /// What requests ask for from now on.
     pub(crate) timeout_ms: u32,
     pub(crate) shares: Vec<&'static Share>,
-    out: Actions,
+    /// The records of writes that were taken in: the tag, and the first generation.
+    pub(crate) begun: BTreeMap<u32, u64>,
+    pub(crate) requests: BTreeMap<u32, Request>,
+    pub(crate) notes: &'static [AtomicU64],
+    pub(crate) plan: Plan,
+    pub(crate) out: Actions,
     domains: Vec<u16>,
     slots: Vec<u8>,
     payload: BTreeMap<u32, Vec<u8>>,
@@ -160,15 +58,13 @@ impl Shell {
 
     /// A reactor over disks and budgets that it may share with others.
     pub(crate) fn over(plan: Plan, disks: Vec<Rc<RefCell<Disk>>>, shares: &[&'static Share]) -> Shell {
-        let room = (plan.slots - plan.limits.reserve_slots as usize) as u64;
         let headers: Vec<Header> = (0..plan.slots).map(|_| Header::default()).collect();
         let headers: &'static [Header] = Box::leak(headers.into_boxed_slice());
+        let notes: Vec<AtomicU64> =
+            (0..Notes::words_needed(plan.volumes.into())).map(|_| AtomicU64::new(0)).collect();
+        let notes: &'static [AtomicU64] = Box::leak(notes.into_boxed_slice());
         let mut engine = Engine::new(plan.limits, headers, Instant(0));
-        let mut domains = Vec::new();
-        for id in 0..plan.volumes {
-            domains.push(if plan.one_domain { 0 } else { id });
-            engine.add_volume(setup(&plan, id, domains[usize::from(id)], room, shares[usize::from(id)]));
-        }
+        plan.add_volumes(&mut engine, shares);
         Shell {
             engine,
             limits: plan.limits,
@@ -184,12 +80,16 @@ impl Shell {
             headers,
             timeout_ms: 0,
             shares: shares.to_vec(),
+            begun: BTreeMap::new(),
+            requests: BTreeMap::new(),
+            notes,
             out: Actions::with_capacity(&plan.limits),
-            domains,
+            domains: (0..plan.volumes).map(|id| plan.domain(id)).collect(),
             slots: vec![0xee; plan.slots * 4096],
             payload: BTreeMap::new(),
             next_tag: 1,
             next_token: 1,
+            plan,
         }
     }
 
@@ -218,9 +118,7 @@ impl Shell {
         let excused = lost || self.stats().lost > 0 || !self.out.answers.is_empty();
         assert!(excused || count == 0, "the engine allocated {count} times");
         let mut out = std::mem::take(&mut self.out);
-        for &copy in &out.copies {
-            self.copy(copy);
-        }
+        self.note_and_copy(&out);
         assert_eq!(allocations(|| self.engine.commit()), 0, "to publish allocates nothing");
         self.ledger.entries.append(&mut out.ledger);
         self.peers.append(&mut out.peers);
@@ -238,8 +136,16 @@ impl Shell {
         self.end_operations();
     }
 
+    /// The first effects of a turn: the records of writes, then their bytes.
+    pub(crate) fn note_and_copy(&mut self, out: &Actions) {
+        self.begun.extend(out.begun.iter().map(|begun| (begun.tag, begun.generation)));
+        for &copy in &out.copies {
+            self.copy(copy);
+        }
+    }
+
     /// The engine's part of a turn.
-    fn work(&mut self) {
+    pub(crate) fn work(&mut self) {
         let now = Instant(self.now_ms * 1_000_000);
         for _ in 0..self.rings.len() {
             let Some(request) = self.rings.pop_front() else { break };
@@ -335,7 +241,7 @@ impl Shell {
         for volume in 0..self.disks.len() {
             let ready = self.disks[volume].borrow_mut().take_ready();
             for io in ready {
-                if io.reactor == self.limits.reactor {
+                if io.reactor == self.limits.reactor || io.reactor == DEAD {
                     self.end(&io);
                 } else {
                     self.disks[volume].borrow_mut().in_flight.push(io);
@@ -363,7 +269,9 @@ impl Shell {
                 disk.stable.copy_from_slice(&disk.media);
             }
         }
-        self.events.push_back(Event::Completed { op: io.op, result });
+        if io.reactor != DEAD {
+            self.events.push_back(Event::Completed { op: io.op, result });
+        }
     }
 
     /// Turns without time passing, until nothing moves.
@@ -396,7 +304,7 @@ impl Shell {
         self.next_tag += 1;
         let bytes = if matches!(operation, Operation::Read | Operation::Write { .. }) { length } else { 0 };
         self.payload.entry(tag).or_insert_with(|| vec![0xaa; usize::try_from(bytes).unwrap()]);
-        self.events.push_back(Event::Request(Request {
+        let request = Request {
             session: SessionId(session),
             tag,
             sequence: u64::from(tag),
@@ -407,7 +315,9 @@ impl Shell {
             buffer: u64::from(tag) << PAYLOAD_SHIFT,
             replay: 0,
             timeout_ms: self.timeout_ms,
-        }));
+        };
+        self.requests.insert(tag, request);
+        self.events.push_back(Event::Request(request));
         tag
     }
 

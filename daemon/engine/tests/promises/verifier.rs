@@ -121,3 +121,27 @@ fn a_volume_without_space_does_not_hold_up_its_domain() {
     assert_eq!(shell.disks[1].borrow().stable[0], 2);
     assert_ne!(shell.stats().gate_class, 0, "the first one's disk still refuses");
 }
+
+/// C6, M6: after a failed device flush one volume of a domain probes, is well again and takes new writes; that the probe of
+/// its neighbour hangs does not hold up its flush (simulator seed 3051).
+#[test]
+fn a_volume_that_is_well_does_not_wait_for_a_probe_that_hangs() {
+    let mut shell = Shell::new(Plan { volumes: 2, one_domain: true, ..Plan::default() });
+    shell.put(0, LINE, 1);
+    shell.write_to(1, 0, LINE, 2, false);
+    shell.disk().refuse(IoKind::Flush, EIO);
+    shell.flush();
+    shell.send(1, 1, Operation::Flush, 0, 0);
+    shell.run_ms(50);
+    shell.disk().heal();
+    shell.disk().hold(IoKind::Write);
+    shell.run_ms(60_000);
+    let (sick, well) = (shell.stats(), shell.engine.stats(VolumeId(1)));
+    assert!(sick.gate_class != 0 && sick.writing == 1, "its probe hangs: {sick:?}");
+    assert_eq!((well.gate_class, well.not_clean), (0, 0), "{well:?}");
+    shell.write_to(1, LINE, LINE, 3, false);
+    let flush = shell.send(1, 1, Operation::Flush, 0, 0);
+    shell.run_ms(50);
+    assert_eq!(shell.errno(flush), Some(0));
+    assert_eq!(shell.disks[1].borrow().stable[4096], 3);
+}

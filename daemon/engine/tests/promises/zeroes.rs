@@ -123,6 +123,33 @@ fn zeroes_that_were_given_up_on_the_way_are_an_error() {
     assert_eq!(shell.flushed(), 0, "the rest is where it belongs");
 }
 
+/// C5: zeroes that no device flush has covered are shown to readers whatever the device says; what was written after them and
+/// is lost is not among them (simulator seed 691).
+#[test]
+fn zeroes_do_not_cover_what_was_lost_after_them() {
+    for keeps_a_slot in [false, true] {
+        let mut shell = Shell::new(Plan::default());
+        shell.put(0, LINE, 1);
+        assert_eq!(shell.flushed(), 0);
+        shell.disk().hold(IoKind::Flush);
+        zeroes(&mut shell, 0, LINE, false);
+        shell.run_ms(5);
+        shell.disk().refuse(IoKind::Write, ENOSPC);
+        shell.put(512, 1024, 2);
+        shell.flush();
+        shell.run_ms(5);
+        shell.operator(Command::Drop { range: ByteRange::ALL });
+        shell.run_ms(20);
+        assert_eq!(shell.stats().lost, 1);
+        if keeps_a_slot {
+            shell.put(4 * 512, 512, 3);
+        }
+        assert_eq!(shell.get(0, 512), Ok(all(0, 512)), "zeroes");
+        assert_eq!(shell.get(512, 512), Err(EIO), "given up");
+        assert_eq!(shell.get(0, LINE), Err(EIO), "in part");
+    }
+}
+
 /// M10: the partial lines at both ends are zeroed sector by sector, their neighbours keep what they have.
 #[test]
 fn zeroes_end_at_the_sector() {

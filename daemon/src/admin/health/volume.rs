@@ -10,6 +10,7 @@ pub(super) fn reasons(volume: &VolumeView, bytes: StateBytes) -> Vec<Reason> {
     let found = [
         lost(volume, bytes),
         not_served(volume),
+        released(volume),
         hangs(volume),
         refuses(volume, bytes),
         budget(volume, bytes),
@@ -58,6 +59,23 @@ fn not_served(volume: &VolumeView) -> Option<Reason> {
     })
 }
 
+/// An operator has let go of the device, or could not open it again.
+fn released(volume: &VolumeView) -> Option<Reason> {
+    let name = &volume.name;
+    let status = format!(
+        "The device of volume '{name}' was let go of. What is not written yet is held in the cache; reads of anything else, and \
+         flushes, fail until the device is opened again."
+    );
+    volume.released.then(|| Reason {
+        action: format!(
+            "Mend '{}'. Then open it again; if it is elsewhere now, add --path PATH. Type:",
+            volume.path
+        ),
+        commands: vec![format!("holdfastctl volume reopen {name}")],
+        ..reason(HealthCode::DeviceGone, Some(volume), status)
+    })
+}
+
 fn hangs(volume: &VolumeView) -> Option<Reason> {
     let (name, overdue) = (&volume.name, volume.stats.overdue);
     let operations = if overdue == 1 { "1 operation" } else { &format!("{overdue} operations") };
@@ -77,6 +95,9 @@ fn hangs(volume: &VolumeView) -> Option<Reason> {
 
 /// A device that refuses: held data, a closed gate, or both.
 fn refuses(volume: &VolumeView, bytes: StateBytes) -> Option<Reason> {
+    if volume.released {
+        return None;
+    }
     let class = ErrorClass::from_u8(volume.stats.gate_class);
     let code = match (class, bytes.failed_bytes) {
         (Some(ErrorClass::Gone), _) => HealthCode::DeviceGone,
@@ -122,7 +143,13 @@ fn way_out(volume: &VolumeView, class: Option<ErrorClass>, bytes: StateBytes) ->
         }
         (Some(ErrorClass::Space), None) => (format!("Make room under '{path}', then type:"), vec![retry]),
         (Some(ErrorClass::Gone), _) => {
-            (format!("Bring '{path}' back, with the right to write to it, then type:"), vec![retry])
+            let action = format!(
+                "Bring '{path}' back, with the right to write to it; then type the first. What was unplugged or must be \
+                 mounted anew has to be opened again: type the second before you unmount it, and the third when it is back, \
+                 with --path PATH if it is elsewhere:"
+            );
+            let release = format!("holdfastctl volume release {name}");
+            (action, vec![retry, release, format!("holdfastctl volume reopen {name}")])
         }
         (Some(ErrorClass::Transient), _) => (
             format!("It may pass by itself. If it does not, mend the path to '{path}', then type:"),

@@ -22,6 +22,10 @@ policy = { kind = "hold-forever" }
 [[frontend]]
 kind = "nbd"
 listen = "127.0.0.1:1"
+[[frontend]]
+kind = "vhost-user-blk"
+socket = "/v"
+volume = "a"
 "#;
 
 fn documented() -> BTreeSet<String> {
@@ -60,7 +64,8 @@ fn the_readme_has_every_key_as_the_reference_has_it_and_no_other() {
 fn the_documented_defaults_are_those_in_force() {
     let plain = "[[volume]]\nname = \"a\"\nbacking = { kind = \"file\", path = \"/a\" }\nflush_on_failure = { kind = \"stall\" }\n\
                  [[volume.on_failure]]\nclass = \"any\"\npolicy = { kind = \"hold-until-pressure\" }\n\
-                 [[frontend]]\nkind = \"nbd\"\nlisten = \"127.0.0.1:1\"\n[[frontend]]\nkind = \"nbd\"\nsocket = \"/s\"\n";
+                 [[frontend]]\nkind = \"nbd\"\nlisten = \"127.0.0.1:1\"\n[[frontend]]\nkind = \"vhost-user-blk\"\nvolume = \"a\"\nsocket = \"/v\"\n\
+                 [[frontend]]\nkind = \"nbd\"\nsocket = \"/s\"\n";
     let settings = accept(plain);
     let mut tried = 0;
     for doc in reference() {
@@ -77,6 +82,7 @@ fn the_documented_defaults_are_those_in_force() {
             "volume.backing" => plain.replace("path =", &format!("{pair}, path =")),
             "volume.flush_on_failure" => plain.replace("\"stall\"", &format!("\"stall\", {pair}")),
             "volume.on_failure" => plain.replace("class = \"any\"", &format!("class = \"any\"\n{pair}")),
+            "frontend" if key == "queues" => plain.replace("volume =", &format!("{pair}\nvolume =")),
             "frontend" if key == "socket_mode" => format!("{plain}{pair}\n"),
             "frontend" => plain.replace("listen =", &format!("{pair}\nlisten =")),
             "volume.on_failure.policy" => {

@@ -104,6 +104,29 @@ fn a_later_boot_turns_what_was_held_into_lost() {
     assert_eq!((lost[1].cause, lost[1].reactor, lost[1].generation), (Cause::GivenUp, 0, 7));
 }
 
+/// A header that says nothing: all is lost, but what was on record before keeps the generation that its heirs need.
+#[test]
+fn everything_is_lost_with_a_header_that_nobody_can_place() {
+    let disk = FakeDisk::default();
+    let (mut ledger, mut feeder) = (open(&disk), Feeder::default());
+    feeder.feed(&mut ledger, at(1), not_stable(VM1, bytes(0, 4096), SPACE, ENOSPC));
+    feeder.feed(&mut ledger, at(1), lost(VM1, bytes(8192, 4096), 7));
+    committed(ledger.commit(at(2)));
+    for _ in 0..2 {
+        ledger.lose_all(at(3), VM1);
+        committed(ledger.commit(at(4)));
+        drop(ledger);
+        ledger = open(&disk);
+        let lost = ledger.lost(VM1);
+        let facts: Vec<_> =
+            lost.iter().map(|record| (record.range.offset, record.cause, record.generation)).collect();
+        let all = [(0, Cause::DamagedHeader, 0), (8192, Cause::GivenUp, 7), (12288, Cause::DamagedHeader, 0)];
+        assert_eq!(facts, all);
+        assert_eq!(lost[0].failure.errno, holdfast_engine::DAMAGED);
+        assert_eq!(ledger.not_stable(VM1).len(), 1, "what is held is held");
+    }
+}
+
 #[test]
 fn times_are_of_the_wall_clock_and_the_first_failure_stays_first() {
     let (mut ledger, mut feeder) = (open(&FakeDisk::default()), Feeder::default());

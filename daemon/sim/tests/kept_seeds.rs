@@ -1,0 +1,21 @@
+//! Seeds that once failed, kept by name. A seed is worth keeping only as long as it still shows its bug: each of these does
+//! in today's worlds, if the bug is put back (`cargo xtask mutants --only NAME`, in brackets). Those whose worlds have
+//! changed are directed tests of the engine: 270 `zeroes_that_were_given_up_on_the_way_are_an_error`, 411
+//! `a_write_in_flight_outlives_what_was_abandoned`, 1143 `what_refused_zeroes_left_is_not_cached_until_it_is_stable`, 3051
+//! `a_volume_that_is_well_does_not_wait_for_a_probe_that_hangs`; or, where the simulator itself was wrong, of its parts: 448
+//! (`probes.rs`), 720 (`rules.rs`).
+
+use holdfast_sim::{Options, run};
+
+/// Seed 691 (FillShowsLost): a line was zeroed, written in part, and that part was given up before a device flush covered the
+/// zeroes: a read of the rest made zeroes of what was lost.
+#[test]
+fn zeroes_do_not_cover_what_was_lost_after_them() {
+    assert!(run(691, &Options::default()).turns > 0);
+}
+
+/// The same from the other side (FillShowsLost): a fill.
+#[test]
+fn a_fill_does_not_cover_what_was_lost() {
+    assert!(run(78, &Options::default()).turns > 0);
+}

@@ -1,0 +1,12 @@
+//! A volume as a virtual machine's disk.
+
+mod blkio_disk;
+mod clients;
+mod hostile;
+mod initramfs;
+mod machine;
+mod qemu;
+mod restarts;
+
+/// So many operations hang that a test never sees one that does not.
+const HANG: &str = "hhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhh";
