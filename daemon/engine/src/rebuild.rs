@@ -11,6 +11,7 @@
 //! | clean | clean |
 //! | anything, and a younger slot has the line | free, as above: the newest is sufficient |
 //! | anything, and something younger of the line is on record as lost | free: it is older than what nobody has any more |
+//! | anything, and something older of the line is on record as lost | the same, without what is lost and was not written since |
 //! | nothing that can be believed | free, and something may be lost: see `damage.rs` |
 
 use crate::cache::Cache;
@@ -263,6 +264,9 @@ impl<'a> Engine<'a> {
         if let Some(loss) = loss.filter(|loss| doubted || self.is_lost_for_good(slot, loss)) {
             return self.let_go(slot, &loss);
         }
+        if let Some(loss) = loss {
+            status.valid = self.hide_lost(slot, &loss);
+        }
         if status.state == State::Clean {
             return;
         }
@@ -285,6 +289,18 @@ impl<'a> Engine<'a> {
         let recorded = loss.mask & header.dirty() == header.dirty();
         loss.generation > header.generation()
             || (loss.generation == header.generation() && header.state() == State::Condemned && recorded)
+    }
+
+    /// A loss whose end the ledger had not got when the daemon died is in force again, and lines were read in meanwhile: of
+    /// what is lost a slot keeps only what was written after it. Returns what is left to be read.
+    fn hide_lost(&self, slot: SlotId, loss: &Loss) -> u32 {
+        let header = self.cache.header(slot);
+        let status = header.status();
+        let valid = status.valid & !(loss.mask & !header.dirty());
+        if valid != status.valid {
+            header.publish(Status { valid, ..status });
+        }
+        valid
     }
 
     fn let_go(&mut self, slot: SlotId, loss: &Loss) {

@@ -2,6 +2,7 @@
 
 use crate::engine::Engine;
 use crate::notes::Fate;
+use crate::part::Part;
 use crate::requests::RequestId;
 use crate::waits::Until;
 use crate::{Actions, Operation};
@@ -75,6 +76,13 @@ impl Engine<'_> {
         for line in first..end {
             let volume = &self.volumes[index];
             let newest = self.cache.newest(volume.id(), line);
+            let held = newest.map_or(0, |slot| self.cache.header(slot).valid());
+            let own = Part::of(&request, volume.line_bytes(), first, line).mask;
+            if volume.losses.unreadable(line) & own & !held != 0 {
+                // It was given up. What the cache has of the line is of other sectors.
+                self.requests.get_mut(id).errno = errno::EIO;
+                continue;
+            }
             let waiting = newest.filter(|&slot| {
                 let state = self.cache.header(slot).state();
                 let written = until == Until::Written && state == State::Unstable;
@@ -86,8 +94,6 @@ impl Engine<'_> {
                 // Zeroes that came later have taken its place, and no device flush has covered them.
                 self.waits.add(id, volume.id(), line, 0, until);
                 self.requests.get_mut(id).remaining += 1;
-            } else if newest.is_none() && volume.losses.unreadable(line) != 0 {
-                self.requests.get_mut(id).errno = errno::EIO;
             }
         }
     }

@@ -10,8 +10,11 @@ fn header_of(words: [u64; 4]) -> Header {
     Header::from_words(words.map(AtomicU64::new))
 }
 
+/// The generations that a life can have given out are below it.
+const GENERATIONS: u64 = 1 << 62;
+
 fn identity() -> impl Strategy<Value = Identity> {
-    (any::<u16>(), 0..1u64 << 48, any::<u64>(), any::<u32>())
+    (any::<u16>(), 0..1u64 << 48, 0..GENERATIONS, any::<u32>())
         .prop_map(|(volume, line, generation, dirty)| Identity { volume, line, generation, dirty })
 }
 
@@ -83,4 +86,15 @@ fn an_identity_without_a_status_is_free() {
 #[should_panic(expected = "does not fit a header")]
 fn a_line_beyond_48_bits_is_a_bug() {
     Header::default().assign(Identity { volume: 0, line: 1 << 48, generation: 1, dirty: 1 });
+}
+
+/// A generation that nobody counts up to is damage, whatever its checksum says: the next life would go on behind it.
+#[test]
+fn a_generation_that_no_life_gave_out_is_damage() {
+    let status = Status::new(State::Clean, 1);
+    for (generation, sound) in [(GENERATIONS - 1, true), (GENERATIONS, false), (u64::MAX, false)] {
+        let header = written(Identity { volume: 1, line: 2, generation, dirty: 1 }, status);
+        assert_eq!(header.recover().is_ok(), sound, "{generation:x}");
+        assert_eq!(header.sound_identity().is_some(), sound, "{generation:x}");
+    }
 }

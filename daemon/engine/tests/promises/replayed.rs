@@ -3,6 +3,7 @@
 use crate::life::reborn;
 use crate::shell::*;
 use holdfast_engine::*;
+use holdfast_policy::Retry;
 use holdfast_policy::errno::EIO;
 
 fn shell() -> Shell {
@@ -132,6 +133,37 @@ fn a_replayed_fua_waits_for_what_happened_before() {
     shell.settle();
     assert_eq!(shell.errno(tag), Some(0));
     assert_eq!(shell.stable(4096), 1);
+}
+
+/// What a replayed FUA write had published was given up meanwhile, and the line is in the cache again for the sake of its other
+/// sectors: the write is an error, unless what was lost is not its own.
+#[test]
+fn a_replayed_fua_does_not_take_other_sectors_for_its_own() {
+    for (newer, own) in [(false, true), (true, true), (false, false)] {
+        let mut shell =
+            reborn(Plan { rules: rules(evict_immediately(), Retry::default()), ..Plan::default() });
+        let tag = shell.write_to(0, LINE, 512, 1, true);
+        shell.die_in_commit(usize::MAX);
+        shell.start_again();
+        shell.settle_volumes();
+        if !own {
+            assert_eq!(shell.flushed(), 0);
+            shell.put(LINE + 1024, 512, 3);
+        }
+        shell.disk().bad.insert(1, i32::from(EIO));
+        shell.flush();
+        shell.run_ms(5_000);
+        assert_eq!(shell.stats().lost, 1);
+        shell.disk().heal();
+        if newer {
+            shell.put(LINE + 2048, 512, 2);
+        } else {
+            shell.get(LINE + 2048, 512).unwrap();
+        }
+        shell.send_again(tag);
+        shell.run_ms(100);
+        assert_eq!(shell.errno(tag), Some(if own { EIO } else { 0 }), "newer {newer}, own {own}");
+    }
 }
 
 /// A record that no engine has given, from a client that lies, is a generation like any other: nothing breaks, and

@@ -220,6 +220,43 @@ fn what_is_lost_stays_lost_and_heals_as_ever() {
     assert_eq!(shell.flushed(), 0);
 }
 
+/// C5: the daemon dies before the ledger holds the end of a loss. What was read in meanwhile does not show what is lost, be
+/// it alone in its line or beside newer data.
+#[test]
+fn a_loss_that_comes_back_is_not_read_from_the_cache() {
+    let mut shell = reborn(Plan { rules: rules(evict_immediately(), Retry::default()), ..Plan::default() });
+    for line in [3, 5, 7] {
+        shell.put(line * LINE, 2048, 1);
+        shell.disk().bad.insert(line, i32::from(EIO));
+    }
+    shell.flush();
+    shell.run_ms(5_000);
+    shell.disk().heal();
+    shell.ledger.held = true;
+    shell.operator(Command::AckLoss { range: ByteRange::ALL });
+    shell.settle();
+    for line in [3, 5, 7] {
+        assert_eq!(shell.get(line * LINE, LINE).unwrap(), all(0xd5, 4096), "what the device has");
+    }
+    shell.put(5 * LINE, 512, 2);
+    shell.flush();
+    shell.run_ms(10);
+    assert_eq!(shell.stable(5 * 4096), 2);
+    shell.put(7 * LINE, 512, 2);
+    assert_eq!((shell.slots_in(State::Clean).len(), shell.slots_in(State::Dirty).len()), (2, 1));
+    shell.restart();
+    for line in [3, 5, 7] {
+        assert_eq!(shell.get(line * LINE + 512, 512), Err(EIO), "line {line}");
+        assert_eq!(shell.get(line * LINE + 2048, 2048).unwrap(), all(0xd5, 2048), "line {line}");
+    }
+    assert_eq!(shell.get(3 * LINE, 512), Err(EIO));
+    assert_eq!(shell.get(5 * LINE, 512).unwrap(), all(2, 512));
+    assert_eq!(shell.get(7 * LINE, 512).unwrap(), all(2, 512));
+    assert_eq!(shell.flushed(), EIO);
+    let lost: u64 = shell.list(ListState::Lost).iter().map(|extent| extent.range.length).sum();
+    assert_eq!(lost, 10 * 512, "of 12 sectors two have newer data, which is stable now");
+}
+
 /// M10: zeroes that the device may still forget are done again.
 #[test]
 fn zeroes_that_no_flush_covered_are_done_again() {

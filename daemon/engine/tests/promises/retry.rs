@@ -234,6 +234,25 @@ fn an_operator_bypasses_the_backoff() {
     assert_eq!(shell.answers[&other], Answer::Retried { tried: 0, failed: 1 });
 }
 
+/// C8: what an operator's walk has just seen refused is not probed before the floor is over: an operator may pass by it, the
+/// probes of the timer may not. The walk has the only line there is, so that no probe of its own goes out beside it.
+#[test]
+fn a_probe_keeps_its_floor_after_a_refused_walk() {
+    let mut shell = Shell::new(hold(Retry { first_ms: 1_000, max_ms: 1_000, ..Retry::default() }));
+    shell.put(7 * LINE, LINE, 1);
+    shell.disk().refuse(IoKind::Write, ENOSPC);
+    assert_eq!(shell.flushed(), ENOSPC);
+    shell.run_ms(900);
+    let token = shell.operator(Command::Retry { range: ByteRange::ALL, classes: ClassSet::ANY });
+    shell.settle();
+    assert_eq!(shell.answers[&token], Answer::Retried { tried: 1, failed: 1 });
+    shell.run_ms(3_000);
+    let times: Vec<u64> = shell.disk().writes_of(7).iter().map(|attempt| attempt.at_ms).collect();
+    assert!((900..1_000).contains(&(times[1] - times[0])), "the operator's came before its time: {times:?}");
+    assert!(times.len() >= 4, "the timer goes on: {times:?}");
+    assert!(times[1..].windows(2).all(|pair| pair[1] - pair[0] >= 1_000), "{times:?}");
+}
+
 /// C8: an operator's retry opens a gate of minutes at once when the disk is well again.
 #[test]
 fn an_operator_opens_a_gate() {
