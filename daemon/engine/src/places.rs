@@ -120,18 +120,26 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// Whatever the others took, each volume gets what is its own; and nobody gets what is another's.
+    /// Whatever the others took, and whoever went, each volume gets what is its own; and nobody gets what is another's.
     #[test]
     fn a_volume_finds_its_own_places_free() {
-        let steps = proptest::collection::vec((any::<bool>(), 0usize..4, 1usize..5), 1..300);
+        let steps = proptest::collection::vec((0u8..5, 0usize..4, 1usize..5), 1..300);
         proptest!(|(max in 8usize..64, volumes in 1usize..5, steps in steps)| {
             let mut places = Places::new(max, 1);
             (0..volumes).for_each(|_| places.add_volume(0));
-            let own = (max / (2 * volumes)).max(1);
-            for (take, volume, count) in steps {
+            let mut here = volumes;
+            for (step, volume, count) in steps {
                 let volume = volume % volumes;
                 let taken = places.of(volume);
-                if take {
+                if !places.here[volume] {
+                    continue;
+                }
+                if step == 4 && taken == 0 && here > 1 {
+                    places.remove_volume(volume);
+                    here -= 1;
+                }
+                let own = (max / (2 * here)).max(1);
+                if step < 2 {
                     let has_room = places.has_room(volume, count);
                     prop_assert!(has_room || taken + count > own, "{places:?} has no room for {count} of {volume}");
                     if has_room {
@@ -141,7 +149,8 @@ mod tests {
                     places.give_back(volume);
                 }
                 prop_assert_eq!(places.total(), places.taken.iter().sum::<usize>());
-                let kept: usize = places.taken.iter().map(|&taken| own.max(taken)).sum();
+                let present = places.taken.iter().zip(&places.here).filter(|(_, here)| **here);
+                let kept: usize = present.map(|(&taken, _)| own.max(taken)).sum();
                 prop_assert!(kept <= max, "{places:?}");
             }
         });
@@ -154,6 +163,21 @@ mod tests {
         let taken =
             (0..64).take_while(|_| places.has_room(2, 1).then(|| places.take(2, 1)).is_some()).count();
         assert_eq!(taken, 32 + 8, "half of the table and its own part");
+    }
+
+    /// What a volume had for itself is the others' as soon as it has gone, and its own again when it is back.
+    #[test]
+    fn the_part_of_a_volume_that_went_is_the_others() {
+        let mut places = Places::new(16, 1);
+        (0..2).for_each(|_| places.add_volume(0));
+        places.take(0, 12);
+        assert!(!places.has_room(0, 1), "four are the other's");
+        places.remove_volume(1);
+        assert!(places.has_room(0, 4));
+        places.take(0, 4);
+        places.replace_volume(1);
+        (0..4).for_each(|_| places.give_back(0));
+        assert!(!places.has_room(0, 1) && places.has_room(1, 4), "{places:?}");
     }
 
     /// A volume that is new finds what the others have not taken; they give it its part as they end what they have.

@@ -273,3 +273,37 @@ fn an_overwrite_beside_another_budget_takes_no_more() {
     assert_eq!(shell.answers[&token], Answer::Done);
     assert_eq!(shell.shares[0].taken(), 64);
 }
+
+/// C6: what a volume had of the tables that all share is its neighbour's once it has gone, and its own again when another
+/// comes in its place: requests, operations and fills.
+#[test]
+fn the_part_of_a_volume_that_went_is_its_neighbours() {
+    let plan = Plan { volumes: 2, budget: 64, ..Plan::default() };
+    let mut shell = Shell::new(plan.clone());
+    let taken = |shell: &mut Shell| {
+        shell.disks[0].borrow_mut().hold(IoKind::Read);
+        for line in 0..200 {
+            shell.send(0, 1, Operation::Read, line * LINE, LINE);
+        }
+        shell.run_ms(5);
+        let stats = (shell.engine.cache_stats().requests, shell.engine.cache_stats().ops);
+        shell.disks[0].borrow_mut().release();
+        shell.run_ms(50);
+        assert_eq!(shell.engine.cache_stats().requests, 0, "all are answered");
+        stats
+    };
+    let beside = taken(&mut shell);
+    shell.remove(1);
+    // Lines that are clean would be hits.
+    shell.remove(0);
+    let own = disk();
+    shell.add(&plan, 0, &own);
+    let alone = taken(&mut shell);
+    assert!(alone.0 > beside.0 && alone.1 > beside.1, "{beside:?} beside another, {alone:?} alone");
+    let other = disk();
+    shell.add(&plan, 1, &other);
+    shell.remove(0);
+    let own = disk();
+    shell.add(&plan, 0, &own);
+    assert_eq!(taken(&mut shell), beside);
+}
