@@ -28,6 +28,7 @@ mod ledger_disk;
 #[cfg(target_arch = "x86_64")]
 mod lost_memory;
 mod many_failures;
+mod movable;
 mod nbd;
 mod nbd_hostile;
 #[path = "../../../ringbuf/tests/needs/mod.rs"]
