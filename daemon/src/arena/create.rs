@@ -314,7 +314,7 @@ fn take_over(
 ) -> Result<Parts, ArenaError> {
     let plan = &left.superblock.plan;
     let mut notes = existing::map(&place.file(NOTES), plan.note_bytes())?;
-    write_table(&mut notes, plan, &layout.volumes, &left.volumes);
+    volumes::enter(&mut notes, plan, &layout.volumes, &left.volumes);
     let notes = notes.leak();
     let mut cold = Vec::new();
     let mut shards = Vec::new();
@@ -332,23 +332,6 @@ fn take_over(
     let origin = Origin::TakenOver(left.held);
     let table = VolumeTable::new(notes, plan);
     Ok(Parts { superblock: left.superblock, shards, warnings, origin, cold, table })
-}
-
-/// Enters the volumes that are not in the table yet; whose place is another's or nobody's now goes out of it.
-fn write_table(
-    notes: &mut Mapping,
-    plan: &Plan,
-    volumes: &[Option<ArenaVolume>],
-    known: &[Option<volumes::KnownVolume>],
-) {
-    for number in 0..plan.volumes as usize {
-        let (new, old) =
-            (volumes.get(number).and_then(Option::as_ref), known.get(number).and_then(Option::as_ref));
-        let same = new.map(|volume| &volume.name) == old.map(|volume| &volume.name);
-        if !same {
-            volumes::put(notes, number, new);
-        }
-    }
 }
 
 fn shard_of(
@@ -443,7 +426,7 @@ impl Maker<'_> {
         let file = self.place.create_file(NOTES, plan.note_bytes())?;
         self.allocate(NOTES, &file, plan.note_bytes())?;
         let mut mapping = Mapping::of(&file, plan.note_bytes()).map_err(failed("map", &path))?;
-        write_table(&mut mapping, plan, &self.layout.volumes, &[]);
+        volumes::enter(&mut mapping, plan, &self.layout.volumes, &[]);
         Ok(mapping.leak())
     }
 

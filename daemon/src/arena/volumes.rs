@@ -95,6 +95,23 @@ pub(super) fn read(mapping: &Mapping, plan: &Plan) -> Result<Vec<Option<KnownVol
     Ok(known)
 }
 
+/// Enters the volumes that are not in the table yet; whose place is another's or nobody's now goes out of it.
+pub(super) fn enter(
+    notes: &mut Mapping,
+    plan: &Plan,
+    volumes: &[Option<ArenaVolume>],
+    known: &[Option<KnownVolume>],
+) {
+    for number in 0..plan.volumes as usize {
+        let (new, old) =
+            (volumes.get(number).and_then(Option::as_ref), known.get(number).and_then(Option::as_ref));
+        let same = new.map(|volume| &volume.name) == old.map(|volume| &volume.name);
+        if !same {
+            put(notes, number, new);
+        }
+    }
+}
+
 /// Where the name's length and the checksum are: the word that makes an entry one.
 const SEAL: usize = 8;
 
