@@ -107,6 +107,7 @@ pub(crate) struct Found {
 struct Claims(Vec<Vec<SlotId>>);
 
 impl Claims {
+    /// As many as one byte counts.
     const PARTS: usize = 256;
 
     /// For so many slots at most, nearly without growing.
@@ -117,7 +118,7 @@ impl Claims {
 
     /// `place` is where in the map, from 0 up to 1 as parts of 2^64.
     fn add(&mut self, place: u64, slot: SlotId) {
-        self.0[(place >> (u64::BITS - Self::PARTS.ilog2())) as usize].push(slot);
+        self.0[usize::from(place.to_be_bytes()[0])].push(slot);
     }
 }
 
