@@ -287,12 +287,12 @@ fn misfit(
     if volumes.len() > old.volumes as usize {
         return Ok(Some((format!("which has room for {} volumes only", old.volumes), DRAIN)));
     }
-    for (number, known) in (0..).zip(&left.volumes) {
+    for (number, known) in (0_u16..).zip(&left.volumes) {
         let Some(known) = known else { continue };
         let named = volumes.get(usize::from(number)).and_then(Option::as_ref);
         let differs = match named.filter(|volume| volume.name == known.name) {
             // A daemon that was killed between the last header and the table's entry.
-            None if !left.used.contains_key(&number) && left.held.zeroed == 0 && left.held.somewhere == 0 => {
+            None if !left.used[usize::from(number)] && left.held.zeroed == 0 && left.held.somewhere == 0 => {
                 None
             }
             None => Some("is not in the configuration".to_owned()),
@@ -318,8 +318,8 @@ fn take_over(
     let notes = notes.leak();
     let mut cold = Vec::new();
     let mut shards = Vec::new();
-    for reactor in 0..plan.reactors {
-        let headers = existing::map(&place.file(&headers_name(reactor)), plan.header_bytes)?.leak();
+    for (reactor, headers) in (0..plan.reactors).zip(left.headers) {
+        let headers = headers.leak();
         let mut segments = Vec::new();
         for (number, bytes) in plan.segments().enumerate() {
             let mapping = existing::map(&place.file(&slots_name(reactor, number)), bytes)?.leak();
@@ -349,16 +349,7 @@ fn shard_of(
 /// What the volumes of an arena that is there are called, in the order of their numbers: whoever takes it over numbers them
 /// alike. `None` is a vacant place. Empty if there is none, or none that could be taken over.
 pub fn volume_order(path: &Path) -> Vec<Option<String>> {
-    let read = |layout| {
-        let place = Place::enter_existing(layout).ok()?;
-        match existing::examine(&place).ok()? {
-            Existing::Left(left) => {
-                Some(left.volumes.into_iter().map(|known| known.map(|known| known.name)).collect())
-            }
-            Existing::Nothing => None,
-        }
-    };
-    read(path).unwrap_or_default()
+    Place::enter_existing(path).and_then(|place| existing::volume_names(&place)).unwrap_or_default()
 }
 
 /// Memory of the arena that was just removed may be pinned by the last I/O of its daemon.

@@ -19,7 +19,6 @@ use super::volumes::{self, KnownVolume, NOTES, VOLUME_BYTES};
 use super::{ArenaError, HeldData};
 use holdfast_engine::{Notes, Remnant};
 use holdfast_policy::State;
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
@@ -43,12 +42,34 @@ pub(super) struct Left {
     pub(super) held: HeldData,
     /// By their numbers.
     pub(super) volumes: Vec<Option<KnownVolume>>,
-    /// Headers in use, by the numbers of their volumes; of damaged ones nobody knows.
-    pub(super) used: BTreeMap<u16, u64>,
+    /// Whether headers are in use, by the numbers of their volumes; of damaged ones nobody knows.
+    pub(super) used: Vec<bool>,
+    /// The headers, by reactors.
+    pub(super) headers: Vec<Mapping>,
 }
 
 /// Looks and touches nothing.
 pub(super) fn examine(place: &Place) -> Result<Existing, ArenaError> {
+    let Some(superblock) = find(place)? else { return Ok(Existing::Nothing) };
+    let mut held = HeldData::default();
+    let mut used = vec![false; 1 << u16::BITS];
+    let headers = (0..superblock.plan.reactors)
+        .map(|reactor| count_held(place, &superblock, reactor, &mut held, &mut used))
+        .collect::<Result<_, _>>()?;
+    let (volumes, zeroed) = known_volumes(place, &superblock)?;
+    held.zeroed = zeroed;
+    Ok(Existing::Left(Box::new(Left { superblock, held, volumes, used, headers })))
+}
+
+/// The names of the volumes of an arena that is there, by their numbers. No header is looked at.
+pub(super) fn volume_names(place: &Place) -> Result<Vec<Option<String>>, ArenaError> {
+    let Some(superblock) = find(place)? else { return Ok(Vec::new()) };
+    let (volumes, _) = known_volumes(place, &superblock)?;
+    Ok(volumes.into_iter().map(|known| known.map(|known| known.name)).collect())
+}
+
+/// The superblock of an arena whose files are all there, if the directory has one that ever served.
+fn find(place: &Place) -> Result<Option<Superblock>, ArenaError> {
     let names = names(place)?;
     if let Some(foreign) = names.iter().find(|name| !is_ours(name)) {
         return Err(ArenaError::Foreign { path: place.path.clone(), found: foreign.clone() });
@@ -58,39 +79,37 @@ pub(super) fn examine(place: &Place) -> Result<Existing, ArenaError> {
             Some(orphan) if !names.iter().any(|name| name == SUPERBLOCK_VOID) => {
                 Err(damaged(place, format!("there is {orphan:?}, but no superblock")))
             }
-            _ => Ok(Existing::Nothing),
+            _ => Ok(None),
         };
     }
     let superblock = Superblock::parse(&place.path, &read_superblock(place)?)?;
     if !superblock.serving {
-        return Ok(Existing::Nothing);
+        return Ok(None);
     }
     for (name, bytes) in superblock.plan.files().filter(|(name, _)| !(superblock.older && name == NOTES)) {
         if length_of(&place.file(&name))? != Some(bytes) {
             return Err(damaged(place, format!("{name:?} is missing, or not {bytes} bytes long")));
         }
     }
-    let mut held = HeldData::default();
-    let mut used = BTreeMap::new();
-    for reactor in 0..superblock.plan.reactors {
-        count_held(place, &superblock, reactor, &mut held, &mut used)?;
-    }
-    let volumes = if superblock.older { Vec::new() } else { read_notes(place, &superblock.plan, &mut held)? };
-    Ok(Existing::Left(Box::new(Left { superblock, held, volumes, used })))
+    Ok(Some(superblock))
 }
 
-/// The volumes; and counts the zeroes that are noted.
-fn read_notes(
+/// The volumes, and how many zeroes are noted.
+fn known_volumes(
     place: &Place,
-    plan: &Plan,
-    held: &mut HeldData,
-) -> Result<Vec<Option<KnownVolume>>, ArenaError> {
+    superblock: &Superblock,
+) -> Result<(Vec<Option<KnownVolume>>, u64), ArenaError> {
+    if superblock.older {
+        return Ok((Vec::new(), 0));
+    }
+    let plan = &superblock.plan;
     let path = place.file(NOTES);
     let mapping = map(&path, plan.note_bytes())?;
-    for reactor in 0..plan.reactors {
-        held.zeroed += notes_of(&mapping, plan, reactor, Notes::over).zeroed_ranges();
-    }
-    volumes::read(&mapping, plan).map_err(|what| damaged(place, what))
+    let zeroed =
+        (0..plan.reactors).map(|reactor| notes_of(&mapping, plan, reactor, Notes::over).zeroed_ranges());
+    let zeroed = zeroed.sum();
+    let volumes = volumes::read(&mapping, plan).map_err(|what| damaged(place, what))?;
+    Ok((volumes, zeroed))
 }
 
 /// The words of one reactor's notes.
@@ -123,13 +142,14 @@ pub(super) fn remove(place: &Place) -> Result<(), ArenaError> {
     remove_file(&void)
 }
 
+/// Counts what a reactor's headers say; returns them, so that whoever takes them over need not map them again.
 fn count_held(
     place: &Place,
     superblock: &Superblock,
     reactor: u32,
     held: &mut HeldData,
-    used: &mut BTreeMap<u16, u64>,
-) -> Result<(), ArenaError> {
+    used: &mut [bool],
+) -> Result<Mapping, ArenaError> {
     let mapping = map(&place.file(&headers_name(reactor)), superblock.plan.header_bytes)?;
     for header in mapping.headers(superblock.plan.slots as usize) {
         let status = match header.recover() {
@@ -138,14 +158,14 @@ fn count_held(
                 held.damaged += 1;
                 match header.remnant(damage) {
                     Remnant::Nothing => {}
-                    Remnant::Line(identity) => *used.entry(identity.volume).or_default() += 1,
+                    Remnant::Line(identity) => used[usize::from(identity.volume)] = true,
                     Remnant::Somewhere => held.somewhere += 1,
                 }
                 continue;
             }
         };
         if status.state != State::Free {
-            *used.entry(header.volume()).or_default() += 1;
+            used[usize::from(header.volume())] = true;
         }
         match status.state {
             State::Free | State::Incoming | State::Filling | State::Clean => {}
@@ -155,7 +175,7 @@ fn count_held(
             State::Failed | State::Condemned => held.failed += 1,
         }
     }
-    Ok(())
+    Ok(mapping)
 }
 
 fn read_superblock(place: &Place) -> Result<[u8; SUPERBLOCK_BYTES], ArenaError> {

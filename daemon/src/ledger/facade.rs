@@ -8,6 +8,7 @@ use super::memory::Memory;
 use super::outcome::{CommitOutcome, Stuck};
 use super::record::{Now, Report};
 use super::store::{Store, StoreError, VERSION};
+use super::volume::Volume;
 use holdfast_engine::{LedgerEntry, LedgerSeq, Token, VolumeId};
 use std::collections::BTreeMap;
 use std::mem;
@@ -144,9 +145,16 @@ impl Ledger {
     }
 
     /// [`commit`](Self::commit) that also writes what alone is not worth a write: newer attempts and times, and that
-    /// waits for nothing. For a start and a stop.
+    /// waits for nothing. For a stop.
     pub fn commit_all(&mut self, now: Now) -> CommitOutcome {
         self.memory.pending = true;
+        self.commit_now(now)
+    }
+
+    /// [`commit`](Self::commit) that waits for nothing. For a start: what [`open`](Self::open) wrote is the record, and a
+    /// daemon that finds everything as it was has nothing to add and no disk to wait for.
+    pub fn commit_now(&mut self, now: Now) -> CommitOutcome {
+        self.memory.pending |= self.memory.volumes.values().any(Volume::is_touched);
         if let Some(stuck) = &mut self.stuck {
             stuck.retry_at = now.instant;
         }

@@ -67,8 +67,10 @@ impl Ledger {
 
     fn set_mark(&mut self, volume: VolumeId, mark: Option<OpenMark>) {
         let key = self.key(volume);
-        self.memory.volumes.get_mut(&key).expect("keys are of volumes").mark = mark;
-        self.memory.touch_volume(key);
+        let known = &mut self.memory.volumes.get_mut(&key).expect("keys are of volumes").mark;
+        if std::mem::replace(known, mark) != mark {
+            self.memory.touch_volume(key);
+        }
     }
 
     /// Bytes that are on record as lost of the volume with this name, registered or not.

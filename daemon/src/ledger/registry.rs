@@ -33,16 +33,18 @@ impl Ledger {
         let known = self.memory.volumes.iter_mut().find(|(_, volume)| volume.name == name);
         let key = match known {
             Some((&key, volume)) => {
-                adopt(volume, identity, size)?;
+                if adopt(volume, identity, size)? {
+                    self.memory.touch_volume(key);
+                }
                 key
             }
             None => {
                 let key = self.memory.volumes.last_key_value().map_or(1, |(&last, _)| last + 1);
                 self.memory.volumes.insert(key, Volume::new(name, identity, size));
+                self.memory.touch_volume(key);
                 key
             }
         };
-        self.memory.touch_volume(key);
         self.keys.insert(id, key);
         Ok(())
     }
@@ -71,8 +73,8 @@ impl Ledger {
     }
 }
 
-/// Takes a volume on record for the one that is configured, if nothing speaks against it.
-fn adopt(volume: &mut Volume, identity: &str, size: u64) -> Result<(), RegisterError> {
+/// Takes a volume on record for the one that is configured, if nothing speaks against it. Returns whether its row changes.
+fn adopt(volume: &mut Volume, identity: &str, size: u64) -> Result<bool, RegisterError> {
     if volume.identity != identity && !volume.is_idle() && !mutant!(OtherDeviceIsTaken) {
         return Err(RegisterError::OtherDevice {
             name: volume.name.clone(),
@@ -86,7 +88,8 @@ fn adopt(volume: &mut Volume, identity: &str, size: u64) -> Result<(), RegisterE
     if end > size {
         return Err(RegisterError::Shrunk { name: volume.name.clone(), size, end });
     }
+    let changes = volume.identity != identity || volume.size != size;
     identity.clone_into(&mut volume.identity);
     volume.size = size;
-    Ok(())
+    Ok(changes)
 }

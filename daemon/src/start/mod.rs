@@ -18,6 +18,7 @@ mod map;
 mod office;
 mod operators;
 mod origins;
+mod phases;
 mod reactors;
 mod registry;
 mod reload;
@@ -44,6 +45,7 @@ use holdfast_engine::VolumeId;
 use holdfast_mutants::mutant;
 use holdfast_ringbuf::daemon_side::Door;
 use hub::{ArenaFacts, Hub};
+use phases::Phases;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -70,17 +72,22 @@ pub struct Options {
 /// # Errors
 /// [`StartError`]; nothing was served then.
 pub fn serve(settings: Settings, options: Options) -> Result<ExitCode, StartError> {
+    let mut phases = Phases::begin();
     let signals = end::Signals::install()?;
     let mut warnings = look_at_kernel()?;
     let clock = Clock::start();
+    phases.done("the kernel is looked at");
     let mut ledger = open_ledger(&settings, clock)?;
+    phases.done("the ledger is read");
     let known = arena::volume_order(&settings.arena.path);
     let settings = added::recall(settings, &known, &mut warnings);
     let numbers = numbered(&settings, &known);
     let (settings, numbers) = in_order(settings, numbers);
     let (volumes, domains) = volumes::open(&settings, &numbers, !known.is_empty())?;
     volumes.iter().try_for_each(|volume| origins::check(volume, &settings))?;
+    phases.done("the devices are open");
     let mut arena = make_arena(&settings, &volumes, &options, &mut warnings)?;
+    phases.done("the arena is mapped");
     let records = match register(&mut ledger, &volumes, clock, &arena, &options) {
         Ok(records) => records,
         Err(error) => {
@@ -92,6 +99,7 @@ pub fn serve(settings: Settings, options: Options) -> Result<ExitCode, StartErro
         }
     };
     warnings.extend(volumes.iter().filter_map(|volume| origins::mark(volume, &settings)));
+    phases.done("what is on record is known");
     let resource = |what| move |source| StartError::Resource { what, source };
     let places = arena.volume_table().places();
     let links = (0..settings.daemon.reactors).map(|_| Link::new(places));
@@ -121,6 +129,7 @@ pub fn serve(settings: Settings, options: Options) -> Result<ExitCode, StartErro
         cold: matches!(arena.origin(), Origin::TakenOver(_)),
     };
     let (threads, sheets, fallbacks) = reactors::start(&plan, shards)?;
+    phases.done("the reactors have taken over");
     if plan.cold {
         let links = Arc::clone(&links);
         arena.warm_up(true, move || links.iter().for_each(reactors::tell_warm));
@@ -170,6 +179,7 @@ pub fn serve(settings: Settings, options: Options) -> Result<ExitCode, StartErro
     let backend: Arc<dyn admin::Backend> = Arc::clone(&hub) as _;
     let server = admin::serve(listener, port, backend, admin::Options::default());
     let server = server.map_err(resource("no thread for operators"))?;
+    phases.done("clients are let in");
     tracing::info!(socket = %hub.settings.daemon.socket.display(), "serving");
     service::ready(&hub.in_a_line());
     let said = Arc::clone(&hub);
@@ -354,7 +364,7 @@ fn register(
     if died || ledger.incarnation() == 0 {
         ledger.set_incarnation(random_word() | 1);
     }
-    match (ledger.commit_all(now(clock)), held_by) {
+    match (ledger.commit_now(now(clock)), held_by) {
         (CommitOutcome::Stuck(stuck), Some(volume)) => {
             return Err(StartError::LossNotRecorded { volume, text: stuck.text });
         }

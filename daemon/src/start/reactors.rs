@@ -77,14 +77,13 @@ pub(super) fn sheet(setup: &VolumeSetup<'static>) -> Sheet {
     Sheet::new(setup.geometry, setup.index_lines, setup.index)
 }
 
-/// Starts all reactors and waits until each is ready. Returns their threads, the volumes' maps, and what works
+/// Starts all reactors, which take over what an earlier daemon left at the same time, and waits until each is ready. Returns their threads, the volumes' maps, and what works
 /// less well than it might.
 pub(super) fn start(
     plan: &Plan<'_>,
     shards: Vec<Shard>,
 ) -> Result<(Vec<Running>, Sheets, Vec<String>), StartError> {
-    let mut threads = Vec::new();
-    let mut fallbacks = Vec::new();
+    let (mut threads, mut readies) = (Vec::new(), Vec::new());
     // In the order of the volumes.
     let mut sheets = vec![Vec::new(); plan.volumes.len()];
     let shares: Vec<&'static Share> = plan.volumes.iter().map(|_| share(plan.settings)).collect();
@@ -98,13 +97,16 @@ pub(super) fn start(
             .name(format!("holdfast-{reactor}"))
             .spawn(move || part.run(&ready))
             .map_err(|source| StartError::Resource { what: "no thread for a reactor", source })?;
-        let started = is_ready.recv().expect("the thread says whether it is ready");
-        for fallback in started? {
+        threads.push(thread);
+        readies.push(is_ready);
+    }
+    let mut fallbacks = Vec::new();
+    for is_ready in readies {
+        for fallback in is_ready.recv().expect("the thread says whether it is ready")? {
             if !fallbacks.contains(&fallback) {
                 fallbacks.push(fallback);
             }
         }
-        threads.push(thread);
     }
     Ok((threads, sheets, fallbacks))
 }

@@ -57,11 +57,17 @@ impl<'a> Cache<'a> {
         }
     }
 
-    /// Brings the part of the map near that [`Cache::claim`] will need. Of a million slots nearly every claim waits for
-    /// memory; of some slots together they wait once.
-    pub(crate) fn look_ahead(&self, slot: SlotId) {
-        let hash = self.hasher.hash(self.header(slot).place());
-        core::hint::black_box(self.map.find(hash, |_| false).is_some());
+    /// How far into the map's memory [`Cache::claim`] will reach, from 0 up to 1 as parts of 2^64. hashbrown goes by the low
+    /// bits of a hash, as many as its power of two of buckets has; if it ever did not, only time would be lost.
+    pub(crate) fn place_in_map(&self, slot: SlotId) -> u64 {
+        let buckets = (self.slots().max(1) * 8 / 7).next_power_of_two();
+        self.hasher.hash(self.header(slot).place()) << ((u64::BITS - buckets.ilog2()) % u64::BITS)
+    }
+
+    /// Brings headers near that lie far from each other: together they wait for memory once.
+    pub(crate) fn look_at(&self, slots: &[SlotId]) {
+        let sum = slots.iter().fold(0, |sum, &slot| sum ^ self.header(slot).place());
+        core::hint::black_box(sum);
     }
 
     /// From now on generations are above `generation`.

@@ -129,3 +129,37 @@ fn a_number_that_was_forgotten_is_another_volume_s() {
     ledger.register_volume(VM1, "vm1", "serial-1", SIZE).expect("it comes back");
     assert_eq!(ledger.lost(VM1).len(), 1, "and so does its loss");
 }
+
+/// A warm restart finds every volume, its mark and its size as they were: its clients do not wait for another commit.
+#[test]
+fn a_start_that_changes_nothing_writes_nothing_more_and_one_that_does_writes() {
+    const MARK: OpenMark = OpenMark { boot: 1, arena: 2 };
+    let disk = FakeDisk::default();
+    let mut ledger = open(&disk);
+    ledger.mark_open(VM1, MARK);
+    committed(ledger.commit_now(at(1)));
+    drop(ledger);
+    let start = |size, mark| {
+        let mut ledger = Ledger::open_on(Box::new(disk.clone()), at(2), 100).expect("the disk is sound");
+        let opened = disk.operations();
+        ledger.register_volume(VM1, "vm1", "serial-1", size).expect("it is on record");
+        ledger.mark_open(VM1, mark);
+        committed(ledger.commit_now(at(3)));
+        disk.operations() > opened
+    };
+    assert!(!start(SIZE, MARK), "all of it is in the file that the start wrote");
+    assert!(start(SIZE * 2, MARK), "it grew");
+    assert!(start(SIZE * 2, OpenMark { arena: 3, ..MARK }), "its data is elsewhere");
+    assert!(!start(SIZE * 2, OpenMark { arena: 3, ..MARK }), "what was written is known");
+    let mut ledger = Ledger::open_on(Box::new(disk.clone()), at(4), 100).expect("the disk is sound");
+    ledger.register_volume(VM1, "vm1", "serial-1", SIZE * 2).expect("it is on record");
+    ledger.lose_all(at(4), VM1);
+    committed(ledger.commit_now(at(4)));
+    assert!(!open_larger(&disk).lost(VM1).is_empty(), "a loss is written before anybody is served");
+}
+
+fn open_larger(disk: &FakeDisk) -> Ledger {
+    let mut ledger = Ledger::open_on(Box::new(disk.clone()), at(5), 100).expect("the disk is sound");
+    ledger.register_volume(VM1, "vm1", "serial-1", SIZE * 2).expect("it is on record");
+    ledger
+}
