@@ -100,7 +100,8 @@ impl Kernel {
         kernel.disk.serve(&kernel.patience)?;
         let a = Stamp { letter: 'A', block: scene.writes()[0].0, run };
         if file_system != FileSystem::Btrfs && scene.blocks_before() > a.block {
-            kernel.place = Some(kernel.disk.find_stable(a)?.context("A is not on the disk that it was written to")?);
+            kernel.place =
+                Some(kernel.disk.find_stable(a)?.context("A is not on the disk that it was written to")?);
         }
         kernel.device = Some(Loop::over(&kernel.disk.served(), true, &kernel.patience)?);
         kernel.mount()?;

@@ -23,7 +23,8 @@ impl KernelLog {
     /// If this process may not read it.
     pub(super) fn from_now() -> anyhow::Result<Self> {
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let records = open("/dev/kmsg", flags, Mode::empty()).context("reading the kernel's log, /dev/kmsg")?;
+        let records =
+            open("/dev/kmsg", flags, Mode::empty()).context("reading the kernel's log, /dev/kmsg")?;
         seek(&records, SeekFrom::End(0))?;
         Ok(Self { records: records.into(), lines: Vec::new() })
     }

@@ -51,7 +51,10 @@ impl Found {
         match bytes {
             [] => Found::Nothing,
             _ if bytes.len() == BLOCK && bytes.iter().all(|&byte| byte == 0) => Found::Zeroes,
-            _ => ['A', 'B', 'C'].iter().find(|letter| whole(letter)).map_or(Found::Garbage, |&letter| Found::Version(letter)),
+            _ => ['A', 'B', 'C']
+                .iter()
+                .find(|letter| whole(letter))
+                .map_or(Found::Garbage, |&letter| Found::Version(letter)),
         }
     }
 }
