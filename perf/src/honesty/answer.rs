@@ -41,7 +41,7 @@ impl fmt::Display for Answer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Answer::Success => f.write_str("ok"),
-            Answer::Refused(errno) => f.write_str(&name(*errno)),
+            Answer::Refused(errno) => f.write_str(&errno_name(*errno)),
             Answer::Contents(found) => {
                 let words: Vec<String> = found.iter().map(Found::to_string).collect();
                 f.write_str(&words.join(", "))
@@ -59,7 +59,7 @@ impl Serialize for Answer {
 }
 
 /// The name of an errno, as far as disks and file systems answer with it.
-fn name(errno: i32) -> String {
+pub(super) fn errno_name(errno: i32) -> String {
     let known = [
         (Errno::IO, "EIO"),
         (Errno::NOSPC, "ENOSPC"),

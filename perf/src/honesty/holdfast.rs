@@ -8,6 +8,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
+use holdfast_ringbuf::FailureId;
 use holdfast_ringbuf::client::{Client, Options};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -118,9 +119,10 @@ impl Holdfast {
         self.patience.run(words(&self.program)?, &ctl)
     }
 
-    fn extents(&self, state: &str) -> anyhow::Result<Vec<Value>> {
-        let said = self.operator(&["extents", VOLUME, "--state", state])?;
-        ensure!(said.success, "holdfastctl extents: {}", said.complaint());
+    /// What a command that lists extents answers.
+    fn extents(&self, command: &[&str]) -> anyhow::Result<Vec<Value>> {
+        let said = self.operator(command)?;
+        ensure!(said.success, "holdfastctl {}: {}", command.join(" "), said.complaint());
         let mut answer: Value = serde_json::from_str(&said.out)?;
         match answer["extents"].take() {
             Value::Array(extents) => Ok(extents),
@@ -167,20 +169,26 @@ impl System for Holdfast {
         Ok(Answer::Words(format!("ended with {code}, started")))
     }
 
-    fn list(&mut self) -> anyhow::Result<Listed> {
-        let mut listed = Listed::default();
+    fn list(&mut self, failure: Option<FailureId>) -> anyhow::Result<Listed> {
+        let mut extents = self.extents(&["extents", VOLUME, "--state", "failed"])?;
+        extents.extend(self.extents(&["extents", VOLUME, "--state", "lost"])?);
         let mut words = Vec::new();
-        for state in ["failed", "lost"] {
-            for extent in self.extents(state)? {
-                let number =
-                    |key: &str| extent[key].as_u64().with_context(|| format!("no {key} in {extent}"));
-                let range = (number("offset")?, number("length")?);
-                let errno = extent["refusal"]["errno"]["name"].as_str().unwrap_or("no errno");
-                words.push(format!("{state} {}+{} {errno}", range.0, range.1));
-                listed.ranges.push(range);
-            }
+        // Data that the disk took and did not keep is refused by nobody: the flush's id leads to it.
+        if let (true, Some(id)) = (extents.is_empty(), failure) {
+            extents = self.extents(&["explain", &id.to_string()])?;
+            words.push("explain:".to_owned());
         }
-        listed.words = if words.is_empty() { "no ranges".to_owned() } else { words.join("; ") };
+        let mut listed = Listed::default();
+        for extent in extents {
+            let number = |key: &str| extent[key].as_u64().with_context(|| format!("no {key} in {extent}"));
+            let range = (number("offset")?, number("length")?);
+            let state = extent["state"].as_str().with_context(|| format!("no state in {extent}"))?;
+            let errno = extent["refusal"]["errno"]["name"].as_str().unwrap_or_default();
+            words.push(format!("{state} {}+{} {errno}", range.0, range.1).trim_end().to_owned());
+            listed.ranges.push(range);
+            listed.is_lost |= state == "lost";
+        }
+        listed.words = if words.is_empty() { "no ranges".to_owned() } else { words.join(" ") };
         Ok(listed)
     }
 

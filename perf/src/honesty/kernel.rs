@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, ensure};
+use holdfast_ringbuf::FailureId;
 use rustix::fs::{Advice, fadvise};
 
 use super::answer::Answer;
@@ -171,25 +172,27 @@ impl System for Kernel {
         self.mount()
     }
 
-    fn list(&mut self) -> anyhow::Result<Listed> {
+    fn list(&mut self, _: Option<FailureId>) -> anyhow::Result<Listed> {
         let device = self.device.as_ref().context("the loop device is gone")?;
         let log = self.log.lines_about(&device.name()?)?;
         // There is no command that lists them; the log is what there is.
         let words = format!("no ranges; {} log lines", log.len());
-        Ok(Listed { ranges: Vec::new(), words, log })
+        Ok(Listed { words, log, ..Listed::default() })
     }
 
     fn retry(&mut self) -> anyhow::Result<Answer> {
         if self.mount.is_none() {
-            return self.mount();
+            return Ok(Answer::Words(format!("mounted: {}", self.mount()?)));
         }
         let directory = self.directory();
         let synced = self.patience.run("sync", &["-f", words(&directory)?]);
-        Ok(match synced {
-            Ok(said) if said.success => Answer::Words("sync: ok".to_owned()),
-            Ok(said) => Answer::Words(last_part(&said.complaint())),
-            Err(_) => self.patience.check().map(|()| Answer::None)?,
-        })
+        let why = match synced {
+            Ok(said) if said.success => return Ok(Answer::Words("sync: ok".to_owned())),
+            Ok(said) => last_part(&said.complaint()),
+            Err(error) => self.patience.check().map(|()| error.to_string())?,
+        };
+        // As the kernel's log advises.
+        Ok(Answer::Words(format!("sync: {why}; mounted anew: {}", self.restart()?)))
     }
 
     fn end(&mut self, blocks: &[u64], run: u64) -> anyhow::Result<Answer> {
@@ -214,10 +217,9 @@ impl System for Kernel {
     }
 }
 
-/// Of `program: what: why`, as many programs complain: program and reason.
+/// Of `program: what: why`, as many programs complain: the reason.
 fn last_part(complaint: &str) -> String {
-    let (first, last) = (complaint.split(": ").next(), complaint.rsplit(": ").next());
-    [first, last].into_iter().flatten().collect::<Vec<_>>().join(": ")
+    complaint.rsplit(": ").next().unwrap_or_default().trim_end_matches('.').to_owned()
 }
 
 /// A loop device; detached when dropped.
@@ -273,7 +275,7 @@ impl Mount {
     ) -> anyhow::Result<Self> {
         let (kind, options) = (file_system.name(), file_system.options());
         let said = patience.run("mount", &["-t", kind, "-o", options, device.words()?, words(directory)?])?;
-        ensure!(said.success, "{}", said.err.lines().next().map_or_else(String::new, last_part));
+        ensure!(said.success, "{}", said.err.lines().next().map_or_else(|| said.complaint(), last_part));
         Ok(Self(Some(directory.to_owned())))
     }
 

@@ -9,6 +9,9 @@ use rustix::fs::{Mode, OFlags, SeekFrom, open, seek};
 /// Bytes of the longest record of the log.
 const RECORD_BYTES_MAX: usize = 8192;
 
+/// Of the levels of `syslog(3)`.
+const WARNING: u32 = 4;
+
 /// The log from some moment on.
 #[derive(Debug)]
 pub(super) struct KernelLog {
@@ -29,7 +32,7 @@ impl KernelLog {
         Ok(Self { records: records.into(), lines: Vec::new() })
     }
 
-    /// All lines until now that have this name in them as a word.
+    /// All warnings and errors until now that have this name in them as a word.
     ///
     /// # Errors
     /// If it cannot be read.
@@ -49,9 +52,12 @@ impl KernelLog {
     }
 }
 
-/// Of `priority,sequence,time,flags;text`, and lines of keys behind it: the text.
+/// Of `priority,sequence,time,flags;text`, and lines of keys behind it: the text, if it is at least a warning.
 fn text(record: &str) -> Option<String> {
-    record.split_once(';').and_then(|(_, text)| text.lines().next()).map(str::to_owned)
+    let (head, text) = record.split_once(';')?;
+    // The facility is in the higher bits.
+    let level = head.split(',').next()?.parse::<u32>().ok()? & 7;
+    (level <= WARNING).then(|| text.lines().next().map(str::to_owned))?
 }
 
 fn speaks_of(line: &str, device: &str) -> bool {
@@ -67,6 +73,7 @@ mod tests {
         let record = "4,1045,77,-;I/O error, dev loop1, sector 8\n SUBSYSTEM=block\n DEVICE=b7:1\n";
         let line = text(record).unwrap();
         assert_eq!(line, "I/O error, dev loop1, sector 8");
+        assert_eq!(text("6,1046,78,-;EXT4-fs (loop1): mounted filesystem"), None, "no trouble");
         assert!(speaks_of(&line, "loop1"));
         assert!(!speaks_of("I/O error, dev loop11, sector 8", "loop1"));
         assert!(speaks_of("EXT4-fs error (device loop1): x", "loop1"));

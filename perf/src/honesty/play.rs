@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, ensure};
+use holdfast_ringbuf::FailureId;
 use serde::Serialize;
 
 use super::answer::Answer;
@@ -54,6 +55,8 @@ struct Stage<'a> {
     patience: &'a Patience,
     steps: Vec<Step>,
     judge: Judge,
+    /// Of the last flush that failed.
+    failure: Option<FailureId>,
 }
 
 /// Plays a scene.
@@ -74,7 +77,7 @@ pub(super) fn play(
         Fault::Device => Refuse::Everything,
         Fault::Flush => Refuse::Flushes,
     };
-    let mut stage = Stage { system, scene, run, patience, steps: Vec::new(), judge };
+    let mut stage = Stage { system, scene, run, patience, steps: Vec::new(), judge, failure: None };
     stage.work(refuse)?;
     stage.wait_and_evict()?;
     let mut log = stage.list(LISTED)?;
@@ -164,8 +167,8 @@ impl Stage<'_> {
             stage.flush("flush after that", session)?;
             stage.read("read after that", session)
         })?;
-        let Listed { ranges, log, .. } = self.system.list()?;
-        self.judge.healed(&self.steps, !ranges.is_empty());
+        let Listed { is_lost, log, .. } = self.system.list(None)?;
+        self.judge.healed(&self.steps, is_lost);
         let blocks: Vec<u64> = self.stamps().iter().map(|stamp| stamp.block).collect();
         let ended = self.system.end(&blocks, self.run)?;
         self.saw(AT_THE_END, ended);
@@ -188,7 +191,8 @@ impl Stage<'_> {
     }
 
     fn flush(&mut self, what: &'static str, session: &Session) -> anyhow::Result<()> {
-        let flushed = session.flush(self.patience)?;
+        let (flushed, failure) = session.flush(self.patience)?;
+        self.failure = failure.or(self.failure);
         let unstable = self.unstable()?;
         self.judge.flushed(what, &flushed, &unstable);
         self.saw(what, flushed);
@@ -204,7 +208,7 @@ impl Stage<'_> {
     }
 
     fn list(&mut self, what: &'static str) -> anyhow::Result<Vec<String>> {
-        let listed = self.system.list()?;
+        let listed = self.system.list(self.failure)?;
         let unstable = self.unstable()?;
         self.judge.listed(what, &unstable, &listed.ranges);
         self.saw(what, Answer::Words(listed.words));

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::answer::errno_name;
+
 /// Bytes of a block: what the paper's workloads write.
 pub(super) const BLOCK: usize = 4096;
 /// Bytes of the line that a block repeats.
@@ -42,6 +44,8 @@ pub(super) enum Found {
     Nothing,
     /// Anything else, or more than one thing.
     Garbage,
+    /// The read failed with this errno.
+    Refused(i32),
 }
 
 impl Found {
@@ -66,6 +70,7 @@ impl fmt::Display for Found {
             Found::Zeroes => f.write_str("zeroes"),
             Found::Nothing => f.write_str("nothing"),
             Found::Garbage => f.write_str("garbage"),
+            Found::Refused(errno) => f.write_str(&errno_name(*errno)),
         }
     }
 }

@@ -5,6 +5,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
+use holdfast_ringbuf::FailureId;
 use holdfast_ringbuf::client::{Client, Error};
 
 use super::answer::Answer;
@@ -31,20 +32,29 @@ impl Session {
         Ok(Answer::of(written, |()| Answer::Success))
     }
 
-    pub(super) fn flush(&self, patience: &Patience) -> anyhow::Result<Answer> {
+    /// The answer, and what there is to ask an operator about it.
+    pub(super) fn flush(&self, patience: &Patience) -> anyhow::Result<(Answer, Option<FailureId>)> {
         let session = self.clone();
         let flushed = patience.within(move || match session {
-            Session::File(file) => file.sync_all(),
-            Session::Rings(client) => client.flush().map_err(of_client),
+            Session::File(file) => (file.sync_all(), None),
+            Session::Rings(client) => {
+                let flushed = client.flush();
+                let id = flushed.as_ref().err().and_then(Error::failure_id);
+                (flushed.map_err(of_client), id)
+            }
         })?;
-        Ok(Answer::of(flushed, |()| Answer::Success))
+        let (result, id) = flushed.map_or((None, None), |(result, id)| (Some(result), id));
+        Ok((Answer::of(result, |()| Answer::Success), id))
     }
 
-    /// What blocks hold; the first error if there is one.
+    /// What blocks hold, each read by itself.
     pub(super) fn read(&self, blocks: &[u64], run: u64, patience: &Patience) -> anyhow::Result<Answer> {
         let (session, blocks) = (self.clone(), blocks.to_vec());
         let read = patience.within(move || {
-            let found = blocks.iter().map(|&block| Ok(Found::of(&session.block(block)?, block, run)));
+            let found = blocks.iter().map(|&block| match session.block(block) {
+                Ok(bytes) => Ok(Found::of(&bytes, block, run)),
+                Err(error) => error.raw_os_error().map(Found::Refused).ok_or(error),
+            });
             found.collect::<io::Result<Vec<Found>>>()
         })?;
         Ok(Answer::of(read, Answer::Contents))
@@ -76,7 +86,9 @@ pub(super) struct Listed {
     pub(super) ranges: Vec<(u64, u64)>,
     /// The same in words.
     pub(super) words: String,
-    /// Lines of the kernel's log that speak of the device.
+    /// Whether any of it is in no place any more, and the operator is told so.
+    pub(super) is_lost: bool,
+    /// Warnings and errors in the kernel's log that name the device.
     pub(super) log: Vec<String>,
 }
 
@@ -106,9 +118,11 @@ pub(super) trait System {
     /// If interrupted, or it neither ends nor starts for a reason of ours.
     fn restart(&mut self) -> anyhow::Result<Answer>;
 
+    /// What an operator finds who knows the id of the last flush that failed, where there are such ids.
+    ///
     /// # Errors
     /// If nobody can be asked.
-    fn list(&mut self) -> anyhow::Result<Listed>;
+    fn list(&mut self, failure: Option<FailureId>) -> anyhow::Result<Listed>;
 
     /// What an operator does once the disk is well again.
     ///
