@@ -160,7 +160,7 @@ fn empty(patience: &Patience) -> anyhow::Result<Honesty> {
     }
     let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").context("the kernel's release")?;
     Ok(Honesty {
-        date: patience.must("date", &["-u", "+%Y-%m-%d %H:%M UTC"])?,
+        date: jiff::Timestamp::now().strftime("%Y-%m-%d %H:%M UTC").to_string(),
         kernel: kernel.trim().to_owned(),
         holdfast: format!("{} ({})", env!("CARGO_PKG_VERSION"), env!("HOLDFAST_REVISION")),
         versions,
