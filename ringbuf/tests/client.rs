@@ -221,7 +221,9 @@ fn an_unknown_volume_and_an_absent_daemon_are_told_apart() {
 #[test]
 fn a_daemon_that_dies_disconnects_every_waiting_thread() {
     let mut daemon = RamDisk::start(2);
-    let client = connect(&daemon);
+    // No successor comes; how long one is waited for is not the question.
+    let options = Options { reconnect: Some(Duration::from_millis(500)), ..Options::default() };
+    let client = Client::connect(&daemon.path, "ram", options).expect("a session");
     daemon.disk.hold.store(true, Ordering::SeqCst);
     let waiting: Vec<_> = (0..4u64)
         .map(|number| {

@@ -4,6 +4,7 @@
 mod ram_disk;
 
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use holdfast_ringbuf::client::{Client, Done, Error, Options, Queue};
 use ram_disk::{RamDisk, STRIPE_BYTES, VOLUME_BYTES};
@@ -121,7 +122,9 @@ fn tags_are_checked() {
 #[test]
 fn a_queue_that_only_polls_notices_a_dead_daemon() {
     let mut daemon = RamDisk::start(1);
-    let client = Client::connect(&daemon.path, "ram", Options::default()).expect("a session");
+    // No successor comes; how long one is waited for is not the question.
+    let options = Options { reconnect: Some(Duration::from_millis(500)), ..Options::default() };
+    let client = Client::connect(&daemon.path, "ram", options).expect("a session");
     let mut queue = client.queue(4).expect("a second session");
     daemon.eventually("two sessions", |disk| disk.sessions_live.load(Ordering::SeqCst) == 2);
     assert_ne!(queue.session_id(), client.session_id());

@@ -56,6 +56,7 @@ macro_rules! mutants {
 }
 
 mutants! {
+    "M1" Engine NeighboursFlushIsNoFence "A device is flushed while a flush of a dead daemon may still fail there."
     "M1" Engine NoFence "The device is used before the operations of a killed daemon have ended."
     "M1" Engine FillingIsFreeAtOnce "A slot into which a killed daemon's read may still land is given to others."
     "M1" Engine WritingIsDirtyAtOnce "A slot that a killed daemon's write still reads from is written and freed as any other."
@@ -134,6 +135,7 @@ mutants! {
     "slip" Engine UnstableIsEvicted "The hand takes lines that no device flush has covered."
     "slip" Engine HoldGivesUp "The policy that holds for ever gives up what is oldest."
     "slip" Engine ListSkipsALine "The next page of a list begins one line too late."
+    "slip" Engine RetriedIsNotFailed "A failed line is not listed as failed while it is being tried again."
     "slip" Engine SummaryIsNotRaised "A mark in an empty word of the dirty index does not reach the summaries."
     "slip" Rings WakeUpIsLost "Who publishes does not look whether the other side sleeps."
     "slip" Rings EntryIsEarly "A ring shows an entry before it is filled."

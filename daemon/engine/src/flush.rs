@@ -89,8 +89,7 @@ impl Engine<'_> {
         }
         let volume = &self.volumes[index];
         let written = bucket.at(Stage::Written);
-        let domain = &self.domains[usize::from(volume.setup.domain.0)];
-        let hung = domain.outstanding && now.since_ms(domain.asked) >= volume.setup.io_timeout_ms;
+        let hung = self.flush_hangs(now, index);
         let flush_refused = volume.gate.is_some_and(|gate| gate.from_flush);
         if written > 0 && !hung && !flush_refused {
             return Outcome::Undecided;
@@ -107,6 +106,15 @@ impl Engine<'_> {
         } else {
             Outcome::Undecided
         }
+    }
+
+    /// Whether a device flush of the volume's domain takes longer than the volume's timeout, or what a dead daemon has under way
+    /// there does, before which none can be asked for.
+    pub(crate) fn flush_hangs(&self, now: Instant, index: usize) -> bool {
+        let setup = &self.volumes[index].setup;
+        let domain = &self.domains[usize::from(setup.domain.0)];
+        (domain.outstanding || !self.is_settled(setup.domain))
+            && now.since_ms(domain.asked) >= setup.io_timeout_ms
     }
 
     /// Whether the oldest flush has waited long enough for what cannot be sent: behind writes that take longer than the

@@ -100,7 +100,7 @@ impl Engine<'_> {
         let of_state = |line| self.facts(index, line).filter(|extent| extent.state == state);
         match state {
             ListState::Lost => unreachable!("lost lines have a list of their own"),
-            ListState::Failed => volume.index.failed.next(line).map(|line| (line, of_state(line))),
+            ListState::Failed => self.next_failed(index, line).map(|line| (line, of_state(line))),
             ListState::Dirty => volume.index.dirty.next(line).map(|line| (line, of_state(line))),
             ListState::Unstable => {
                 let next = self.next_unstable(index, line)?;
@@ -109,14 +109,23 @@ impl Engine<'_> {
         }
     }
 
+    /// The first line at or after `line` that is failed, or in flight and so perhaps failed: the index has a failed line that is
+    /// being tried again as busy only.
+    pub(crate) fn next_failed(&self, index: usize, line: u64) -> Option<u64> {
+        let planes = &self.volumes[index].index;
+        earlier(planes.failed.next(line), planes.busy.next(line))
+    }
+
     /// The first line at or after `line` that is in flight or may await a device flush.
     fn next_unstable(&self, index: usize, line: u64) -> Option<u64> {
         let planes = &self.volumes[index].index;
-        match (planes.unstable.next(line), planes.busy.next(line)) {
-            (Some(one), Some(other)) => Some(one.min(other)),
-            (one, other) => one.or(other),
-        }
+        earlier(planes.unstable.next(line), planes.busy.next(line))
     }
+}
+
+/// The lesser of two lines, of which either may not exist.
+pub(crate) fn earlier(one: Option<u64>, other: Option<u64>) -> Option<u64> {
+    one.into_iter().chain(other).min()
 }
 
 /// Appends an extent, as part of the last one if they share their facts.

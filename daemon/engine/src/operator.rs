@@ -1,8 +1,9 @@
 //! What operators ask for: tasks that are worked off turn by turn.
 
 use crate::engine::Engine;
-use crate::list::{LISTS_MAX, ListWanted};
+use crate::list::{LISTS_MAX, ListWanted, earlier};
 use crate::losses::Loss;
+use crate::ops::Purpose;
 use crate::volume::{COMMANDS_MAX, PassKind, Task, Volume};
 use crate::{Actions, Answer, ByteRange, Command, Instant, LedgerEntry, LedgerSeq, Token, VolumeId};
 use holdfast_policy::{State, errno};
@@ -160,10 +161,7 @@ impl Engine<'_> {
         let Task::Drop { token, mut cursor, end, mut bytes, mut seq, all } = task else { return None };
         for _ in 0..self.limits.steps_a_turn {
             out.count(1);
-            let planes = &self.volumes[index].index;
-            let next = if all { planes.dirty.next(cursor) } else { planes.failed.next(cursor) };
-            let next = next.filter(|&line| line < end);
-            let Some(line) = next else {
+            let Some(line) = self.next_to_drop(index, cursor, all).filter(|&line| line < end) else {
                 let settled = self.volumes[index].condemned.is_empty() && self.ledger.is_durable(seq);
                 let over = Task::Drop { token, cursor: end, end, bytes, seq, all };
                 if cursor < end || !settled {
@@ -178,6 +176,10 @@ impl Engine<'_> {
                 State::Dirty => all,
                 _ => false,
             });
+            if slot.is_none() && self.awaits_verdict(index, line, all) {
+                cursor = line;
+                break;
+            }
             if let Some(slot) = slot {
                 if !out.has_room(&self.limits) || !self.condemn(index, slot, out) {
                     break;
@@ -188,6 +190,29 @@ impl Engine<'_> {
             cursor = line + 1;
         }
         Some(Task::Drop { token, cursor, end, bytes, seq, all })
+    }
+
+    /// The next line that may have to be given up: it is failed, or dirty at all, or the device is being asked.
+    fn next_to_drop(&self, index: usize, from: u64, all: bool) -> Option<u64> {
+        let planes = &self.volumes[index].index;
+        if all {
+            earlier(planes.dirty.next(from), planes.busy.next(from))
+        } else {
+            self.next_failed(index, from)
+        }
+    }
+
+    /// Whether what is to be given up of a line is on its way to the device: it cannot be given up then, and perhaps it does
+    /// not have to be. What hangs is passed over, for nobody knows for how long.
+    fn awaits_verdict(&self, index: usize, line: u64, all: bool) -> bool {
+        let (volume, timeout) = (self.volumes[index].id(), self.volumes[index].setup.io_timeout_ms);
+        let retried = self.retried(index, line);
+        let Some(op) = self.ops.on(volume, line, line + 1).next().map(|op| self.ops.get(op)) else {
+            // Sent by a daemon that died: its failure counts from this one's start.
+            return retried.is_some_and(|slot| self.now < self.failures.last(slot).after_ms(timeout));
+        };
+        let on_its_way = op.purpose == Purpose::WriteBack && !op.overdue && !op.is_settled(line);
+        on_its_way && (all || retried.is_some())
     }
 
     /// A retry is answered once what was dirty behind a closed gate went out with it, and a device flush has covered
@@ -215,13 +240,15 @@ impl Engine<'_> {
         };
         // Refused zeroes can take writes back without a doubt about the device: then there are fewer positions.
         let settled = volume.written.head() >= position.min(volume.written.tail());
-        if (!doubted && !settled) || volume.redirty {
+        let unflushed = !settled && self.flush_hangs(self.now, index);
+        if (!doubted && !settled && !unflushed) || volume.redirty {
             return Some(task);
         }
         let in_doubt = if doubted || volume.gate.is_some() { volume.index.dirty.count() } else { 0 };
         // What hangs was neither accepted nor refused: it is not healed, and nobody knows when it will be.
-        let hanging = if volume.stats.overdue > 0 { volume.counts.of(State::Writing) } else { 0 };
-        let failed = volume.failed_lines().max(in_doubt) + hanging;
+        let writing = if volume.stats.overdue > 0 { volume.counts.of(State::Writing) } else { 0 };
+        let unstable = if unflushed { volume.counts.of(State::Unstable) } else { 0 };
+        let failed = volume.failed_lines().max(in_doubt) + writing + unstable;
         out.answers.push((token, Answer::Retried { tried, failed }));
         None
     }
@@ -284,12 +311,15 @@ impl Engine<'_> {
         let left = volume.counts.not_clean();
         let refused = volume.gate.is_some_and(|gate| !gate.probing && !gate.forced && !gate.proven)
             || (volume.index.dirty.count() == volume.index.failed.count() && volume.pass.is_none())
-            || volume.stats.overdue > 0;
+            || volume.stats.overdue > 0
+            || self.flush_hangs(self.now, index);
         let retrying =
             volume.tasks.iter().any(|task| matches!(task, Task::Retry { .. })) || volume.pass.is_some();
-        let moving = (volume.ops > 0 || retrying) && volume.stats.overdue == 0;
-        let unflushed =
-            total.at(crate::epochs::Stage::Written) > 0 && volume.gate.is_none_or(|gate| !gate.from_flush);
+        let hangs = volume.stats.overdue > 0 || self.flush_hangs(self.now, index);
+        let moving = (volume.ops > 0 || retrying) && !hangs;
+        let unflushed = total.at(crate::epochs::Stage::Written) > 0
+            && volume.gate.is_none_or(|gate| !gate.from_flush)
+            && !self.flush_hangs(self.now, index);
         let over = total.is_empty() || (refused && !moving && !unflushed && !volume.redirty);
         if !over || !volume.stalled.is_empty() && left == 0 {
             return Some(Task::Drain { token });

@@ -1,7 +1,9 @@
 //! What the ledger and operators are told of lines.
 
 use crate::engine::Engine;
-use crate::{Actions, ByteRange, Extent, Instant, LedgerEntry, ListState};
+use crate::ops::Purpose;
+use crate::{Actions, ByteRange, Extent, Instant, LedgerEntry, ListState, SlotId};
+use holdfast_mutants::mutant;
 use holdfast_policy::State;
 
 /// The most lines that one ledger entry of [`Engine::record_run`] covers.
@@ -13,21 +15,51 @@ impl Engine<'_> {
         let volume = &self.volumes[index];
         let slot = self.cache.newest(volume.id(), line)?;
         let header = self.cache.header(slot);
-        let status = header.status();
-        let state = crate::list_state(status.state)?;
+        let retried = if volume.index.busy.reader().get(line) { self.retried(index, line) } else { None };
+        let state = crate::list_state(header.state())?;
         let dirty = header.dirty();
         let first = dirty.trailing_zeros();
         let range = volume.sectors(line, first, 32 - dirty.leading_zeros() - first);
-        let refused = status.attempts > 0;
-        let gate = volume.gate.filter(|_| !refused);
+        // What takes the place of a failed line in this turn is published as failed at its end.
+        let inherits = header.state() == State::Incoming && header.attempts() > 0;
+        let failed = inherits || (retried.is_some() && !mutant!(RetriedIsNotFailed));
+        let refused = if header.attempts() > 0 { Some(slot) } else { retried };
+        let status = refused.map(|slot| self.cache.header(slot).status());
+        let gate = volume.gate.filter(|_| refused.is_none());
         Some(Extent {
             range,
-            state,
-            class: if refused { status.class } else { gate.map_or(0, |gate| gate.class as u8) },
-            errno: if refused { u16::from(status.errno) } else { gate.map_or(0, |gate| gate.errno) },
-            attempts: u32::from(status.attempts),
-            first: if refused { self.failures.first(slot) } else { Instant(0) },
-            last: if refused { self.failures.last(slot) } else { Instant(0) },
+            state: if failed { ListState::Failed } else { state },
+            class: status.map_or(gate.map_or(0, |gate| gate.class as u8), |status| status.class),
+            errno: status.map_or(gate.map_or(0, |gate| gate.errno), |status| u16::from(status.errno)),
+            attempts: status.map_or(0, |status| u32::from(status.attempts)),
+            first: refused.map_or(Instant(0), |slot| self.failures.first(slot)),
+            last: refused.map_or(Instant(0), |slot| self.failures.last(slot)),
+        })
+    }
+
+    /// The slot of a line that the device refused before and has on its way again. Until it says otherwise the line is
+    /// as failed as it was: who lists, exports or drops what failed must not miss what is being tried at that moment (C9).
+    /// An overwrite of it holds all of it, and takes the failure over if the device refuses again.
+    pub(crate) fn retried(&self, index: usize, line: u64) -> Option<SlotId> {
+        let volume = &self.volumes[index];
+        let refused = |slot: &SlotId| {
+            let status = self.cache.header(*slot).status();
+            status.state == State::Writing && status.attempts > 0
+        };
+        let newest = self.cache.newest(volume.id(), line).filter(refused);
+        newest.or_else(|| {
+            let Some(op) = self.ops.on(volume.id(), line, line + 1).next() else {
+                // It may be on its way for a daemon that died.
+                let of_line = |slot: &&SlotId| {
+                    let header = self.cache.header(**slot);
+                    (header.volume(), header.line()) == (volume.id(), line)
+                };
+                return self.quarantine.iter().filter(of_line).copied().find(refused);
+            };
+            let op = self.ops.get(op);
+            let sent = op.purpose == Purpose::WriteBack && !op.is_settled(line);
+            let at = usize::try_from(line - op.first).expect("a run is short");
+            sent.then(|| SlotId(op.slots[at])).filter(refused)
         })
     }
 

@@ -24,6 +24,7 @@ const EVENTS: [&str; 29] = [
     "losses acknowledged in the end",
     "malformed request",
     "operator: abandon",
+    "operator: lists what is being retried",
     "operator: other rules",
     "read",
     "read failed",

@@ -16,6 +16,7 @@ mod fault;
 mod happening;
 mod kill;
 mod ledger;
+mod listed;
 mod losses;
 mod medium;
 mod model;

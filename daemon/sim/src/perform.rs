@@ -82,6 +82,9 @@ impl Shell<'_> {
             demand(Clause::Seam, owed.is_some(), || {
                 format!("reactor {number} answers {token:?} again: {answer:?}")
             });
+            if let Some((volume, command)) = owed {
+                self.check_listed(number, volume, &command, answer);
+            }
             self.answers.insert((token.0, number), answer.clone());
         }
         for &io in &actions.ios {

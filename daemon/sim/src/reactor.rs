@@ -139,6 +139,11 @@ impl<'a> Reactor<'a> {
         io
     }
 
+    /// What the headers of all slots say.
+    pub fn headers(&self) -> &[Header] {
+        self.headers
+    }
+
     /// What a slot's header says.
     pub fn header(&self, slot: SlotId) -> &Header {
         &self.headers[slot.0 as usize]

@@ -49,7 +49,8 @@ pub struct Shell<'a> {
     pub dropped: Vec<bool>,
     /// Whether they gave up all that is not stable, tried or not.
     pub abandoned: Vec<bool>,
-    pub(crate) owed: BTreeMap<(u64, usize), Command>,
+    /// What the reactors have not answered yet, with the volume that it is about.
+    pub(crate) owed: BTreeMap<(u64, usize), (u16, Command)>,
     /// What the reactors share of each volume.
     pub(crate) shares: &'a [Share],
     pub(crate) stuck: Vec<Stuck>,
@@ -217,7 +218,7 @@ impl<'a> Shell<'a> {
         for (number, reactor) in self.reactors.iter_mut().enumerate() {
             let (token, volume) = (Token(self.tokens), VolumeId(volume));
             reactor.inbox.push_back(Event::Operator { token, volume, command: command.clone() });
-            self.owed.insert((self.tokens, number), command.clone());
+            self.owed.insert((self.tokens, number), (volume.0, command.clone()));
         }
         self.trace.line(self.now, format_args!("operator {}: volume {volume} {command:?}", self.tokens));
         self.tokens
@@ -225,7 +226,7 @@ impl<'a> Shell<'a> {
 
     /// Operators' questions without an answer.
     pub fn owed(&self) -> impl Iterator<Item = (&(u64, usize), &Command)> {
-        self.owed.iter()
+        self.owed.iter().map(|(key, (_, command))| (key, command))
     }
 
     /// When something will happen; [`u64::MAX`] if nothing will.

@@ -41,6 +41,12 @@ impl FileSystem {
             other => FileSystem::Other(other),
         }
     }
+
+    /// Whether an operation that is not to wait may wait all the same. Writes to FUSE do, for the file's lock, which one
+    /// that hangs has: a ring that tries them at once stops with its reactor. What is not known not to is taken for one.
+    pub(super) const fn may_wait(self) -> bool {
+        !matches!(self, FileSystem::Ext4 | FileSystem::Xfs | FileSystem::Btrfs | FileSystem::Tmpfs)
+    }
 }
 
 impl fmt::Display for FileSystem {

@@ -86,16 +86,19 @@ impl Backing {
 pub(super) struct Kept {
     fd: Arc<OwnedFd>,
     kind: BackingKind,
+    /// As [`Backing`] has it.
+    pub(super) may_wait: bool,
 }
 
 impl Kept {
     pub(super) fn of(backing: &Backing) -> Kept {
-        Kept { fd: Arc::clone(&backing.fd), kind: backing.kind }
+        Kept { fd: Arc::clone(&backing.fd), kind: backing.kind, may_wait: backing.may_wait }
     }
 
     /// Whether it is a device that has become shorter than `bytes`. One that cannot be asked is not known to be.
     pub(super) fn ends_before(&self, bytes: u64) -> bool {
-        let found = rustix::fs::seek(&self.fd, SeekFrom::End(0));
-        self.kind == BackingKind::Block && found.is_ok_and(|found| found < bytes)
+        // A file's end may be its server's to tell, which a reactor must not wait for.
+        self.kind == BackingKind::Block
+            && rustix::fs::seek(&self.fd, SeekFrom::End(0)).is_ok_and(|found| found < bytes)
     }
 }

@@ -35,6 +35,7 @@ pub(super) fn block_device(spec: &BackingSpec) -> Result<Backing, BackingError> 
         size,
         block_bytes,
         directness: Directness::Direct(Proof::BlockDevice),
+        may_wait: false,
         identity: identity::of_block_device(&stat),
         domain: identity::domain_of_block_device(&stat),
         write_cache: identity::write_cache(stat.st_rdev),
@@ -61,13 +62,15 @@ pub(super) fn file(spec: &BackingSpec, late: bool) -> Result<Backing, BackingErr
     check_size(spec, size, block_bytes)?;
     let thin = spec.thin_limit.map(|limit| Thin::of_file(fd.as_fd(), size, limit)).transpose();
     let thin = thin.map_err(failed(path, "find what it has allocated"))?.map(Arc::new);
+    let on = file_system(path, &fd)?;
     Ok(Backing {
         path: path.clone(),
         kind: BackingKind::File,
         size,
         block_bytes,
         directness,
-        identity: identity::of_file(fd.as_fd(), &stat, file_system(path, &fd)?),
+        may_wait: on.may_wait(),
+        identity: identity::of_file(fd.as_fd(), &stat, on),
         domain: DomainKey::File { device: stat.st_dev, inode: stat.st_ino },
         write_cache: identity::write_cache(stat.st_dev),
         thin,

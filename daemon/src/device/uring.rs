@@ -12,7 +12,7 @@ use super::{Backing, DiskError, Fallback, Faults, Thin};
 use crate::arena::SlotAddresses;
 use holdfast_engine::{Io, IoKind, OpId, Segment, VolumeId};
 use io_uring::squeue::Entry;
-use io_uring::{IoUring, cqueue, types};
+use io_uring::{IoUring, cqueue, squeue, types};
 use rustix::io::Errno;
 use std::collections::VecDeque;
 use std::io;
@@ -264,7 +264,9 @@ impl Disk {
         }
         let file = types::Fixed(u32::from(io.volume.0));
         let entry = self.vectors.entry(io, segments, &self.addresses, self.buffers, file);
-        let entry = entry.user_data(KIND_OP << KIND_SHIFT | u64::from(io.op.0));
+        let may_wait = volume.backing.as_ref().is_some_and(|backing| backing.may_wait);
+        let flags = if may_wait { squeue::Flags::ASYNC } else { squeue::Flags::empty() };
+        let entry = entry.flags(flags).user_data(KIND_OP << KIND_SHIFT | u64::from(io.op.0));
         match verdict {
             FaultVerdict::Hang(rule) => self.hung.push(Hung { rule, volume: io.volume, entry }),
             _ => self.queue(entry),

@@ -136,7 +136,8 @@ fn with_flags((ranges, told): (Vec<ByteRange>, Option<u64>)) -> Marked {
 }
 
 /// What is not a hole: data in the file, and what the cache has that the file does not. The cache is asked first: what
-/// it has stable by then is in the file, and what it has not, it tells.
+/// the device has accepted by then is in the file, and what it has not, it tells. A line that changes its state between two
+/// lists is in a later one, or has been accepted: for that the states are asked for in this order.
 fn allocated(
     states: &impl States,
     holes: &Holes,
@@ -145,7 +146,7 @@ fn allocated(
     let mut ranges = Vec::new();
     let mut told: Option<u64> = None;
     let nearer = |one: Option<u64>, other: Option<u64>| one.into_iter().chain(other).min();
-    for state in [ListState::Dirty, ListState::Unstable, ListState::Lost] {
+    for state in [ListState::Dirty, ListState::Unstable, ListState::Failed, ListState::Lost] {
         let (more, until) = states.list(state, range.offset, RANGES_MAX)?;
         ranges.extend(more);
         told = nearer(told, until);
@@ -185,13 +186,14 @@ mod tests {
     }
 
     struct Fixed {
-        dirty: Vec<ByteRange>,
+        state: ListState,
+        ranges: Vec<ByteRange>,
         told: Option<u64>,
     }
 
     impl States for Fixed {
         fn list(&self, state: ListState, _: u64, _: usize) -> Result<(Vec<ByteRange>, Option<u64>), Refusal> {
-            if state == ListState::Dirty { Ok((self.dirty.clone(), self.told)) } else { Ok((vec![], None)) }
+            if state == self.state { Ok((self.ranges.clone(), self.told)) } else { Ok((vec![], None)) }
         }
     }
 
@@ -205,10 +207,11 @@ mod tests {
 
     #[test]
     fn nothing_is_said_beyond_what_was_told() {
-        let states = Fixed { dirty: vec![range(0, 4096)], told: Some(8192) };
+        let of = ListState::Dirty;
+        let states = Fixed { state: of, ranges: vec![range(0, 4096)], told: Some(8192) };
         let told = describe(Context::Dirty, &states, &Holes::of(None), range(0, 1 << 20));
         assert_eq!(told, Ok(vec![(4096, 1), (4096, 0)]));
-        let stuck = Fixed { dirty: vec![], told: Some(0) };
+        let stuck = Fixed { state: of, ranges: vec![], told: Some(0) };
         assert!(describe(Context::Dirty, &stuck, &Holes::of(None), range(0, 4096)).is_err());
     }
 
@@ -217,13 +220,18 @@ mod tests {
         let file = tempfile::tempfile().expect("a file");
         file.set_len(1 << 20).expect("sparse");
         file.write_all_at(&[1; 65536], 65536).expect("room");
-        let states = Fixed { dirty: vec![range(262_144, 4096)], told: None };
-        let told = describe(Context::Allocation, &states, &Holes::of(Some(file)), range(0, 1 << 20));
         let hole = HOLE_AND_ZERO;
         let expected =
             vec![(65536, hole), (65536, 0), (131_072, hole), (4096, 0), ((1 << 20) - 266_240, hole)];
-        assert_eq!(told, Ok(expected));
-        let block = describe(Context::Allocation, &states, &Holes::of(None), range(0, 1 << 20));
+        let states = |state| Fixed { state, ranges: vec![range(262_144, 4096)], told: None };
+        let holes = Holes::of(Some(file));
+        // Failed data above all: a copy that takes it for a hole leaves out what only the cache has.
+        for state in [ListState::Dirty, ListState::Unstable, ListState::Failed, ListState::Lost] {
+            let told = describe(Context::Allocation, &states(state), &holes, range(0, 1 << 20));
+            assert_eq!(told, Ok(expected.clone()), "{state:?}");
+        }
+        let block =
+            describe(Context::Allocation, &states(ListState::Dirty), &Holes::of(None), range(0, 1 << 20));
         assert_eq!(block, Ok(vec![(1 << 20, 0)]), "a device is not asked");
     }
 

@@ -1,10 +1,13 @@
 //! A disk that does not answer: its own volume says so, and no other one notices.
 
+use crate::needs::can_use;
 use crate::pattern::{EIO, check_backing, check_same, failure, pattern};
 use crate::place::{LINE, MIB, Place, STRIPE, Volume};
 use crate::running::{Daemon, eventually};
+use crate::world::Fuse;
 use holdfast_ctl::Exit;
 use holdfast_ringbuf::client::{Client, Error, Options, Queue};
+use rustix::process::Signal;
 use std::time::Duration;
 
 /// One volume, whose operations are overdue after a moment.
@@ -95,6 +98,44 @@ fn work(daemon: &Daemon<'_>, version: u64) {
         (counted && daemon.count("well", "flushes_ok") - flushes >= ROUNDS / 20).then_some(())
     });
     eventually("a clean budget", || (daemon.bytes("well", "not_clean_bytes") == 0).then_some(()));
+}
+
+/// Goes on before anybody waits for the daemon to end.
+struct Stopped<'a>(&'a Fuse);
+
+impl Drop for Stopped<'_> {
+    fn drop(&mut self) {
+        self.0.signal(Signal::CONT);
+    }
+}
+
+/// The server of a FUSE file stops with a write in hand, which has the file's lock: no reactor waits for that lock, though
+/// there is more to write to the file on each.
+#[test]
+fn a_fuse_server_that_stops_holds_no_reactor_up() {
+    if !can_use(&["nbdkit", "nbdfuse"]) {
+        return;
+    }
+    let mut place = Place::new();
+    let directory = place.file("ill");
+    std::fs::create_dir(&directory).expect("ours");
+    let fuse = Fuse::start(&directory, 16 * MIB, &["memory", "16M"]);
+    let ill = Volume::existing("ill", &fuse.file).with("budget = \"2MiB\"\nio_timeout = \"200ms\"");
+    place.add(&[ill, Volume::file("well", &place.file("well"), 16 * MIB).with("budget = \"8MiB\"")]);
+    let daemon = Daemon::start(&place);
+    let client = daemon.client("ill");
+    fuse.signal(Signal::STOP);
+    let stopped = Stopped(&fuse);
+    for round in 0..8 {
+        let at = (round % 2) * STRIPE + 2 * round * LINE;
+        client.write_at(&pattern(1, at, LINE), at).expect("acknowledged");
+    }
+    assert_eq!(failure(client.flush()).0, EIO);
+    work(&daemon, 1);
+    drop(stopped);
+    eventually("the flush after the server goes on", || client.flush().ok());
+    drop(client);
+    daemon.stop_clean();
 }
 
 #[test]

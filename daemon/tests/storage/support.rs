@@ -6,6 +6,7 @@ use holdfast_daemon::device::{
     Backing, BackingKind, BackingSpec, Disk, DiskOptions, Fallback, Faults, Reaped,
 };
 use holdfast_engine::{Io, IoKind, OpId, Segment, SlotId, VolumeId};
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -220,12 +221,12 @@ pub(crate) struct Fuse {
 
 impl Fuse {
     /// Serves what nbdkit is told to; it must have 1 MiB. None, loudly, if there is no root, nbdfuse or nbdkit.
-    pub(crate) fn start(directory: &Path, nbdkit: &[&str]) -> Option<Fuse> {
+    pub(crate) fn start(directory: &Path, nbdkit: &[impl AsRef<OsStr>]) -> Option<Fuse> {
         let start = || Fuse::try_start(directory, nbdkit).expect("nbdfuse is mounted");
         can_use(&["nbdfuse", "nbdkit"]).then(start)
     }
 
-    fn try_start(directory: &Path, nbdkit: &[&str]) -> Option<Fuse> {
+    fn try_start(directory: &Path, nbdkit: &[impl AsRef<OsStr>]) -> Option<Fuse> {
         let file = directory.join("disk");
         std::fs::write(&file, "").expect("a place to mount on");
         let mut command = Command::new("nbdfuse");

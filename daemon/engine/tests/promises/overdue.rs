@@ -47,6 +47,29 @@ fn a_retry_counts_what_hangs_as_not_healed() {
     assert_eq!((shell.stable(0), shell.stable(20 * 4096)), (1, 1));
 }
 
+/// C8: the same, when the writes are through and the device flush that would make them stable hangs; a drain ends, too.
+#[test]
+fn a_retry_and_a_drain_are_answered_though_the_device_flush_hangs() {
+    let mut shell = Shell::new(Plan::default());
+    shell.disk().refuse(IoKind::Write, ENOSPC);
+    shell.put(0, LINE, 1);
+    shell.put(20 * LINE, LINE, 1);
+    assert_eq!(shell.flushed(), ENOSPC);
+    shell.disk().heal();
+    shell.disk().hold(IoKind::Flush);
+    let retry = Command::Retry { range: ByteRange::ALL, classes: holdfast_policy::ClassSet::ANY };
+    let token = shell.operator(retry);
+    let drain = shell.operator(Command::Drain);
+    shell.run_ms(4_000);
+    assert!(!shell.answers.contains_key(&token), "not overdue yet");
+    shell.run_ms(4_000);
+    assert!(matches!(shell.answers[&token], Answer::Retried { failed: 2, .. }), "{:?}", shell.answers);
+    assert_eq!(shell.answers[&drain], Answer::Drained { left: 2 });
+    shell.disk().release();
+    shell.settle();
+    assert_eq!(shell.flushed(), 0);
+}
+
 /// M11: the same, when more lines are dirty than operations may hang: those that cannot even be sent.
 #[test]
 fn a_flush_is_answered_though_nothing_more_can_be_sent() {

@@ -401,3 +401,85 @@ fn a_retry_waits_for_the_probe_it_causes() {
     assert_eq!(shell.answers[&token], Answer::Retried { tried: 0, failed: 0 });
     assert_eq!(shell.stats().not_clean, 0);
 }
+
+/// A shell whose lines 3 and 5 were refused and are on their way to the disk again, which does not answer yet.
+fn retried() -> Shell {
+    let mut shell = Shell::new(hold(Retry { on_timer: false, on_flush: false, ..Retry::default() }));
+    for line in [1, 3, 5] {
+        shell.put(line * LINE, LINE, 1);
+    }
+    for line in [3, 5] {
+        shell.disk().bad.insert(line, i32::from(EIO));
+    }
+    assert_eq!(shell.flushed(), EIO);
+    shell.disk().hold(IoKind::Write);
+    shell.operator(Command::Retry { range: ByteRange::ALL, classes: ClassSet::ANY });
+    (0..5).for_each(|_| shell.turn());
+    assert_eq!(shell.disk().in_flight.len(), 2, "both are on their way");
+    shell
+}
+
+fn lines(extents: &[Extent]) -> Vec<(u64, u32)> {
+    extents.iter().map(|extent| (extent.range.offset / LINE, extent.attempts)).collect()
+}
+
+/// C9: what was refused is listed as failed also while it is being tried again, and in no other list.
+#[test]
+fn what_is_being_retried_is_listed_as_failed() {
+    let mut shell = retried();
+    assert_eq!(lines(&shell.list(ListState::Failed)), [(3, 1), (5, 1)]);
+    // Newer data takes the failure over if the retry is refused, so the line is failed with it.
+    shell.put(3 * LINE, LINE, 2);
+    let failed = shell.list(ListState::Failed);
+    assert_eq!(lines(&failed), [(3, 1), (5, 1)]);
+    assert_eq!((failed[0].errno, failed[1].errno), (EIO, EIO));
+    assert!(shell.list(ListState::Dirty).is_empty() && shell.list(ListState::Unstable).is_empty());
+    assert_eq!(shell.stats().failed, 2);
+
+    shell.disk().bad.remove(&3);
+    shell.disk().release();
+    shell.settle();
+    assert_eq!(lines(&shell.list(ListState::Failed)), [(5, 2)]);
+    assert_eq!(shell.stats().failed, 1);
+}
+
+/// C9: a failed line that is overwritten in the turn in which it is listed is failed before and after that turn.
+#[test]
+fn what_is_overwritten_in_the_same_turn_is_listed_as_failed() {
+    let mut shell = Shell::new(hold(Retry { on_timer: false, on_flush: false, ..Retry::default() }));
+    shell.put(3 * LINE, LINE, 1);
+    shell.disk().bad.insert(3, i32::from(EIO));
+    assert_eq!(shell.flushed(), EIO);
+    let tag = shell.write(3 * LINE, LINE, 2);
+    let token = shell.operator(Command::List { state: ListState::Failed, from: 0 });
+    shell.turn();
+    assert_eq!(shell.errno(tag), Some(0), "both in one turn");
+    let Some(Answer::Listed { extents, .. }) = shell.answers.get(&token) else { panic!("no page") };
+    assert_eq!(lines(extents), [(3, 1)]);
+}
+
+/// C9: a drop takes what is being tried again with it, once the device has refused it again, and leaves what it accepted.
+#[test]
+fn what_is_being_retried_is_dropped_after_its_verdict() {
+    let mut shell = retried();
+    let token = shell.operator(Command::Drop { range: ByteRange::ALL });
+    shell.settle();
+    assert!(!shell.answers.contains_key(&token), "the device has not answered");
+    shell.disk().bad.remove(&3);
+    shell.disk().release();
+    shell.settle();
+    assert_eq!(shell.answers[&token], Answer::Dropped { bytes: LINE });
+    assert!(shell.list(ListState::Failed).is_empty());
+    assert_eq!(lines(&shell.list(ListState::Lost)), [(5, 2)]);
+    assert_eq!(shell.stable(3 * 4096), 1);
+}
+
+/// A drop does not wait for a device that hangs: what is on its way cannot be given up, and stays listed.
+#[test]
+fn a_drop_passes_over_what_hangs() {
+    let mut shell = retried();
+    let token = shell.operator(Command::Drop { range: ByteRange::ALL });
+    shell.run_ms(100_000);
+    assert_eq!(shell.answers[&token], Answer::Dropped { bytes: 0 });
+    assert_eq!(lines(&shell.list(ListState::Failed)), [(3, 1), (5, 1)]);
+}

@@ -68,7 +68,10 @@ fn all_under(policy: Policy) {
                 volume = volume.with("io_timeout = \"500ms\"");
             }
             if flush == Flush::Stall {
-                volume = volume.with("flush_on_failure = { kind = \"stall\", timeout = \"40s\" }");
+                // Over a loss that nobody acknowledges each flush waits for all of it.
+                let timeout = if policy.gives_up(kind) { "6s" } else { "40s" };
+                let stall = format!("flush_on_failure = {{ kind = \"stall\", timeout = \"{timeout}\" }}");
+                volume = volume.with(&stall);
             }
             place.add(&[volume]);
             cases.push((name, kind, flush, disk));

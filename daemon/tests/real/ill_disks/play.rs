@@ -26,6 +26,11 @@ impl Policy {
             Policy::EvictImmediately => r#"{ kind = "evict-immediately" }"#,
         }
     }
+
+    /// Whether it gives up what such a disk refuses, without anybody's asking for room.
+    pub(super) fn gives_up(self, kind: &Kind) -> bool {
+        self == Policy::EvictImmediately && !matches!(kind.refuses, Refuses::Flushes | Refuses::Everything)
+    }
 }
 
 pub(super) struct Play<'a> {
@@ -103,9 +108,7 @@ impl<'a> Play<'a> {
 
     fn refused(&self) {
         self.write(2, AT);
-        let gives_up = self.policy == Policy::EvictImmediately
-            && !matches!(self.kind.refuses, Refuses::Flushes | Refuses::Everything);
-        if gives_up {
+        if self.policy.gives_up(self.kind) {
             return self.given_up();
         }
         match self.flush {
