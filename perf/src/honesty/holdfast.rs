@@ -129,6 +129,43 @@ impl Holdfast {
             other => anyhow::bail!("no list of extents: {other}"),
         }
     }
+
+    /// What an operator finds who looks for what is not on the disk.
+    fn find_extents(&self, failure: Option<FailureId>) -> anyhow::Result<Listed> {
+        let mut listed = Listed::default();
+        for state in ["failed", "lost"] {
+            for extent in self.extents(&["extents", VOLUME, "--state", state])? {
+                listed.add(state, &extent)?;
+            }
+        }
+        // Data that the disk took and did not keep was refused by nobody: the flush's id leads to it.
+        if let Some(id) = failure {
+            for extent in self.extents(&["explain", &id.to_string()])? {
+                listed.add("in explain:", &extent)?;
+            }
+        }
+        if listed.words.is_empty() {
+            listed.words = "no ranges".to_owned();
+        }
+        Ok(listed)
+    }
+}
+
+impl Listed {
+    /// One more extent of the daemon's answer, unless it is there.
+    fn add(&mut self, list: &str, extent: &Value) -> anyhow::Result<()> {
+        let number = |key: &str| extent[key].as_u64().with_context(|| format!("no {key} in {extent}"));
+        let (offset, length) = (number("offset")?, number("length")?);
+        if self.covers(offset, length) {
+            return Ok(());
+        }
+        let errno = extent["refusal"]["errno"]["name"].as_str().unwrap_or("no errno");
+        let comma = if self.words.is_empty() { "" } else { ", " };
+        self.words += &format!("{comma}{list} {offset}+{length} {errno}");
+        self.ranges.push((offset, length));
+        self.is_lost |= list == "lost";
+        Ok(())
+    }
 }
 
 impl System for Holdfast {
@@ -163,33 +200,25 @@ impl System for Holdfast {
     }
 
     fn restart(&mut self) -> anyhow::Result<Answer> {
-        let ended = self.stop()?;
-        self.start()?;
-        let code = ended.code().map_or("a signal".to_owned(), |code| format!("exit {code}"));
-        Ok(Answer::Words(format!("ended with {code}, started")))
+        // A daemon that does not end or start is something to be seen, as everything else.
+        let ended = match self.stop() {
+            Ok(status) => status.code().map_or("a signal".to_owned(), |code| format!("exit {code}")),
+            Err(_) => self.patience.check().map(|()| "no end".to_owned())?,
+        };
+        let started = match self.start() {
+            Ok(()) => "started",
+            Err(_) => self.patience.check().map(|()| "not started")?,
+        };
+        Ok(Answer::Words(format!("ended with {ended}, {started}")))
     }
 
     fn list(&mut self, failure: Option<FailureId>) -> anyhow::Result<Listed> {
-        let mut extents = self.extents(&["extents", VOLUME, "--state", "failed"])?;
-        extents.extend(self.extents(&["extents", VOLUME, "--state", "lost"])?);
-        let mut words = Vec::new();
-        // Data that the disk took and did not keep is refused by nobody: the flush's id leads to it.
-        if let (true, Some(id)) = (extents.is_empty(), failure) {
-            extents = self.extents(&["explain", &id.to_string()])?;
-            words.push("explain:".to_owned());
+        match self.find_extents(failure) {
+            Ok(listed) => Ok(listed),
+            Err(error) => {
+                self.patience.check().map(|()| Listed { words: error.to_string(), ..Listed::default() })
+            }
         }
-        let mut listed = Listed::default();
-        for extent in extents {
-            let number = |key: &str| extent[key].as_u64().with_context(|| format!("no {key} in {extent}"));
-            let range = (number("offset")?, number("length")?);
-            let state = extent["state"].as_str().with_context(|| format!("no state in {extent}"))?;
-            let errno = extent["refusal"]["errno"]["name"].as_str().unwrap_or_default();
-            words.push(format!("{state} {}+{} {errno}", range.0, range.1).trim_end().to_owned());
-            listed.ranges.push(range);
-            listed.is_lost |= state == "lost";
-        }
-        listed.words = if words.is_empty() { "no ranges".to_owned() } else { words.join(" ") };
-        Ok(listed)
     }
 
     fn retry(&mut self) -> anyhow::Result<Answer> {
@@ -199,7 +228,9 @@ impl System for Holdfast {
     }
 
     fn end(&mut self, blocks: &[u64], run: u64) -> anyhow::Result<Answer> {
-        self.stop()?;
+        if self.daemon.is_some() {
+            self.stop()?;
+        }
         self.disk.unplug()?;
         let file = File::open(self.disk.stable())?;
         let block = |&block: &u64| {

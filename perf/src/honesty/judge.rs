@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::answer::Answer;
 use super::play::Step;
 use super::stamp::{BLOCK, Found, Stamp};
+use super::system::Listed;
 
 /// A promise that was not kept.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -47,11 +48,7 @@ impl Judge {
     pub(super) fn flushed(&mut self, step: &'static str, answer: &Answer, unstable: &[Stamp]) {
         self.told |= *answer != Answer::Success;
         if *answer == Answer::Success && !unstable.is_empty() {
-            self.complain(
-                "C1",
-                step,
-                format!("success, and {} would not survive a power cut", letters(unstable)),
-            );
+            self.complain("C1", step, format!("success, and not on stable media: {}", letters(unstable)));
         }
     }
 
@@ -67,14 +64,11 @@ impl Judge {
     }
 
     /// C9: what a flush has called not stable can be listed.
-    pub(super) fn listed(&mut self, step: &'static str, unstable: &[Stamp], ranges: &[(u64, u64)]) {
-        let listed = |stamp: &&Stamp| {
-            let (from, to) = (stamp.block * BLOCK as u64, (stamp.block + 1) * BLOCK as u64);
-            ranges.iter().any(|&(offset, length)| offset <= from && to <= offset + length)
-        };
-        let missing: Vec<Stamp> = unstable.iter().filter(|stamp| !listed(stamp)).copied().collect();
+    pub(super) fn listed(&mut self, step: &'static str, unstable: &[Stamp], listed: &Listed) {
+        let is_listed = |stamp: &Stamp| listed.covers(stamp.block * BLOCK as u64, BLOCK as u64);
+        let missing: Vec<Stamp> = unstable.iter().filter(|stamp| !is_listed(stamp)).copied().collect();
         if self.told && !missing.is_empty() {
-            self.complain("C9", step, format!("{} is not on the disk, and in no list", letters(&missing)));
+            self.complain("C9", step, format!("not on the disk, and in no list: {}", letters(&missing)));
         }
     }
 
@@ -136,13 +130,14 @@ mod tests {
     #[test]
     fn what_was_told_has_to_be_listed_as_a_whole() {
         let mut judge = judge();
-        judge.listed("listed", &[B], &[]);
+        let listed = |ranges: &[(u64, u64)]| Listed { ranges: ranges.to_vec(), ..Listed::default() };
+        judge.listed("listed", &[B], &listed(&[]));
         assert_eq!(judge.broken, [], "nobody was told yet");
         judge.flushed("flush", &Answer::Refused(5), &[B]);
-        judge.listed("listed", &[B], &[(0, 8192)]);
-        judge.listed("listed", &[], &[]);
+        judge.listed("listed", &[B], &listed(&[(0, 8192)]));
+        judge.listed("listed", &[], &listed(&[]));
         assert_eq!(judge.broken, []);
-        judge.listed("listed", &[B], &[(0, 8191), (8192, 4096)]);
+        judge.listed("listed", &[B], &listed(&[(0, 8191), (8192, 4096)]));
         assert_eq!(promises(&judge), ["C9"]);
     }
 

@@ -166,10 +166,12 @@ impl System for Kernel {
     }
 
     fn restart(&mut self) -> anyhow::Result<Answer> {
-        if let Some(mount) = self.mount.take() {
-            mount.undo()?;
+        match self.mount.take().map(Mount::undo) {
+            Some(Err(error)) => {
+                self.patience.check().map(|()| Answer::Words(format!("not unmounted: {error}")))
+            }
+            _ => self.mount(),
         }
-        self.mount()
     }
 
     fn list(&mut self, _: Option<FailureId>) -> anyhow::Result<Listed> {

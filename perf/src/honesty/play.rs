@@ -210,7 +210,7 @@ impl Stage<'_> {
     fn list(&mut self, what: &'static str) -> anyhow::Result<Vec<String>> {
         let listed = self.system.list(self.failure)?;
         let unstable = self.unstable()?;
-        self.judge.listed(what, &unstable, &listed.ranges);
+        self.judge.listed(what, &unstable, &listed);
         self.saw(what, Answer::Words(listed.words));
         Ok(listed.log)
     }

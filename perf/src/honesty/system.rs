@@ -92,6 +92,13 @@ pub(super) struct Listed {
     pub(super) log: Vec<String>,
 }
 
+impl Listed {
+    /// Whether a range, in bytes, is in it as a whole.
+    pub(super) fn covers(&self, offset: u64, length: u64) -> bool {
+        self.ranges.iter().any(|&(from, listed)| from <= offset && offset + length <= from + listed)
+    }
+}
+
 /// One of the systems, set up, with A on a disk that is well.
 pub(super) trait System {
     /// The disk beneath.
