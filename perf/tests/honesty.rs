@@ -199,3 +199,17 @@ fn a_system_that_nobody_knows_is_refused_with_those_that_there_are() {
     let words = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(words.contains("zfs") && words.contains("btrfs, evict-immediately"), "{words}");
 }
+
+#[test]
+fn the_readme_shows_the_last_run() {
+    let (readme, page) = (include_str!("../../README.md"), include_str!("../../docs/honesty.md"));
+    let shown: Vec<&str> = page
+        .lines()
+        .take_while(|line| !line.starts_with("## "))
+        .filter(|line| line.starts_with('|') || line.starts_with("Seen on "))
+        .collect();
+    assert!(shown.len() > 3, "{page}");
+    for line in shown {
+        assert!(readme.lines().any(|other| other == line), "README.md should have: {line}");
+    }
+}
