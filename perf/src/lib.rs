@@ -7,6 +7,7 @@
 //! - [`bench`](mod@bench): a running daemon beside the floor, in alternating rounds.
 //! - [`job`], [`testbed`], [`run`](mod@run): jobs in TOML, where they run, and how: [`client`] is their generator, [`places`] and
 //!   [`arrivals`] its load, [`stamps`] its payloads, [`files`] what Holdfast is compared with.
+//! - [`honesty`]: no figure, but what flushes say when a disk refuses, here and elsewhere.
 //! - [`machine`], [`statistics`], [`report`]: where a figure was taken, how it spreads, how it is printed.
 //!
 //! `README.md` beside this crate says how a number is believed.
@@ -23,6 +24,7 @@ pub mod daemon_target;
 pub mod figures;
 pub mod files;
 pub mod floor;
+pub mod honesty;
 pub mod job;
 pub mod load;
 pub mod machine;

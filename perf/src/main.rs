@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
 use anyhow::Context;
 use bytesize::ByteSize;
@@ -10,13 +11,14 @@ use holdfast_perf::bench::{measure_daemon, measure_floor};
 use holdfast_perf::cases::{Report, Settings};
 use holdfast_perf::figures::{Line, Place, measure, text};
 use holdfast_perf::floor::{Shared, Span, serve};
+use holdfast_perf::honesty::{CONTENDERS, Contender, SCENES, Scene, see};
 use holdfast_perf::job::Job;
 use holdfast_perf::machine::Machine;
 use holdfast_perf::offsets::BLOCK_BYTES;
 use holdfast_perf::preflight::{Preflight, preflight};
 use holdfast_perf::run::{Request, run};
 use holdfast_perf::testbed::Testbed;
-use holdfast_perf::{page, report, restart, table};
+use holdfast_perf::{honesty, page, report, restart, table};
 
 /// How fast Holdfast is, beside what the machine allows.
 #[derive(Parser)]
@@ -73,6 +75,9 @@ enum Command {
     },
     /// How long a daemon that is started after a kill takes to answer its first read.
     Restart(RestartArguments),
+    /// What flushes say and reads return when a disk refuses: the kernel's page cache beside Holdfast. Needs root. Exits
+    /// with 0 if all was played and Holdfast kept its promises, 1 if it did not or a play failed, 3 if something is missing.
+    Honesty(HonestyArguments),
     /// The floor's other process; started by this program.
     #[command(hide = true)]
     FloorServer {
@@ -106,6 +111,25 @@ struct JobArguments {
     #[arg(long)]
     force: bool,
     /// Print the report as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args)]
+struct HonestyArguments {
+    /// Only these: ext4, xfs, btrfs, evict-immediately, hold-until-pressure, hold-forever.
+    #[arg(long, value_parser = Contender::named)]
+    system: Vec<Contender>,
+    /// Only these: update-data, update-device, update-flush, append-data, append-device, append-flush.
+    #[arg(long, value_parser = Scene::named)]
+    scene: Vec<Scene>,
+    /// A folder that gets the tables as Markdown and as JSON.
+    #[arg(long)]
+    report: Option<PathBuf>,
+    /// Where the disks' images go: some hundred MiB.
+    #[arg(long, default_value = "/var/tmp")]
+    directory: PathBuf,
+    /// Print it as JSON.
     #[arg(long)]
     json: bool,
 }
@@ -169,8 +193,8 @@ fn seconds(text: &str) -> Result<f64, String> {
     if (0.001..=3600.0).contains(&seconds) { Ok(seconds) } else { Err("0.001 to 3600".into()) }
 }
 
-fn main() -> anyhow::Result<()> {
-    match Arguments::parse().command {
+fn main() -> anyhow::Result<ExitCode> {
+    let done = match Arguments::parse().command {
         Command::Floor { span, how } => {
             let (settings, machine) = prepare(&how)?;
             print(&measure_floor(&settings, machine, &span)?, how.json)
@@ -187,8 +211,26 @@ fn main() -> anyhow::Result<()> {
             print_figures(&lines, testbed, cores, span, repeats, json)
         }
         Command::Restart(arguments) => restarts(arguments),
+        Command::Honesty(arguments) => return honesty(arguments),
         Command::FloorServer { core, span_bytes, parent } => floor_server(core, span_bytes, parent),
+    };
+    done.map(|()| ExitCode::SUCCESS)
+}
+
+fn honesty(arguments: HonestyArguments) -> anyhow::Result<ExitCode> {
+    let HonestyArguments { system, scene, report, directory, json } = arguments;
+    let systems = CONTENDERS.into_iter().filter(|one| system.is_empty() || system.contains(one)).collect();
+    let scenes = SCENES.into_iter().filter(|one| scene.is_empty() || scene.contains(one)).collect();
+    let seen = see(&honesty::Request { systems, scenes, directory }, |line| eprintln!("{line}"))?;
+    if let Some(folder) = report {
+        seen.save(&folder)?;
     }
+    if json {
+        println!("{}", serde_json::to_string_pretty(&seen)?);
+    } else {
+        print!("{}", seen.text());
+    }
+    Ok(seen.exit())
 }
 
 fn restarts(arguments: RestartArguments) -> anyhow::Result<()> {
