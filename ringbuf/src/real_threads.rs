@@ -129,7 +129,9 @@ impl Session {
         let (mut sent, mut back) = (0, 0);
         let mut expected = [0; ENTRIES as usize];
         while back < REQUESTS {
-            if sent < REQUESTS && let Some(tag) = free.pop() {
+            if sent < REQUESTS
+                && let Some(tag) = free.pop()
+            {
                 sent += 1;
                 expected[tag as usize] = sent + 1;
                 // SAFETY: no request of this tag is in flight.
@@ -165,7 +167,10 @@ fn react(sessions: &[Session], bed: &Bed) {
             unsafe {
                 payload.put(payload.get() + 1);
             }
-            assert!(session.completions.fill(producer, tag), "each request in flight has room for its answer");
+            assert!(
+                session.completions.fill(producer, tag),
+                "each request in flight has room for its answer"
+            );
             session.client.ring();
             left -= 1;
         }
@@ -182,10 +187,9 @@ fn react(sessions: &[Session], bed: &Bed) {
 
 #[test]
 fn entries_and_payloads_go_from_core_to_core_and_back() {
-    let (sessions, bed) = ([const { () }; CLIENTS].map(|()| Session::new()), Bed::new());
+    let (sessions, bed) = ([(); CLIENTS].map(|()| Session::new()), Bed::new());
     thread::scope(|threads| {
-        let clients: Vec<_> =
-            sessions.iter().map(|session| threads.spawn(|| session.ask(&bed))).collect();
+        let clients: Vec<_> = sessions.iter().map(|session| threads.spawn(|| session.ask(&bed))).collect();
         react(&sessions, &bed);
         clients.into_iter().for_each(|client| client.join().expect("its assertions hold"));
     });

@@ -60,7 +60,7 @@ pub(crate) const HABITS: &[Habit] = &[
     },
     Habit {
         name: "fuzz",
-        summary: "libFuzzer on all that strangers write: 60 s in all, or [SECONDS a target]",
+        summary: "libFuzzer on all that strangers write: a minute in all, or [SECONDS] for each of 8 targets",
         takes_arguments: true,
         run: sanitize::fuzz,
     },

@@ -51,7 +51,8 @@ impl Machine {
         let file = memfd_create("fuzzed-guest", MemfdFlags::CLOEXEC).expect("memory");
         ftruncate(&file, FILE_BYTES).expect("memory");
         let file = Arc::new(File::from(file));
-        let region = |(guest, bytes)| Region { guest, bytes, user: guest, offset: guest, file: Arc::clone(&file) };
+        let region =
+            |(guest, bytes)| Region { guest, bytes, user: guest, offset: guest, file: Arc::clone(&file) };
         let guest = Arc::new(GuestMemory::map(&REGIONS.map(region)).expect("mapped"));
         let (inflight, inflight_file) = Inflight::create(1, ENTRIES).expect("memory");
         let bell = Arc::new(OwnedFd::from(file.try_clone().expect("a descriptor")));
