@@ -56,6 +56,7 @@ macro_rules! mutants {
 }
 
 mutants! {
+    "M1" Engine NeighboursFlushIsNoFence "A device is flushed while a flush of a dead daemon may still fail there."
     "M1" Engine NoFence "The device is used before the operations of a killed daemon have ended."
     "M1" Engine FillingIsFreeAtOnce "A slot into which a killed daemon's read may still land is given to others."
     "M1" Engine WritingIsDirtyAtOnce "A slot that a killed daemon's write still reads from is written and freed as any other."

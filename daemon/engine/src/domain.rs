@@ -16,7 +16,7 @@ pub(crate) struct Domain {
     number: u64,
     /// It is not answered yet.
     pub(crate) outstanding: bool,
-    /// Since when.
+    /// Since when; before the first one, when this life began.
     pub(crate) asked: Instant,
     /// Owner: a flush is in flight.
     in_flight: bool,
@@ -27,13 +27,13 @@ pub(crate) struct Domain {
 }
 
 impl Domain {
-    pub(crate) fn new(owner: u32, reactors: u32) -> Domain {
+    pub(crate) fn new(owner: u32, reactors: u32, now: Instant) -> Domain {
         Domain {
             owner,
             verifier: 1,
             number: 0,
             outstanding: false,
-            asked: Instant(0),
+            asked: now,
             in_flight: false,
             waiting: Vec::with_capacity(reactors as usize + 1),
             serving: Vec::with_capacity(reactors as usize + 1),
@@ -63,6 +63,14 @@ impl Engine<'_> {
         } else {
             out.peers.push((owner, PeerMessage::FlushWanted { domain, number }));
         }
+    }
+
+    /// Whether nothing of an earlier life is in flight for any volume of the domain. Until then no flush is asked for: a flush
+    /// of the dead daemon acts on all of them, and if it fails, the device may lose what this life has written and say so to
+    /// nobody.
+    pub(crate) fn is_settled(&self, domain: DomainId) -> bool {
+        let mut volumes = self.volumes.iter().filter(|volume| volume.setup.domain == domain);
+        volumes.all(|volume| volume.settled) || mutant!(NeighboursFlushIsNoFence)
     }
 
     /// The owner's part: a request never joins a flush that has begun.

@@ -183,7 +183,7 @@ impl<'a> Engine<'a> {
         let domain = usize::from(setup.domain.0);
         assert!(domain <= self.domains.len(), "domains are numbered in order");
         if domain == self.domains.len() {
-            self.domains.push(Domain::new(setup.domain_owner, self.limits.reactors));
+            self.domains.push(Domain::new(setup.domain_owner, self.limits.reactors, self.now));
         }
         self.requests.add_volume();
         self.waits.add_volume();

@@ -108,11 +108,13 @@ impl Engine<'_> {
         }
     }
 
-    /// Whether a device flush of the volume's domain takes longer than the volume's timeout.
+    /// Whether a device flush of the volume's domain takes longer than the volume's timeout, or what a dead daemon has under way
+    /// there does, before which none can be asked for.
     pub(crate) fn flush_hangs(&self, now: Instant, index: usize) -> bool {
         let setup = &self.volumes[index].setup;
         let domain = &self.domains[usize::from(setup.domain.0)];
-        domain.outstanding && now.since_ms(domain.asked) >= setup.io_timeout_ms
+        (domain.outstanding || !self.is_settled(setup.domain))
+            && now.since_ms(domain.asked) >= setup.io_timeout_ms
     }
 
     /// Whether the oldest flush has waited long enough for what cannot be sent: behind writes that take longer than the

@@ -324,15 +324,17 @@ impl Engine<'_> {
         }
     }
 
-    /// Whether the slot's data is newer than the refusal, somebody may ask for it, and the floor between attempts is over.
-    /// A write that waits for the device may: it would have to wait for the longest backoff otherwise.
+    /// Whether somebody may ask for the slot's data, and the floor between attempts is over: who has overwritten what was
+    /// refused; and a write that waits for the device, which would have to wait for the longest backoff otherwise. That its data
+    /// is newer than the refusal need not be asked: the refusal would have answered it. After a restart nobody could say.
     fn was_overwritten(&self, now: Instant, index: usize, slot: SlotId) -> bool {
         let status = self.cache.header(slot).status();
         let Some(class) = ErrorClass::from_u8(status.class) else { return false };
         let volume = &self.volumes[index];
         let retry = &volume.setup.rules.for_class(class).retry;
         let floor = retry.floor_ms();
-        let asked = retry.on_overwrite || self.waits.any_on(volume.id(), self.cache.header(slot).line());
-        asked && self.failures.is_heir(slot) && now >= self.failures.last(slot).after_ms(floor)
+        let asked = (retry.on_overwrite && self.failures.is_heir(slot))
+            || self.waits.any_on(volume.id(), self.cache.header(slot).line());
+        asked && now >= self.failures.last(slot).after_ms(floor)
     }
 }

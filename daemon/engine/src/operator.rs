@@ -205,11 +205,14 @@ impl Engine<'_> {
     /// Whether what is to be given up of a line is on its way to the device: it cannot be given up then, and perhaps it does
     /// not have to be. What hangs is passed over, for nobody knows for how long.
     fn awaits_verdict(&self, index: usize, line: u64, all: bool) -> bool {
-        let volume = self.volumes[index].id();
-        let op = self.ops.on(volume, line, line + 1).next().map(|op| self.ops.get(op));
-        let on_its_way =
-            op.is_some_and(|op| op.purpose == Purpose::WriteBack && !op.overdue && !op.is_settled(line));
-        on_its_way && (all || self.retried(index, line).is_some())
+        let (volume, timeout) = (self.volumes[index].id(), self.volumes[index].setup.io_timeout_ms);
+        let retried = self.retried(index, line);
+        let Some(op) = self.ops.on(volume, line, line + 1).next().map(|op| self.ops.get(op)) else {
+            // Sent by a daemon that died: its failure counts from this one's start.
+            return retried.is_some_and(|slot| self.now < self.failures.last(slot).after_ms(timeout));
+        };
+        let on_its_way = op.purpose == Purpose::WriteBack && !op.overdue && !op.is_settled(line);
+        on_its_way && (all || retried.is_some())
     }
 
     /// A retry is answered once what was dirty behind a closed gate went out with it, and a device flush has covered

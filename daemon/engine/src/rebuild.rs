@@ -102,15 +102,6 @@ pub(crate) struct Found {
     published: u64,
 }
 
-/// What else there is beside a slot.
-#[derive(Clone, Copy)]
-struct Beside {
-    /// Nothing younger of its line is known.
-    newest: bool,
-    /// A younger slot of any line may be among the damaged: what was being written when it came is older than that.
-    somewhere: bool,
-}
-
 impl<'a> Engine<'a> {
     /// An engine over what an earlier life left, or over nothing. The order is: volumes are added, all losses on record are
     /// restored ([`crate::Command::RestoreLoss`]), [`Engine::rebuild`], then [`crate::Event::Settled`] for each volume as
@@ -143,18 +134,13 @@ impl<'a> Engine<'a> {
         let mut rebuilt = Rebuilt { damaged, ..Rebuilt::default() };
         let mut dealt_with = alloc::vec![false; self.all_slots().count()];
         self.doubtful.iter().for_each(|&(slot, _)| dealt_with[at(slot)] = true);
-        let mut newest = alloc::vec![true; dealt_with.len()];
         for &slot in &found.older {
-            newest[at(slot)] = false;
             dealt_with[at(slot)] = self.free_older(slot);
         }
         for slot in self.all_slots().filter(|&slot| !dealt_with[at(slot)]) {
             match self.cache.header(slot).recover() {
                 Ok((_, status)) if status.state == State::Free => self.cache.release(slot),
-                Ok((_, status)) => {
-                    let beside = Beside { newest: newest[at(slot)], somewhere: found.somewhere };
-                    self.take_over(slot, status, beside, &mut rebuilt);
-                }
+                Ok((_, status)) => self.take_over(slot, status, found.somewhere, &mut rebuilt),
                 Err(_) => unreachable!("damaged headers were dealt with"),
             }
         }
@@ -236,7 +222,7 @@ impl<'a> Engine<'a> {
     }
 
     /// Books a slot as what it is now.
-    fn take_over(&mut self, slot: SlotId, mut status: Status, beside: Beside, rebuilt: &mut Rebuilt) {
+    fn take_over(&mut self, slot: SlotId, mut status: Status, somewhere: bool, rebuilt: &mut Rebuilt) {
         let header = self.cache.header(slot);
         let (index, line) = (usize::from(header.volume()), header.line());
         let counts = &mut self.volumes[index].counts;
@@ -259,7 +245,7 @@ impl<'a> Engine<'a> {
         }
         rebuilt.lines += 1;
         let loss = self.volumes[index].losses.of(line).copied();
-        let doubted = beside.somewhere && status.state == State::Writing;
+        let doubted = somewhere && status.state == State::Writing;
         if let Some(loss) = loss.filter(|loss| doubted || self.is_lost_for_good(slot, loss)) {
             return self.let_go(slot, &loss);
         }
@@ -278,7 +264,7 @@ impl<'a> Engine<'a> {
             self.quarantine.push(slot);
         }
         let epoch = self.volumes[index].epochs.current();
-        self.book(index, slot, status, epoch, beside.newest);
+        self.book(index, slot, status, epoch);
     }
 
     /// Whether what a slot holds is given up for good: it is condemned, and all of it is on record as lost; or what was lost
@@ -321,7 +307,7 @@ impl<'a> Engine<'a> {
     }
 
     /// The books of a slot that is not clean; one in flight counts as such until its volume is settled.
-    fn book(&mut self, index: usize, slot: SlotId, status: Status, epoch: u32, newest: bool) {
+    fn book(&mut self, index: usize, slot: SlotId, status: Status, epoch: u32) {
         let (line, now) = (self.cache.header(slot).line(), self.now);
         let volume = &mut self.volumes[index];
         self.cache.set_link(slot, epoch);
@@ -340,9 +326,7 @@ impl<'a> Engine<'a> {
         }
         if status.state == State::Writing {
             volume.epochs.add(epoch, Stage::Writing);
-            if newest {
-                volume.index.busy.set(line);
-            }
+            volume.index.busy.set(line);
             return;
         }
         let header = self.cache.header(slot);
@@ -434,6 +418,11 @@ impl<'a> Engine<'a> {
             return;
         };
         state.settled = true;
+        let domain = state.setup.domain;
+        if self.is_settled(domain) {
+            // The dead daemon's last flush may have failed after what was written meanwhile to other volumes of the device.
+            self.doubt(domain);
+        }
         let intents = self.notes.zeroed(volume.0).filter(|(_, note)| note.generation == 0);
         intents.for_each(|(place, _)| self.notes.remove_zeroed(volume.0, place));
         let mut left = core::mem::take(&mut self.quarantine);
@@ -471,7 +460,7 @@ impl<'a> Engine<'a> {
             volume.failing[class_of(status) as usize] -= 1;
         }
         self.cache.pass(&mut volume.counts, slot, Cause::Restarted);
-        self.book(index, slot, self.cache.header(slot).status(), epoch, true);
+        self.book(index, slot, self.cache.header(slot).status(), epoch);
     }
 }
 

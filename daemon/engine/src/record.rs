@@ -15,17 +15,20 @@ impl Engine<'_> {
         let volume = &self.volumes[index];
         let slot = self.cache.newest(volume.id(), line)?;
         let header = self.cache.header(slot);
-        let retried = self.retried(index, line);
+        let retried = if volume.index.busy.reader().get(line) { self.retried(index, line) } else { None };
         let state = crate::list_state(header.state())?;
         let dirty = header.dirty();
         let first = dirty.trailing_zeros();
         let range = volume.sectors(line, first, 32 - dirty.leading_zeros() - first);
+        // What takes the place of a failed line in this turn is published as failed at its end.
+        let inherits = header.state() == State::Incoming && header.attempts() > 0;
+        let failed = inherits || (retried.is_some() && !mutant!(RetriedIsNotFailed));
         let refused = if header.attempts() > 0 { Some(slot) } else { retried };
         let status = refused.map(|slot| self.cache.header(slot).status());
         let gate = volume.gate.filter(|_| refused.is_none());
         Some(Extent {
             range,
-            state: if retried.is_some() && !mutant!(RetriedIsNotFailed) { ListState::Failed } else { state },
+            state: if failed { ListState::Failed } else { state },
             class: status.map_or(gate.map_or(0, |gate| gate.class as u8), |status| status.class),
             errno: status.map_or(gate.map_or(0, |gate| gate.errno), |status| u16::from(status.errno)),
             attempts: status.map_or(0, |status| u32::from(status.attempts)),
@@ -39,13 +42,25 @@ impl Engine<'_> {
     /// An overwrite of it holds all of it, and takes the failure over if the device refuses again.
     pub(crate) fn retried(&self, index: usize, line: u64) -> Option<SlotId> {
         let volume = &self.volumes[index];
-        let op = self.ops.get(self.ops.on(volume.id(), line, line + 1).next()?);
-        if op.purpose != Purpose::WriteBack || op.is_settled(line) {
-            return None;
-        }
-        let at = usize::try_from(line - op.first).expect("a run is short");
-        let slot = SlotId(op.slots[at]);
-        (self.cache.header(slot).attempts() > 0).then_some(slot)
+        let refused = |slot: &SlotId| {
+            let status = self.cache.header(*slot).status();
+            status.state == State::Writing && status.attempts > 0
+        };
+        let newest = self.cache.newest(volume.id(), line).filter(refused);
+        newest.or_else(|| {
+            let Some(op) = self.ops.on(volume.id(), line, line + 1).next() else {
+                // It may be on its way for a daemon that died.
+                let of_line = |slot: &&SlotId| {
+                    let header = self.cache.header(**slot);
+                    (header.volume(), header.line()) == (volume.id(), line)
+                };
+                return self.quarantine.iter().filter(of_line).copied().find(refused);
+            };
+            let op = self.ops.get(op);
+            let sent = op.purpose == Purpose::WriteBack && !op.is_settled(line);
+            let at = usize::try_from(line - op.first).expect("a run is short");
+            sent.then(|| SlotId(op.slots[at])).filter(refused)
+        })
     }
 
     /// The facts of a line, over all of it: the ledger's mark is one bit a line, and later writes to other sectors of a

@@ -3,8 +3,8 @@
 use crate::life::reborn;
 use crate::shell::*;
 use holdfast_engine::*;
-use holdfast_policy::Retry;
 use holdfast_policy::errno::EIO;
+use holdfast_policy::{HoldForever, Policy, Retry};
 
 fn shell() -> Shell {
     reborn(Plan::default())
@@ -184,4 +184,25 @@ fn a_record_that_is_a_lie_harms_nobody() {
         assert_eq!(shell.get(LINE, LINE).unwrap(), all(2, 4096));
         assert_eq!(shell.flushed(), 0);
     }
+}
+
+/// C6: a durable write over a failed line waits for its try, also if the daemon dies before that: the next life does not know
+/// any more that the data is newer than the refusal, and no timer, flush or operator asks for it.
+#[test]
+fn a_replayed_write_over_a_failed_line_gets_its_try() {
+    let quiet = Retry { on_timer: false, on_flush: false, on_overwrite: false, ..Retry::default() };
+    let policy = Policy::HoldForever(HoldForever::default());
+    let mut shell = reborn(Plan { rules: rules(policy, quiet), ..Plan::default() });
+    shell.disk().bad.insert(3, i32::from(EIO));
+    shell.put(3 * LINE, LINE, 1);
+    assert_eq!(shell.flushed(), EIO);
+    let tag = shell.write_to(0, 3 * LINE, LINE, 2, true);
+    shell.turn();
+    assert_eq!(shell.errno(tag), None, "its try keeps a distance from the last one");
+    shell.disk().heal();
+    shell.restart();
+    shell.send_again(tag);
+    shell.run_ms(60_000);
+    assert_eq!(shell.errno(tag), Some(0));
+    assert_eq!(shell.stable(3 * 4096), 2);
 }

@@ -301,3 +301,46 @@ fn many_lives_in_a_row_lose_nothing() {
     assert_eq!(shell.flushed(), 0);
     assert_eq!(shell.stable((16 % 3 + 2) * 4096), 16);
 }
+
+/// M1, M7: a device flush of an earlier life may fail, and take from the device what this life has written to another volume of
+/// it; nobody is told. Until the flush has ended no flush of this life proves anything, and after it all is written again.
+#[test]
+fn a_dead_daemons_flush_that_fails_takes_nothing_along() {
+    let mut shell = reborn(Plan { volumes: 2, one_domain: true, budget: 96, ..Plan::default() });
+    shell.die();
+    shell.start_again();
+    // The dead daemon's flush is on its way in the name of the second volume; the first one's lock is free.
+    shell.events.push_back(Event::Settled { volume: VolumeId(0) });
+    shell.disk().hold(IoKind::Flush);
+    shell.put(LINE, LINE, 7);
+    let flush = shell.flush();
+    shell.run_ms(2_000);
+    assert_eq!(shell.media(4096), 7, "the device has it");
+    assert_eq!(shell.errno(flush), None, "but nobody can say for how long");
+    let stable = shell.disk().stable.clone();
+    shell.disk().media = stable;
+    shell.disk().release();
+    shell.events.push_back(Event::Settled { volume: VolumeId(1) });
+    shell.settle();
+    assert_eq!(shell.errno(flush), Some(0));
+    assert_eq!(shell.stable(4096), 7);
+}
+
+/// M11: a flush does not wait for ever for what a dead daemon has under way on another volume.
+#[test]
+fn a_flush_is_answered_though_a_dead_daemons_flush_hangs() {
+    let mut shell = reborn(Plan { volumes: 2, one_domain: true, budget: 96, ..Plan::default() });
+    shell.die();
+    shell.start_again();
+    shell.events.push_back(Event::Settled { volume: VolumeId(0) });
+    shell.put(LINE, LINE, 7);
+    let flush = shell.flush();
+    shell.run_ms(4_000);
+    assert_eq!(shell.errno(flush), None);
+    shell.run_ms(2_000);
+    assert_eq!(shell.errno(flush), Some(EIO));
+    shell.events.push_back(Event::Settled { volume: VolumeId(1) });
+    shell.settle();
+    assert_eq!(shell.flushed(), 0);
+    assert_eq!(shell.stable(4096), 7);
+}

@@ -443,6 +443,21 @@ fn what_is_being_retried_is_listed_as_failed() {
     assert_eq!(shell.stats().failed, 1);
 }
 
+/// C9: a failed line that is overwritten in the turn in which it is listed is failed before and after that turn.
+#[test]
+fn what_is_overwritten_in_the_same_turn_is_listed_as_failed() {
+    let mut shell = Shell::new(hold(Retry { on_timer: false, on_flush: false, ..Retry::default() }));
+    shell.put(3 * LINE, LINE, 1);
+    shell.disk().bad.insert(3, i32::from(EIO));
+    assert_eq!(shell.flushed(), EIO);
+    let tag = shell.write(3 * LINE, LINE, 2);
+    let token = shell.operator(Command::List { state: ListState::Failed, from: 0 });
+    shell.turn();
+    assert_eq!(shell.errno(tag), Some(0), "both in one turn");
+    let Some(Answer::Listed { extents, .. }) = shell.answers.get(&token) else { panic!("no page") };
+    assert_eq!(lines(extents), [(3, 1)]);
+}
+
 /// C9: a drop takes what is being tried again with it, once the device has refused it again, and leaves what it accepted.
 #[test]
 fn what_is_being_retried_is_dropped_after_its_verdict() {
