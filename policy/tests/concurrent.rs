@@ -1,5 +1,5 @@
 //! Readers on real threads, beside a writer that never waits for them.
-#![cfg(not(loom))]
+#![cfg(not(any(loom, shuttle)))]
 
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, Ordering};

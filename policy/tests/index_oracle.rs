@@ -1,5 +1,5 @@
 //! The dirty index against four bools a line.
-#![cfg(not(loom))]
+#![cfg(not(any(loom, shuttle)))]
 
 use holdfast_policy::{AtomicU64, DirtyIndex, IndexReader, Plane, PlaneWriter, Run, Search, Want};
 use proptest::prelude::*;

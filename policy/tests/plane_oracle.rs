@@ -1,5 +1,5 @@
 //! A plane against a `BTreeSet` that is put through the same operations.
-#![cfg(not(loom))]
+#![cfg(not(any(loom, shuttle)))]
 
 use std::collections::BTreeSet;
 

@@ -8,8 +8,8 @@
 //! - [`daemon_side`]: the listening socket, the handshake, and the daemon's end of the rings.
 //! - [`fault_guard`]: how the daemon survives SIGBUS in a peer's memory.
 #![deny(unsafe_code)]
-// Under loom (`--cfg loom`, tests only) nothing but the rings' core is built: loom's atomics cannot lie in shared
-// memory.
+// Under loom and shuttle (`--cfg loom`, `--cfg shuttle`, tests only) nothing but the rings' core is built: their atomics
+// cannot lie in shared memory.
 
 mod doorbell;
 mod index;
@@ -17,40 +17,44 @@ mod sync;
 
 #[cfg(all(loom, test))]
 mod loom_model;
+#[cfg(all(test, not(any(loom, shuttle))))]
+mod real_threads;
+#[cfg(all(shuttle, test))]
+mod shuttle_scenes;
 
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 pub mod client;
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 pub mod daemon_side;
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 mod fault;
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 pub mod fault_guard;
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 mod layout;
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 pub mod limits;
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 mod memfd;
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 mod memory;
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 pub mod request;
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 mod socket;
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 mod stripes;
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 pub mod wire;
 
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 pub use fault::PeerFault;
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 pub use memory::SessionMemory;
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 pub use stripes::{Part, Stripes};
 
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 mod volume;
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 pub use volume::{FailureId, VolumeInfo};

@@ -1,6 +1,7 @@
 //! Clients that break the protocol in every place. Each loses its own session; an honest one beside it notices nothing.
 #![allow(missing_docs, clippy::cast_possible_truncation)]
 
+mod every_field;
 mod ram_disk;
 mod raw_client;
 

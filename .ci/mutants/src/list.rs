@@ -142,6 +142,7 @@ mutants! {
     "slip" Rings RingHoldsOneMore "A full ring takes one more entry."
     "slip" Rings IndexIsBelieved "The peer's index is taken as it is."
     "slip" Rings PublishedRelaxed "A ring's tail is published without a barrier."
+    "slip" Rings ReleasedRelaxed "A ring's head is published without a barrier."
     "slip" Rings DoorbellHasNoFence "The sleeper's flag is read without a fence after the publication."
     "slip" Engine MarkIsRelaxed "A mark in the dirty index is published without a barrier."
 }

@@ -42,13 +42,25 @@ pub(crate) const HABITS: &[Habit] = &[
     },
     Habit {
         name: "tsan",
-        summary: "the dirty index on real threads under ThreadSanitizer, and under Miri where there is one",
+        summary: "rings and dirty index on real threads under ThreadSanitizer, with and without their orderings",
         takes_arguments: false,
-        run: sanitize::sanitize,
+        run: sanitize::tsan,
+    },
+    Habit {
+        name: "shuttle",
+        summary: "larger scenes of rings, index and sleepers in random schedules, or [SCHEDULES] of each kind",
+        takes_arguments: true,
+        run: shuttle,
+    },
+    Habit {
+        name: "miri",
+        summary: "the cores of rings and index under Miri, where there is one",
+        takes_arguments: false,
+        run: sanitize::miri,
     },
     Habit {
         name: "fuzz",
-        summary: "libFuzzer on all that strangers write: 60 s in all, or [SECONDS a target]",
+        summary: "libFuzzer on all that strangers write: a minute in all, or [SECONDS] for each of 8 targets",
         takes_arguments: true,
         run: sanitize::fuzz,
     },
@@ -136,6 +148,19 @@ fn loom(_: &[String]) -> Result<(), Failed> {
     Ok(())
 }
 
+/// As loom, for scenes that are too large for every interleaving.
+fn shuttle(arguments: &[String]) -> Result<(), Failed> {
+    let step = Step::cargo("test --release --package holdfast-ringbuf --lib shuttle_scenes");
+    let step = match arguments.first() {
+        Some(schedules) => step.env("HOLDFAST_SHUTTLE_SCHEDULES", schedules),
+        None => step,
+    };
+    step.env("RUSTFLAGS", "--cfg shuttle -Dwarnings")
+        .target_folder("shuttle")
+        .advise("shuttle prints the schedule that failed, and how to replay it")
+        .run()
+}
+
 fn bench(arguments: &[String]) -> Result<(), Failed> {
     Step::cargo("run --release --package holdfast-perf --")
         .arguments(arguments)
@@ -163,7 +188,10 @@ fn ci(_: &[String]) -> Result<(), Failed> {
     check(&[])?;
     deny(&[])?;
     loom(&[])?;
-    sanitize::sanitize(&[])?;
+    shuttle(&[])?;
+    sanitize::tsan(&[])?;
+    sanitize::miri(&[])?;
+    sanitize::fuzz(&[])?;
     sim(&[])?;
     mutants(&["--quick".to_owned()])?;
     package(&[])?;

@@ -113,6 +113,25 @@ impl Step {
         };
         Err(Failed { what, way_out: self.advice.into() })
     }
+
+    /// Runs it to see it fail with these words: a check that lets a deliberate bug pass checks nothing.
+    pub(crate) fn must_fail(mut self, words: &str) -> Result<(), Failed> {
+        println!("\n==> {}    (must fail)", self.shown);
+        let what = match self.command.output() {
+            Ok(output) if output.status.success() => format!("`{}` passed", self.shown),
+            Ok(output) => {
+                let said = [output.stdout, output.stderr].concat();
+                let said = String::from_utf8_lossy(&said);
+                if said.contains(words) {
+                    println!("    failed, as it must: {words}");
+                    return Ok(());
+                }
+                format!("`{}` failed, but not with {words:?}:\n{said}", self.shown)
+            }
+            Err(error) => format!("`{}` could not be started: {error}", self.shown),
+        };
+        Err(Failed { what, way_out: self.advice.into() })
+    }
 }
 
 #[cfg(test)]
@@ -137,5 +156,12 @@ mod tests {
             Step::cargo("no-such-habit").advise("choose another").run().expect_err("cargo refuses it");
         assert!(failed.what.contains("`cargo no-such-habit` failed after"), "{failed}");
         assert_eq!(failed.way_out, "choose another");
+    }
+
+    #[test]
+    fn a_step_that_must_fail_fails_with_the_right_words() {
+        assert!(Step::cargo("no-such-habit").must_fail("no such command").is_ok());
+        assert!(Step::cargo("no-such-habit").must_fail("data race").is_err());
+        assert!(Step::cargo("--version").must_fail("").is_err());
     }
 }

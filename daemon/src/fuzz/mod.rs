@@ -7,7 +7,7 @@ mod arena_headers;
 #[cfg(test)]
 mod tests;
 
-use crate::{admin, config, ledger, nbd};
+use crate::{admin, config, ledger, nbd, vhost};
 use holdfast_ringbuf::Stripes;
 use holdfast_ringbuf::daemon_side::Pending;
 use holdfast_ringbuf::request::{Descriptor, Opcode, Request, SessionLimits};
@@ -19,7 +19,7 @@ use std::time::Duration;
 pub type Target = fn(&[u8]);
 
 /// All of them, by the names of their corpora.
-pub const TARGETS: [(&str, Target); 7] = [
+pub const TARGETS: [(&str, Target); 8] = [
     ("admin_bodies", admin_bodies),
     ("arena_headers", arena_headers::arena_headers),
     ("configuration", configuration),
@@ -27,6 +27,7 @@ pub const TARGETS: [(&str, Target); 7] = [
     ("handshake", handshake),
     ("ledger_records", ledger::fuzz),
     ("nbd", nbd::fuzz),
+    ("virtqueue", vhost::fuzz),
 ];
 
 /// Bodies of operators' requests: a byte that chooses which, and JSON.

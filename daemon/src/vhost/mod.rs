@@ -16,6 +16,8 @@ mod config_space;
 mod device;
 mod fault;
 mod flight;
+#[cfg(any(test, fuzzing))]
+mod fuzz;
 mod guest;
 mod inflight;
 mod listen;
@@ -27,6 +29,8 @@ mod seat;
 
 pub use device::Disk;
 pub use fault::VhostFault;
+#[cfg(any(test, fuzzing))]
+pub(crate) use fuzz::fuzz;
 pub use listen::{FindDisk, Frontend, VhostError};
 pub use office::{MakeSeats, Office, Peer, Ticket};
 pub use seat::{Found, Letter, VhostSeat};
