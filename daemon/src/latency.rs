@@ -107,6 +107,12 @@ impl Histogram {
         bump(&self.sum_ns, ns.saturating_mul(count));
     }
 
+    /// Begins at nothing again. For the one thread that writes.
+    pub fn clear(&self) {
+        self.buckets.iter().for_each(|bucket| bucket.store(0, Relaxed));
+        self.sum_ns.store(0, Relaxed);
+    }
+
     /// What was counted. Beside a busy writer the sum may be a few measurements ahead of the buckets or behind.
     pub fn counts(&self) -> Counts {
         Counts {

@@ -20,6 +20,9 @@
 //! | `DELETE /v1/sessions/{id}` | | 202, [`SessionEnded`] |
 //! | `GET`, `POST /v1/volumes/{v}/policy` | [`PolicyChange`] to post | [`VolumePolicy`] |
 //! | `POST /v1/volumes/{v}/resize` | [`ResizeRequest`] | [`Resized`] |
+//! | `POST /v1/volumes` | [`VolumeAddRequest`] | [`VolumeAdded`] |
+//! | `POST /v1/volumes/{v}/remove` | [`VolumeRemoveRequest`] | [`VolumeRemoved`] |
+//! | `POST /v1/volumes/{v}/budget` | [`BudgetRequest`] | [`Reloaded`] |
 //! | `POST /v1/volumes/{v}/release` | `{}` | [`Released`] |
 //! | `POST /v1/volumes/{v}/reopen` | [`ReopenRequest`] | [`Reopened`] |
 //! | `POST /v1/reload` | [`ReloadRequest`] | [`Reloaded`] |

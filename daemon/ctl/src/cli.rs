@@ -4,11 +4,13 @@ mod change;
 mod look;
 mod policy;
 mod salvage;
+mod volume;
 
 pub(crate) use change::*;
 pub(crate) use look::*;
 pub(crate) use policy::*;
 pub(crate) use salvage::*;
+pub(crate) use volume::*;
 
 use crate::api::DEFAULT_SOCKET;
 use crate::exit;
@@ -78,7 +80,7 @@ pub(crate) enum Verb {
         #[command(subcommand)]
         verb: Option<SessionsVerb>,
     },
-    /// One volume: show it, change its size.
+    /// One volume: show it, change its size or budget; add one, take one away.
     #[command(subcommand)]
     Volume(VolumeVerb),
     /// Add space to a file volume with a thin limit (the same as 'volume grow-thin').

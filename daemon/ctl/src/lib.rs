@@ -10,6 +10,7 @@ mod client;
 mod error;
 mod exit;
 pub mod manifest;
+mod percentiles;
 mod rates;
 mod salvage;
 pub mod size;

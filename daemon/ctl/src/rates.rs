@@ -1,6 +1,7 @@
 //! What happened between two looks at the counters, for each second.
 
 use crate::api::{Reactor, Stats, VolumeCount, VolumeCounters};
+use crate::percentiles::{self, VolumePercentiles};
 use serde::Serialize;
 
 /// The rates of everything.
@@ -12,6 +13,8 @@ pub(crate) struct Rates {
     pub(crate) volumes: Vec<VolumeRates>,
     /// By reactor.
     pub(crate) reactors: Vec<ReactorRates>,
+    /// How long clients waited, by volume.
+    pub(crate) latencies: Vec<VolumePercentiles>,
 }
 
 /// What a volume did, for each second.
@@ -65,6 +68,7 @@ pub(crate) fn between(before: &Stats, after: &Stats) -> Rates {
         over_ms,
         volumes: after.volumes.iter().map(volume).collect(),
         reactors: after.reactors.iter().map(reactor).collect(),
+        latencies: percentiles::between(&before.latencies, &after.latencies),
     }
 }
 
@@ -121,6 +125,7 @@ pub(crate) mod tests {
             at: Time::from_unix_ms(at_ms),
             volumes: vec![VolumeCount { volume: "vm1".to_owned(), counters }],
             reactors: vec![reactor],
+            latencies: percentiles::tests::latencies("write", &[(-64, writes)]),
         }
     }
 

@@ -16,13 +16,13 @@ pub use audit::audit;
 pub use extent::{explanation, extents, faults};
 pub use health::{codes, health, health_detail};
 pub use operation::operation;
-pub use policy::{policy, reloaded};
-pub(crate) use rates::{rates, reactor_cells, volume_cells};
+pub use policy::{budget_set, policy, reloaded};
+pub(crate) use rates::{WAITS, rates, reactor_cells, volume_cells, wait_cells};
 pub use salvage::{exported, imported};
 pub use session::sessions;
 pub use stats::{event_lines, events, stats};
 pub use status::{status, volumes};
-pub use volume::{released, reopened, resized, volume};
+pub use volume::{added, released, removed, reopened, resized, volume};
 
 use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, ContentArrangement, Table};

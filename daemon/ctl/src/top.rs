@@ -56,7 +56,7 @@ impl Drop for Screen {
     }
 }
 
-/// The head with the reasons, the volumes, the reactors; what does not fit is cut at its end.
+/// The head with the reasons, the volumes, how long their clients waited, the reactors; what does not fit is cut at its end.
 fn draw(frame: &mut Frame<'_>, snapshot: &Snapshot<'_>) {
     let status = snapshot.status;
     let reasons = u16::try_from(status.reasons.len()).unwrap_or(u16::MAX).min(6);
@@ -64,12 +64,14 @@ fn draw(frame: &mut Frame<'_>, snapshot: &Snapshot<'_>) {
     let parts = Layout::vertical([
         Constraint::Length(2 + reasons),
         Constraint::Max(volumes),
+        Constraint::Max(volumes),
         Constraint::Min(0),
         Constraint::Length(1),
     ]);
-    let [head, middle, low, foot] = parts.areas(frame.area());
+    let [head, middle, waits, low, foot] = parts.areas(frame.area());
     frame.render_widget(Paragraph::new(head_lines(status)), head);
     draw_volumes(frame, middle, snapshot);
+    draw_waits(frame, waits, snapshot);
     draw_reactors(frame, low, snapshot);
     let rule = Style::new().add_modifier(Modifier::DIM);
     frame.render_widget(
@@ -143,6 +145,17 @@ fn volume_cells(volume: &Volume, rates: Option<&VolumeRates>) -> Vec<String> {
     let share = bytes.not_clean_bytes.saturating_mul(100).checked_div(bytes.budget_bytes);
     cells.push(share.map_or("-".to_owned(), |share| format!("{share}%")));
     cells
+}
+
+/// Of the requests that were answered since the last look; see the module `percentiles` for what is measured.
+fn draw_waits(frame: &mut Frame<'_>, area: Rect, snapshot: &Snapshot<'_>) {
+    let head = ["CLIENTS OF"].into_iter().chain(text::WAITS);
+    let rows = snapshot.rates.latencies.iter().map(|one| {
+        Row::new(std::iter::once(text::plain(&one.volume)).chain(text::wait_cells(one)).collect::<Vec<_>>())
+    });
+    let widths = [16, 10, 10, 10, 10, 10, 10].map(Constraint::Length);
+    let bold = Style::new().add_modifier(Modifier::BOLD);
+    frame.render_widget(Table::new(rows, widths).header(Row::new(head).style(bold)), area);
 }
 
 fn draw_reactors(frame: &mut Frame<'_>, area: Rect, snapshot: &Snapshot<'_>) {

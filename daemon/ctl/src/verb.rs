@@ -7,6 +7,7 @@ mod look;
 mod pages;
 mod salvage;
 mod tune;
+mod volume;
 mod watch;
 
 use crate::api::{Failure, Fault, Versioned};
@@ -68,6 +69,9 @@ impl<'a, 'b> Run<'a, 'b> {
             Verb::Sessions { verb: None } => self.sessions(),
             Verb::Sessions { verb: Some(SessionsVerb::Kill { id }) } => self.end_session(id),
             Verb::Volume(VolumeVerb::Show { volume }) => self.volume(&volume),
+            Verb::Volume(VolumeVerb::Add(args)) => self.add_volume(&args),
+            Verb::Volume(VolumeVerb::Remove(args)) => self.remove_volume(&args),
+            Verb::Volume(VolumeVerb::Budget(args)) => self.set_budget(&args),
             Verb::Volume(VolumeVerb::Resize(args)) => self.resize(&args),
             Verb::Volume(VolumeVerb::GrowThin(args)) | Verb::GrowThin(args) => self.grow_thin(&args),
             Verb::Volume(VolumeVerb::Release { volume }) => self.release(&volume),

@@ -91,6 +91,37 @@ impl<'a> Allowance<'a> {
         self.room
     }
 
+    /// Another budget holds from now on. What is free goes back at once, so that a smaller one is soon kept to.
+    pub(crate) fn set_budget(&mut self, budget: u64, not_clean: u64) {
+        self.budget = budget;
+        if !self.alone {
+            self.give_back(not_clean, true);
+            self.limit = self.limit.min(self.credit);
+        }
+    }
+
+    /// Another room holds from now on: not less than what is held. Who is alone has all of it as credit.
+    pub(crate) fn set_room(&mut self, room: u64, not_clean: u64) {
+        self.room = room;
+        let credit = if self.alone { room } else { self.credit.min(room.max(not_clean)) };
+        match credit.checked_sub(self.credit) {
+            Some(more) => self.share.take_all(more),
+            None => self.share.give_back(self.credit - credit),
+        }
+        self.credit = credit;
+        self.limit = if self.alone { credit } else { self.limit.min(credit) };
+    }
+
+    /// The volume is gone from here: all goes back, and nothing is said.
+    pub(crate) fn leave(&mut self) {
+        self.share.give_back(self.credit);
+        (self.credit, self.limit, self.room) = (0, 0, 0);
+        if self.said != Words::default() {
+            self.said = Words::default();
+            self.share.say(self.reactor, self.said);
+        }
+    }
+
     /// What is not clean on all reactors, of which `here` is this one's.
     pub(crate) fn total(&self, here: u64) -> u64 {
         self.elsewhere + here

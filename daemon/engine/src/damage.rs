@@ -84,6 +84,13 @@ impl Engine<'_> {
                 found.newest = found.newest.max(identity.generation);
                 found.damaged.push((slot, identity));
             }
+            // Of a volume that was removed, which has left nothing: it was free.
+            Remnant::Line(Identity { volume, generation, .. })
+                if header.sound_identity().is_some() && self.is_vacant(volume) =>
+            {
+                found.newest = found.newest.max(generation);
+                found.needless.push(slot);
+            }
             Remnant::Somewhere if self.all_is_lost() => {
                 found.somewhere = true;
                 found.needless.push(slot);
@@ -93,9 +100,14 @@ impl Engine<'_> {
         Ok(())
     }
 
+    fn is_vacant(&self, volume: u16) -> bool {
+        self.volumes.get(usize::from(volume)).is_none_or(|volume| volume.vacant)
+    }
+
     /// Whether every line is on record as lost.
     fn all_is_lost(&self) -> bool {
-        self.volumes.iter().all(|volume| volume.losses.len() == volume.geometry().local_lines())
+        let mut volumes = self.volumes.iter().filter(|volume| !volume.vacant);
+        volumes.all(|volume| volume.losses.len() == volume.geometry().local_lines())
     }
 
     /// A line of which nobody knows what it held. Whether something is lost by that.
@@ -138,7 +150,7 @@ impl Engine<'_> {
     /// Frees slots whose headers were damaged: no operation of the earlier life uses them, and what is lost with them is on
     /// record. Until then a next life finds them as this one did.
     pub(crate) fn release_doubtful(&mut self) {
-        if self.doubtful.is_empty() || !self.volumes.iter().all(|volume| volume.settled) {
+        if self.doubtful.is_empty() || !self.volumes.iter().all(|volume| volume.settled || volume.vacant) {
             return;
         }
         let mut doubtful = core::mem::take(&mut self.doubtful);

@@ -39,6 +39,11 @@ impl Domain {
             serving: Vec::with_capacity(reactors as usize + 1),
         }
     }
+
+    /// Whether nothing is asked for here, and nothing in flight.
+    pub(crate) fn is_quiet(&self) -> bool {
+        !self.outstanding && !self.in_flight && self.waiting.is_empty()
+    }
 }
 
 impl Engine<'_> {
@@ -96,9 +101,10 @@ impl Engine<'_> {
         if state.in_flight || state.waiting.is_empty() || self.ops.free() == 0 {
             return;
         }
-        // Any volume of the domain whose device may be used.
+        // Any volume of the domain whose device may be used; one that goes away only if there is no other.
         let usable = |volume: &&crate::volume::Volume<'_>| volume.setup.domain == domain && volume.settled;
-        let Some(volume) = self.volumes.iter().find(usable).map(|volume| volume.id()) else { return };
+        let usable = self.volumes.iter().filter(usable).min_by_key(|volume| volume.closing);
+        let Some(volume) = usable.map(|volume| volume.id()) else { return };
         state.in_flight = true;
         core::mem::swap(&mut state.waiting, &mut state.serving);
         let op = self.ops.insert(Op::new(Purpose::Flush, volume, 0, 0, now));

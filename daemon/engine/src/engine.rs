@@ -97,6 +97,8 @@ pub struct Engine<'a> {
     pub(crate) turn: usize,
     /// Slots that may hold data which is not clean: all but the reserve.
     pub(crate) room: u64,
+    /// Each volume has the room that it is to have.
+    pub(crate) rooms_settled: bool,
     /// Slots that the fills of one volume may have: those of a device that hangs must leave what other volumes may write.
     pub(crate) fills_max: u64,
     /// Advances with everything that may change what a write has to heed: all but hits.
@@ -161,6 +163,7 @@ impl<'a> Engine<'a> {
             doubtful: Vec::new(),
             turn: 0,
             room: (slots - reserve) as u64,
+            rooms_settled: true,
             fills_max: 0,
             facts: 1,
             #[cfg(test)]
@@ -198,9 +201,16 @@ impl<'a> Engine<'a> {
         let given: u64 = self.volumes.iter().map(|volume| volume.allowance.room()).sum();
         let room = self.room;
         assert!(given <= room, "the volumes may take {given} slots; the reserve leaves {room}");
+        self.divide_fills();
+    }
+
+    /// What is neither promised to writes nor needed by one of them is divided among the volumes' fills.
+    pub(crate) fn divide_fills(&mut self) {
+        let given: u64 = self.volumes.iter().map(|volume| volume.allowance.room()).sum();
         // An overwrite takes its slots before it gives back those that it replaces.
-        let left = self.cache.slots() - given - request;
-        self.fills_max = (left / self.volumes.len() as u64).max(1);
+        let promised = given + self.limits.request_lines_max as u64;
+        let volumes = self.requests.volumes().max(1) as u64;
+        self.fills_max = (self.cache.slots().saturating_sub(promised) / volumes).max(1);
     }
 
     /// Takes in one event. The caller has asked [`Actions::has_room`].
@@ -245,6 +255,7 @@ impl<'a> Engine<'a> {
         self.facts += 1;
         self.evict(out);
         out.begin_tick();
+        self.settle_rooms();
         // What failed again may have been on record already: no word of the ledger follows then.
         self.release_held(out);
         self.withdraw_late(now, out);
@@ -312,7 +323,7 @@ impl<'a> Engine<'a> {
     pub fn has_room_for(&self, volume: VolumeId) -> bool {
         let index = usize::from(volume.0);
         // A volume that is not there is an error to be answered.
-        index >= self.volumes.len() || self.requests.has_room(index)
+        self.volumes.get(index).is_none_or(|volume| volume.vacant) || self.requests.has_room(index)
     }
 
     /// What is going on in a volume; zeroes if there is none of that name.
@@ -373,7 +384,8 @@ impl<'a> Engine<'a> {
 
     /// What a client may not ask for, as an errno; else the lines of a read or write.
     fn check(&self, request: &Request) -> Result<(u64, u64), u16> {
-        let volume = self.volumes.get(usize::from(request.volume.0)).ok_or(errno::ENXIO)?;
+        let volume = self.volumes.get(usize::from(request.volume.0)).filter(|volume| !volume.closing);
+        let volume = volume.ok_or(errno::ENXIO)?;
         match request.operation {
             Operation::Flush => Ok((0, 0)),
             Operation::Discard | Operation::WriteZeroes { .. } => {

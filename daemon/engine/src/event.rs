@@ -222,6 +222,28 @@ pub enum Command {
         /// What holds from now on.
         tuning: Box<Tuning>,
     },
+    /// Replace the volume's budget, which is never put off. What is held above it stays, and new writes wait until there is
+    /// room. Answered by [`crate::Answer::Done`].
+    SetBudget {
+        /// [`crate::VolumeSetup::budget_slots`]; not less than one request.
+        budget_slots: u64,
+        /// [`crate::VolumeSetup::room_slots`]; those of all volumes together leave the reserve once all are set.
+        room_slots: u64,
+    },
+    /// Take no more requests, finish what there is, and forget what the cache has of the volume. Answered by
+    /// [`crate::Answer::Done`] when nothing of it is left here and the ledger has what it was told; it waits for what the
+    /// device refuses, so that a drain or [`Command::Abandon`] goes before it. Refused with `EBUSY` while operations of an
+    /// earlier life are in flight.
+    Close {
+        /// Zeroes that the device refuses to do again are recorded as lost, too.
+        give_up: bool,
+    },
+    /// Take requests again. A [`Command::Close`] that waits is refused with `ECANCELED`. Answered by
+    /// [`crate::Answer::Done`], and never put off.
+    Reopen,
+    /// Empty the place of a volume that every reactor has closed. Answered by [`crate::Answer::Done`]: then no operation names
+    /// it any more, and another volume may be attached in its place.
+    Detach,
     /// Let the volume be larger: its device is, already. Answered by [`crate::Answer::Done`], and never put off; refused
     /// with `EINVAL` if it is smaller, not in whole blocks, or beyond [`crate::VolumeSetup::index_lines`], or if the
     /// volume ends inside a line.

@@ -172,6 +172,7 @@ impl Engine<'_> {
         let calm = !volume.writes_through()
             // Operations of an earlier life may be in flight.
             && volume.settled
+            && !volume.closing
             && volume.gate.is_none()
             && self.pressing_class(index).is_none()
             // Zeroes in flight, or to be done again, keep writes out.

@@ -21,6 +21,12 @@ impl Volume<'_> {
     }
 }
 
+/// What an operator may want to get out of trouble with.
+const fn is_never_put_off(command: &Command) -> bool {
+    use Command::{CancelRetries, Detach, Grow, Reopen, SetBudget, SetPolicy};
+    matches!(command, SetPolicy { .. } | Grow { .. } | SetBudget { .. } | CancelRetries | Reopen | Detach)
+}
+
 impl Engine<'_> {
     pub(crate) fn operator(
         &mut self,
@@ -33,8 +39,9 @@ impl Engine<'_> {
         let index = usize::from(volume.0);
         let refused = match self.volumes.get(index) {
             None => Some(errno::ENXIO),
-            Some(_) if matches!(command, Command::SetPolicy { .. } | Command::Grow { .. }) => None,
-            Some(_) if matches!(command, Command::CancelRetries) => None,
+            Some(volume) if volume.vacant => Some(errno::ENXIO),
+            Some(_) if is_never_put_off(&command) => None,
+            Some(volume) if volume.closing => Some(errno::EBUSY),
             Some(volume) if volume.tasks.len() >= COMMANDS_MAX => Some(errno::EAGAIN),
             Some(_) if self.lists.len() >= LISTS_MAX => Some(errno::EAGAIN),
             Some(_) => None,
@@ -83,6 +90,24 @@ impl Engine<'_> {
                 let answer = self.grow(index, bytes);
                 out.answers.push((token, answer));
             }
+            Command::SetBudget { budget_slots, .. }
+                if budget_slots < self.limits.request_lines_max as u64 =>
+            {
+                out.answers.push((token, Answer::Refused { errno: errno::EINVAL }));
+            }
+            Command::SetBudget { budget_slots, room_slots } => {
+                self.set_budget(index, budget_slots, room_slots);
+                out.answers.push((token, Answer::Done));
+            }
+            Command::Close { give_up } => self.close(index, token, give_up, out),
+            Command::Reopen => {
+                self.reopen(index, out);
+                out.answers.push((token, Answer::Done));
+            }
+            Command::Detach if !self.volumes[index].closing => {
+                out.answers.push((token, Answer::Refused { errno: errno::EBUSY }));
+            }
+            Command::Detach => self.add_task(index, Task::Detach { token }),
             Command::RestoreLoss { range, class, errno, first, generation } => {
                 self.restore_loss(index, range, (class, errno), first, generation);
                 out.answers.push((token, Answer::Done));
@@ -148,6 +173,8 @@ impl Engine<'_> {
             Task::AckLoss { .. } => self.advance_ack(index, task, out),
             Task::Drain { token } => self.advance_drain(index, token, out),
             Task::Confirm { .. } => self.advance_confirm(index, task, out),
+            Task::Close(closing) => self.advance_close(index, closing, out),
+            Task::Detach { token } => self.advance_detach(index, token, out),
         };
         match after {
             Some(task) => self.volumes[index].tasks[at] = task,

@@ -15,6 +15,9 @@ pub(crate) struct Places {
     /// What each volume has for itself, now that there are so many of them.
     own: usize,
     taken: Vec<usize>,
+    /// Which volumes there are: of one that went nothing is left but its number.
+    here: Vec<bool>,
+    volumes: usize,
     /// Places taken by all volumes.
     total: usize,
     /// Those that volumes took beyond their own.
@@ -24,15 +27,52 @@ pub(crate) struct Places {
 impl Places {
     /// `max` places, of which every volume has at least `least` for itself.
     pub(crate) fn new(max: usize, least: usize) -> Places {
-        Places { max, least, own: 0, taken: Vec::new(), total: 0, beyond: 0 }
+        Places { max, least, own: 0, taken: Vec::new(), here: Vec::new(), volumes: 0, total: 0, beyond: 0 }
     }
 
-    /// One more volume: the parts of the others become smaller. `more` places come with it.
+    /// One more volume, with the next number: the parts of the others become smaller. `more` places come with it.
     pub(crate) fn add_volume(&mut self, more: usize) {
         self.max += more;
         self.taken.push(0);
-        self.own = (self.max / (2 * self.taken.len())).max(self.least);
+        self.here.push(true);
+        self.divide();
+    }
+
+    /// A volume goes: its part is the others'. The places that came with it stay.
+    ///
+    /// # Panics
+    /// If it has taken any, or is gone already.
+    pub(crate) fn remove_volume(&mut self, volume: usize) {
+        assert_eq!(self.taken[volume], 0, "volume {volume} goes with places taken");
+        assert!(core::mem::take(&mut self.here[volume]), "volume {volume} goes twice");
+        self.divide();
+    }
+
+    /// A volume comes under the number of one that went.
+    ///
+    /// # Panics
+    /// If there is one.
+    pub(crate) fn replace_volume(&mut self, volume: usize) {
+        assert!(!core::mem::replace(&mut self.here[volume], true), "volume {volume} comes twice");
+        self.divide();
+    }
+
+    fn divide(&mut self) {
+        self.volumes = self.here.iter().filter(|here| **here).count();
+        self.own = (self.max / (2 * self.volumes.max(1))).max(self.least);
         self.beyond = self.taken.iter().map(|taken| taken.saturating_sub(self.own)).sum();
+    }
+
+    /// How many volumes there are.
+    #[inline]
+    pub(crate) fn volumes(&self) -> usize {
+        self.volumes
+    }
+
+    /// Makes sure that so many volumes in all can be added without an allocation.
+    pub(crate) fn reserve_volumes(&mut self, volumes: usize) {
+        self.taken.reserve_exact(volumes.saturating_sub(self.taken.len()));
+        self.here.reserve_exact(volumes.saturating_sub(self.here.len()));
     }
 
     /// Places taken.
@@ -45,11 +85,11 @@ impl Places {
         self.taken[volume]
     }
 
-    /// Whether a volume may take `count` more.
+    /// Whether a volume, which must be one that is there, may take `count` more.
     #[inline]
     pub(crate) fn has_room(&self, volume: usize, count: usize) -> bool {
         let taken = self.taken[volume];
-        let others_own = self.own * self.taken.len();
+        let others_own = self.own * self.volumes;
         let more_beyond = (taken + count).saturating_sub(self.own.max(taken));
         let fits_beyond = more_beyond == 0 || self.beyond + more_beyond + others_own <= self.max;
         fits_beyond && self.total + count <= self.max
@@ -80,18 +120,26 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// Whatever the others took, each volume gets what is its own; and nobody gets what is another's.
+    /// Whatever the others took, and whoever went, each volume gets what is its own; and nobody gets what is another's.
     #[test]
     fn a_volume_finds_its_own_places_free() {
-        let steps = proptest::collection::vec((any::<bool>(), 0usize..4, 1usize..5), 1..300);
+        let steps = proptest::collection::vec((0u8..5, 0usize..4, 1usize..5), 1..300);
         proptest!(|(max in 8usize..64, volumes in 1usize..5, steps in steps)| {
             let mut places = Places::new(max, 1);
             (0..volumes).for_each(|_| places.add_volume(0));
-            let own = (max / (2 * volumes)).max(1);
-            for (take, volume, count) in steps {
+            let mut here = volumes;
+            for (step, volume, count) in steps {
                 let volume = volume % volumes;
                 let taken = places.of(volume);
-                if take {
+                if !places.here[volume] {
+                    continue;
+                }
+                if step == 4 && taken == 0 && here > 1 {
+                    places.remove_volume(volume);
+                    here -= 1;
+                }
+                let own = (max / (2 * here)).max(1);
+                if step < 2 {
                     let has_room = places.has_room(volume, count);
                     prop_assert!(has_room || taken + count > own, "{places:?} has no room for {count} of {volume}");
                     if has_room {
@@ -101,7 +149,8 @@ mod tests {
                     places.give_back(volume);
                 }
                 prop_assert_eq!(places.total(), places.taken.iter().sum::<usize>());
-                let kept: usize = places.taken.iter().map(|&taken| own.max(taken)).sum();
+                let present = places.taken.iter().zip(&places.here).filter(|(_, here)| **here);
+                let kept: usize = present.map(|(&taken, _)| own.max(taken)).sum();
                 prop_assert!(kept <= max, "{places:?}");
             }
         });
@@ -114,6 +163,21 @@ mod tests {
         let taken =
             (0..64).take_while(|_| places.has_room(2, 1).then(|| places.take(2, 1)).is_some()).count();
         assert_eq!(taken, 32 + 8, "half of the table and its own part");
+    }
+
+    /// What a volume had for itself is the others' as soon as it has gone, and its own again when it is back.
+    #[test]
+    fn the_part_of_a_volume_that_went_is_the_others() {
+        let mut places = Places::new(16, 1);
+        (0..2).for_each(|_| places.add_volume(0));
+        places.take(0, 12);
+        assert!(!places.has_room(0, 1), "four are the other's");
+        places.remove_volume(1);
+        assert!(places.has_room(0, 4));
+        places.take(0, 4);
+        places.replace_volume(1);
+        (0..4).for_each(|_| places.give_back(0));
+        assert!(!places.has_room(0, 1) && places.has_room(1, 4), "{places:?}");
     }
 
     /// A volume that is new finds what the others have not taken; they give it its part as they end what they have.

@@ -19,7 +19,7 @@ use crate::engine::Engine;
 use crate::epochs::Stage;
 use crate::header::{GENERATIONS, at};
 use crate::losses::Loss;
-use crate::volume::Zeroed;
+use crate::volume::{Volume, Zeroed};
 use crate::{
     Actions, Header, HeaderDamage, Identity, Instant, LedgerSeq, Limits, Notes, SlotId, Status, VolumeId,
 };
@@ -207,7 +207,8 @@ impl<'a> Engine<'a> {
     }
 
     pub(crate) fn has_line(&self, volume: u16, line: u64) -> bool {
-        self.volumes.get(usize::from(volume)).is_some_and(|volume| line < volume.geometry().local_lines())
+        let has = |volume: &Volume<'_>| !volume.vacant && line < volume.geometry().local_lines();
+        self.volumes.get(usize::from(volume)).is_some_and(has)
     }
 
     /// Frees a slot whose line has a younger one, unless the device may still read it.

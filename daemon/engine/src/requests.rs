@@ -1,7 +1,7 @@
 //! Requests that were accepted and not yet answered.
 
 use crate::places::Places;
-use crate::{Instant, Request, SessionId};
+use crate::{Instant, Request, SessionId, VolumeId};
 use alloc::vec::Vec;
 use holdfast_mutants::mutant;
 
@@ -68,6 +68,27 @@ impl Requests {
         self.places.add_volume(0);
     }
 
+    /// A volume goes, of which nothing is pending: its part is the others'.
+    pub(crate) fn remove_volume(&mut self, volume: usize) {
+        self.places.remove_volume(volume);
+    }
+
+    /// A volume comes under the number of one that went.
+    pub(crate) fn replace_volume(&mut self, volume: usize) {
+        self.places.replace_volume(volume);
+    }
+
+    /// Makes sure that so many volumes in all can be added without an allocation.
+    pub(crate) fn reserve_volumes(&mut self, volumes: usize) {
+        self.places.reserve_volumes(volumes);
+    }
+
+    /// How many volumes there are.
+    #[inline]
+    pub(crate) fn volumes(&self) -> usize {
+        self.places.volumes()
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.places.total()
     }
@@ -122,6 +143,11 @@ impl Requests {
             }
         }
         None
+    }
+
+    /// Whether any is of this volume.
+    pub(crate) fn any_of(&self, volume: VolumeId) -> bool {
+        self.places.of(usize::from(volume.0)) > 0
     }
 
     /// Marks what a session that is over has pending.

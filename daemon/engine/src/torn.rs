@@ -58,6 +58,11 @@ impl Torn {
         (!self.is_empty()).then_some(self.since)
     }
 
+    /// The volume is gone.
+    pub(crate) fn forget(&mut self) {
+        self.ranges.clear();
+    }
+
     /// A device flush is asked for.
     pub(crate) fn cover(&mut self, now: Instant) {
         self.ranges.iter_mut().for_each(|range| range.covered = true);

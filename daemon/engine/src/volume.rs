@@ -180,6 +180,22 @@ pub(crate) enum Task {
     Drain {
         token: Token,
     },
+    Close(Closing),
+    Detach {
+        token: Token,
+    },
+}
+
+/// A volume that is being closed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Closing {
+    pub(crate) token: Token,
+    /// Zeroes that the device refuses are given up.
+    pub(crate) give_up: bool,
+    /// The slot with which the next look for clean lines begins.
+    pub(crate) cursor: usize,
+    /// What the ledger must hold before it is over, if that is known.
+    pub(crate) seq: Option<LedgerSeq>,
 }
 
 /// One volume.
@@ -187,6 +203,12 @@ pub(crate) struct Volume<'a> {
     pub(crate) setup: VolumeSetup<'a>,
     /// No operation of an earlier life is in flight: the device may be used.
     pub(crate) settled: bool,
+    /// It takes no more requests: it is about to go, or gone.
+    pub(crate) closing: bool,
+    /// Since this entry of the ledger is pushed, its zeroes are on their way to be lost: none is done again.
+    pub(crate) zeroes_given_up: Option<LedgerSeq>,
+    /// There is no volume in this place.
+    pub(crate) vacant: bool,
     /// Lines from here on may carry the ledger's mark of an earlier life although they are stable.
     pub(crate) recheck: Option<u64>,
     pub(crate) index: DirtyIndex<'a>,
@@ -252,13 +274,27 @@ pub(crate) struct Volume<'a> {
 
 impl<'a> Volume<'a> {
     pub(crate) fn new(setup: VolumeSetup<'a>, requests_max: usize) -> Volume<'a> {
+        let room = setup.room_slots;
+        Volume::with_room(setup, room, requests_max)
+    }
+
+    /// A volume that has no room yet.
+    pub(crate) fn roomless(setup: VolumeSetup<'a>, requests_max: usize) -> Volume<'a> {
+        Volume::with_room(setup, 0, requests_max)
+    }
+
+    fn with_room(setup: VolumeSetup<'a>, room: u64, requests_max: usize) -> Volume<'a> {
         let geometry = &setup.geometry;
         assert_eq!(setup.share.reactors(), geometry.reactors, "all reactors share a volume");
-        let (budget, room) = (setup.budget_slots, setup.room_slots);
+        let budget = setup.budget_slots;
         let allowance = Allowance::new(setup.share, geometry.reactor, budget, room);
-        let written = usize::try_from(allowance.room()).unwrap_or(WRITTEN_MAX).clamp(64, WRITTEN_MAX);
+        let most = setup.room_slots.min(budget);
+        let written = usize::try_from(most).unwrap_or(WRITTEN_MAX).clamp(64, WRITTEN_MAX);
         Volume {
             settled: true,
+            closing: false,
+            zeroes_given_up: None,
+            vacant: false,
             recheck: None,
             index: DirtyIndex::new(setup.index_lines, setup.index),
             counts: Counts::default(),
@@ -372,7 +408,8 @@ impl<'a> Volume<'a> {
     pub(crate) fn may_redo(&self, now: Instant, range: &Zeroed, pause_ms: u64) -> bool {
         let floors = self.setup.rules.as_slice().iter().map(|rule| rule.retry.floor_ms());
         let pause_ms = if self.flushes.is_empty() { pause_ms } else { floors.min().unwrap_or(pause_ms) };
-        range.refused.is_none_or(|refused| now >= refused.after_ms(pause_ms))
+        self.zeroes_given_up.is_none()
+            && range.refused.is_none_or(|refused| now >= refused.after_ms(pause_ms))
     }
 
     /// Whether a fence lies over any of the lines.

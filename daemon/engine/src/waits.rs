@@ -67,6 +67,22 @@ impl Waits {
         self.places.add_volume(self.least);
     }
 
+    /// A volume goes, of which nothing is pending: its part is the others'.
+    pub(crate) fn remove_volume(&mut self, volume: usize) {
+        self.places.remove_volume(volume);
+    }
+
+    /// A volume comes under the number of one that went.
+    pub(crate) fn replace_volume(&mut self, volume: usize) {
+        self.places.replace_volume(volume);
+    }
+
+    /// Makes sure that so many volumes in all can be added without an allocation.
+    pub(crate) fn reserve_volumes(&mut self, volumes: usize) {
+        self.entries.reserve_exact(volumes * self.least);
+        self.places.reserve_volumes(volumes);
+    }
+
     fn grow(&mut self, more: usize) {
         for _ in 0..more {
             let at = u32::try_from(self.entries.len()).expect("few waits");

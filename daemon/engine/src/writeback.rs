@@ -21,7 +21,7 @@ pub(crate) struct Manner {
 impl Engine<'_> {
     /// Whether the volume may have another operation in flight: one that hangs must not take all there are.
     pub(crate) fn may_submit(&self, volume: usize) -> bool {
-        let share = (self.limits.ops_max / self.volumes.len()).max(4);
+        let share = (self.limits.ops_max / self.requests.volumes().max(1)).max(4);
         (self.volumes[volume].settled || mutant!(NoFence))
             && self.ops.free() > 1
             && (self.volumes[volume].ops as usize) < share

@@ -8,7 +8,7 @@ use std::fmt;
 const STATES: usize = State::ALL.len();
 
 /// What operators do and clients are told that must be among what a long series of runs exercises.
-const EVENTS: [&str; 29] = [
+const EVENTS: [&str; 31] = [
     "budget: a write waits and the volume fails",
     "budget: given up for another reactor",
     "flush",
@@ -24,6 +24,7 @@ const EVENTS: [&str; 29] = [
     "losses acknowledged in the end",
     "malformed request",
     "operator: abandon",
+    "operator: another budget",
     "operator: lists what is being retried",
     "operator: other rules",
     "read",

@@ -179,15 +179,16 @@ impl Model {
     /// A flush was answered by everybody with success: everything acknowledged before is stable.
     pub fn flushed(&mut self, id: u64, content: Content<'_>) {
         let request = self.take(id);
-        self.tick();
+        let now = self.tick();
         let volume = self.volume(request.volume.0);
-        for (&sector, versions) in &volume.sectors {
+        for (&sector, versions) in &mut volume.sectors {
             let (view, stable) = content(sector);
             demand(Clause::C1, versions.covered(stable, id), || {
                 format!(
                     "flush {id} succeeded; sector {sector} is {stable:x}, in the cache {view:x}, of {versions:x?}"
                 )
             });
+            versions.flushed(id, now);
         }
         if id > volume.flushed {
             volume.flushed = id;

@@ -31,7 +31,9 @@ impl Version {
 #[derive(Clone, Debug)]
 pub(crate) struct Versions {
     all: Vec<Version>,
-    /// When an operator last accepted a loss: what was seen before says nothing about the order since.
+    /// When an operator last accepted a loss.
+    accepted: u64,
+    /// When a flush that began after that succeeded: what was seen before says nothing about the order since.
     forgotten: u64,
 }
 
@@ -39,12 +41,12 @@ impl Versions {
     /// A sector that was zeroes, and that the unanswered requests of these numbers want to be zeroes.
     pub(crate) fn new(zeroing: impl Iterator<Item = u64>) -> Versions {
         let all = std::iter::once(Version::ZEROES).chain(zeroing.map(|id| Version::new(0, id))).collect();
-        Versions { all, forgotten: 0 }
+        Versions { all, accepted: 0, forgotten: 0 }
     }
 
     /// The host came back, and this is what the device has: everything else is history.
     pub(crate) fn after_power_cut(stable: u64) -> Versions {
-        Versions { all: vec![Version { stamp: stable, ..Version::ZEROES }], forgotten: 0 }
+        Versions { all: vec![Version { stamp: stable, ..Version::ZEROES }], accepted: 0, forgotten: 0 }
     }
 
     /// Request `id` wants it to be `stamp`. Nobody who waits began before `oldest`.
@@ -90,9 +92,11 @@ impl Versions {
                 && !self.superseded(old, since, |new| new.effective)
         };
         let Some(seen) = self.all.iter().position(fine) else { return false };
-        // Zeroes look all alike, and those of a failed request may go away again with the device's cache. A
-        // read that began before a loss was accepted may have seen what was given up meanwhile.
-        if stamp != 0 && since >= self.forgotten {
+        // Zeroes look all alike, and those of a failed request may go away again with the device's cache, as
+        // what is there of an accepted loss; what was asked for since is no part of that, and stays. A read that
+        // began before may have seen what was given up meanwhile.
+        let left_over = self.all[seen].submitted <= self.accepted && since < self.forgotten;
+        if stamp != 0 && since >= self.accepted && !left_over {
             for (at, version) in self.all.iter_mut().enumerate() {
                 if at == seen {
                     version.effective = version.effective.min(now);
@@ -111,6 +115,13 @@ impl Versions {
         self.all.iter().any(fine)
     }
 
+    /// Flush `id` succeeded and was answered `now`: what the device shows from now on, it keeps.
+    pub(crate) fn flushed(&mut self, id: u64, now: u64) {
+        if self.forgotten == NEVER && id > self.accepted {
+            self.forgotten = now;
+        }
+    }
+
     /// Whether `stable` is newer than the loss recorded at `recorded`: what was lost had been answered by then. A stamp names
     /// its request, also that of a version which nobody may see any more.
     pub(crate) fn is_newer(&self, stable: u64, recorded: u64) -> bool {
@@ -124,9 +135,10 @@ impl Versions {
     }
 
     /// An operator accepts, `now`, the loss recorded at `recorded`: nobody knows which of the versions before it the device
-    /// has.
+    /// has, and until a flush it may have another one after it showed one: what was refused is in its cache in parts, and a
+    /// failed flush takes some of that back.
     pub(crate) fn forget_order(&mut self, recorded: u64, now: u64, on_device: [u64; 2]) {
-        self.forgotten = now;
+        (self.accepted, self.forgotten) = (now, NEVER);
         for old in self.all.iter_mut().filter(|old| old.submitted < recorded) {
             // One that was answered after the record may have taken effect after it, too.
             *old = Version { answered: old.answered, ..Version::new(old.stamp, old.submitted) };
@@ -206,6 +218,7 @@ mod tests {
     fn a_write_that_stalled_over_a_loss_may_be_the_newest() {
         let mut versions = written(&[(7, 1, Some(2)), (8, 3, Some(12)), (9, 6, Some(8))]);
         versions.forget_order(5, 13, [7, 7]);
+        versions.flushed(14, 14);
         assert!(versions.clone().seen(8, 14, None, 15), "8 was taken in after 9, at 12");
         assert!(versions.seen(9, 14, None, 15) && !versions.seen(7, 16, None, 17));
     }
@@ -218,6 +231,29 @@ mod tests {
         assert!(versions.seen(7, 12, None, 13), "which is not what the device has");
         let mut versions = written(&[(7, 1, Some(2)), (8, 3, Some(4))]);
         versions.forget_order(5, 10, [7, 7]);
-        assert!(versions.seen(8, 11, None, 12) && !versions.seen(7, 13, None, 14));
+        versions.flushed(11, 12);
+        assert!(versions.seen(8, 13, None, 14) && !versions.seen(7, 15, None, 16));
+    }
+
+    /// C5: only what the loss left may change. A newer write that a read has shown stays, flush or none.
+    #[test]
+    fn what_was_written_since_a_loss_was_accepted_never_goes_back() {
+        let mut versions = written(&[(7, 1, Some(2)), (8, 3, Some(4))]);
+        versions.forget_order(5, 10, [8, 7]);
+        versions.submitted(9, 11, 0);
+        assert!(versions.seen(9, 12, None, 13), "not answered, but it may be there");
+        assert!(!versions.seen(8, 14, None, 15) && !versions.seen(7, 14, None, 15));
+    }
+
+    /// Seed 281: a read saw a part of a refused write in the device's cache, a flush failed and took that back.
+    #[test]
+    fn what_an_accepted_loss_left_may_change_until_a_flush() {
+        let mut versions = written(&[(7, 1, Some(2)), (8, 3, Some(4))]);
+        versions.forget_order(5, 10, [8, 7]);
+        assert!(versions.seen(8, 11, None, 12));
+        versions.flushed(9, 13);
+        assert!(versions.seen(7, 14, None, 15), "that flush began before the loss was accepted");
+        versions.flushed(14, 16);
+        assert!(versions.seen(7, 17, None, 18) && !versions.seen(8, 19, None, 20));
     }
 }

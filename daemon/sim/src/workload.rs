@@ -176,6 +176,21 @@ impl Workload {
         }
     }
 
+    /// A budget up to the one that the volume begins with, if a smaller one holds a request on each reactor.
+    fn budget(&mut self, shell: &mut Shell<'_>, volume: u16) -> Option<Command> {
+        let (plan, index) = (shell.plan, usize::from(volume));
+        let most = plan.volumes[index].budget_slots;
+        let least = (2 * plan.limits.request_lines_max as u64 * u64::from(plan.reactors)).min(most);
+        let budget_slots = self.random.between(least, most);
+        // Its part of the room, as if the others had what they began with: all together never exceed it.
+        let room_slots = plan.room_slots(index) * budget_slots / most;
+        let holds = room_slots >= 2 * plan.limits.request_lines_max as u64;
+        holds.then(|| {
+            shell.coverage.event("operator: another budget");
+            Command::SetBudget { budget_slots, room_slots }
+        })
+    }
+
     fn command(&mut self, shell: &mut Shell<'_>) {
         let volume = u16::try_from(self.random.below(shell.plan.volumes.len() as u64)).expect("few volumes");
         let bytes = shell.plan.volumes[usize::from(volume)].geometry.volume_bytes;
@@ -198,6 +213,10 @@ impl Workload {
                 shell.coverage.event("operator: abandon");
                 Command::Abandon
             }
+            9 if self.policies && self.random.chance(300) => match self.budget(shell, volume) {
+                Some(command) => command,
+                None => Command::Drain,
+            },
             _ => Command::List { state, from: if self.random.chance(500) { 0 } else { offset } },
         };
         shell.command(volume, command);

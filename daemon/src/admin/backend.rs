@@ -1,8 +1,8 @@
 //! What the admin server needs from the rest of the daemon.
 
 use super::snapshot::{
-    AuditPage, DaemonView, EventsPage, ExplanationPage, FaultView, LossPage, Measures, PolicyView,
-    ReloadView, SessionView, ThinView, VolumeView,
+    AddedView, AuditPage, DaemonView, EventsPage, ExplanationPage, FaultView, LossPage, Measures, PolicyView,
+    ReloadView, RemovedView, SessionView, ThinView, VolumeView,
 };
 use holdfast_engine::{Answer, Command, Instant, VolumeId};
 use std::path::PathBuf;
@@ -35,8 +35,9 @@ pub trait Backend: Send + Sync {
     /// All volumes as they are now, in the order of the configuration.
     fn volumes(&self) -> Vec<VolumeView>;
 
-    /// What was measured and counted since the daemon started, beside what the other views have.
-    fn measures(&self) -> Measures;
+    /// What was measured and counted of these volumes, in their order, and of the daemon since it started, beside what the
+    /// other views have.
+    fn measures(&self, of: &[VolumeView]) -> Measures;
 
     /// Milliseconds since 1970 at a point of the engine's clock.
     fn unix_ms(&self, at: Instant) -> u64;
@@ -88,7 +89,10 @@ pub trait Backend: Send + Sync {
     fn grow_thin(&self, volume: VolumeId, add_bytes: u64, by: Peer) -> Result<ThinView, BackendError>;
 
     /// What happens to refused data of a volume, as it is in force.
-    fn policy(&self, volume: VolumeId) -> PolicyView;
+    ///
+    /// # Errors
+    /// [`BackendError`] if there is no such volume any more.
+    fn policy(&self, volume: VolumeId) -> Result<PolicyView, BackendError>;
 
     /// Puts another policy in force, on behalf of `by`. Each reactor answers that it holds.
     ///
@@ -102,6 +106,39 @@ pub trait Backend: Send + Sync {
     /// # Errors
     /// [`BackendError`] if the file makes no sense, or something differs that needs a restart; nothing was changed then.
     fn reload(&self, dry_run: bool, by: Peer) -> Result<ReloadView, BackendError>;
+
+    /// Adds the volume that `toml` describes, one `[[volume]]` of a configuration; with `dry_run` only says whether that would
+    /// work. Waits for its disk and the ledger's.
+    ///
+    /// # Errors
+    /// [`BackendError`] if it makes no sense, does not fit beside the others, or cannot be opened; nothing was changed then.
+    fn add_volume(&self, toml: &str, dry_run: bool, by: Peer) -> Result<AddedView, BackendError>;
+
+    /// Ends a volume's sessions, writes back what it has, and lets its device go. With `abandon` what cannot be written is
+    /// recorded as lost; without it, it is an obstacle. With `dry_run` only says what stands in the way now. Waits for the
+    /// disks of the volume and of the ledger.
+    ///
+    /// # Errors
+    /// [`BackendError`] if it holds what cannot be written, or the device does not answer: then the volume serves again.
+    fn remove_volume(
+        &self,
+        volume: VolumeId,
+        abandon: bool,
+        dry_run: bool,
+        by: Peer,
+    ) -> Result<RemovedView, BackendError>;
+
+    /// Gives a volume another budget, as a configuration would say it; with `dry_run` only says what would change.
+    ///
+    /// # Errors
+    /// [`BackendError`] if it is none, or does not fit beside the others; nothing was changed then.
+    fn set_budget(
+        &self,
+        volume: VolumeId,
+        budget: &str,
+        dry_run: bool,
+        by: Peer,
+    ) -> Result<ReloadView, BackendError>;
 
     /// Makes a volume's backing larger, and has each reactor answer that the volume is; with `dry_run` only says whether
     /// that would work, and nobody answers. Returns the size before. Waits for the volume's disk and the ledger's.

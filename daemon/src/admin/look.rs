@@ -4,7 +4,7 @@ use super::Peer;
 use super::ask::{self, Asked, Named};
 use super::operation::unknown;
 use super::refusal::Refusal;
-use super::{Shared, VolumeView, health, listing, policy, view};
+use super::{Shared, VolumeView, health, listing, page_data, policy, view};
 use axum::extract::State;
 use axum::routing::get;
 use axum::{Extension, Json, Router};
@@ -158,7 +158,8 @@ async fn stats(State(shared): SharedState) -> Answer<Stats> {
     };
     let volumes = views.iter().map(count).collect();
     let reactors = (0..).zip(&daemon.reactors).map(|(number, one)| view::reactor(number, one)).collect();
-    answer(Stats { at: view::now(), volumes, reactors })
+    let latencies = page_data::latencies_of(&shared, views);
+    answer(Stats { at: view::now(), volumes, reactors, latencies })
 }
 
 /// Which events are asked for.
@@ -198,7 +199,7 @@ async fn sessions(State(shared): SharedState) -> Answer<Sessions> {
 
 async fn policy(State(shared): SharedState, Named(name): Named) -> Answer<VolumePolicy> {
     let volume = ask::volume(&shared, &name)?;
-    let policy = policy::view(&shared.backend.policy(volume.id));
+    let policy = policy::view(&shared.backend.policy(volume.id)?);
     answer(VolumePolicy { volume: volume.name, policy, differences: Vec::new(), dry_run: false })
 }
 

@@ -29,6 +29,7 @@ mod snapshot;
 mod token;
 mod tune;
 mod view;
+mod volumes;
 
 pub use backend::{Answers, Backend, BackendError, Peer};
 pub use bind::{BindError, bind};
@@ -36,9 +37,9 @@ pub(crate) use listing::list_ranges;
 pub use port::{Port, PortError};
 pub use server::{Options, Server, serve};
 pub use snapshot::{
-    ArenaView, AuditPage, AuditView, DaemonView, EventView, EventsPage, ExplanationPage, FaultView,
-    LedgerView, LossPage, Measures, PolicyView, ReactorView, ReloadView, SessionView, StuckView, ThinView,
-    VolumeMeasures, VolumeView,
+    AddedView, ArenaView, AuditPage, AuditView, DaemonView, EventView, EventsPage, ExplanationPage,
+    FaultView, LedgerView, LossPage, Measures, PolicyView, ReactorView, ReloadView, RemovedView, SessionView,
+    StuckView, ThinView, VolumeMeasures, VolumeView,
 };
 pub use token::{Token, TokenError};
 pub(crate) use view::state_bytes;

@@ -2,7 +2,7 @@
 
 use super::ask::{self, Asked, Named};
 use super::look::{Answer, EXTENTS_MAX, SharedState, answer};
-use super::{Peer, Shared, listing};
+use super::{Peer, Shared, VolumeView, listing};
 use crate::latency::{self, Counts, Kind};
 use axum::routing::get;
 use axum::{Extension, Router, extract::State};
@@ -66,13 +66,18 @@ fn mark(cells: &mut [u8], range: ByteRange, cell_bytes: u64) {
 }
 
 async fn latencies(State(shared): SharedState) -> Answer<Latencies> {
-    let (views, measures) = (shared.backend.volumes(), shared.backend.measures());
+    answer(Latencies { volumes: latencies_of(&shared, shared.backend.volumes()) })
+}
+
+/// How long the clients and devices of these volumes waited, since each came.
+pub(super) fn latencies_of(shared: &Shared, views: Vec<VolumeView>) -> Vec<VolumeLatencies> {
+    let measures = shared.backend.measures(&views);
     let volumes = views.into_iter().zip(&measures.volumes).map(|(view, measured)| VolumeLatencies {
         volume: view.name,
         requests: each(&measured.requests),
         device: each(&measured.device),
     });
-    answer(Latencies { volumes: volumes.collect() })
+    volumes.collect()
 }
 
 fn each(counts: &[Counts; Kind::ALL.len()]) -> Vec<Latency> {

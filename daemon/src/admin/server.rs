@@ -4,7 +4,7 @@ use super::ask::APART_MAX;
 use super::refusal::Refusal;
 use super::{
     Backend, Peer, Port, change, cross_site, look, metrics, operation::Operations, page, page_data, peer,
-    tune,
+    tune, volumes,
 };
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::StatusCode;
@@ -222,7 +222,7 @@ fn router(shared: Arc<Shared>, options: Options) -> Router {
         .merge(metrics::routes())
         .merge(page::routes())
         .merge(page_data::routes())
-        .merge(change::routes().merge(tune::routes()).route_layer(owners_only));
+        .merge(change::routes().merge(tune::routes()).merge(volumes::routes()).route_layer(owners_only));
     bounded(routes, options).layer(middleware::from_fn(cross_site::at_socket)).with_state(shared)
 }
 

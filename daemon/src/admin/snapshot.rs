@@ -165,6 +165,34 @@ pub struct ReloadView {
     pub differences: Vec<Difference>,
 }
 
+/// A volume that was added, or would be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AddedView {
+    /// Its name.
+    pub name: String,
+    /// The configuration of the daemon, if it has one.
+    pub config: Option<String>,
+    /// What that has to say for the volume to be there after a restart.
+    pub toml: String,
+    /// Bytes that are on record as lost from an earlier use.
+    pub lost_bytes: u64,
+}
+
+/// A volume that was removed, or would be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RemovedView {
+    /// Its name.
+    pub name: String,
+    /// Sessions that were ended.
+    pub sessions: u64,
+    /// Bytes that were given up.
+    pub given_up_bytes: u64,
+    /// Bytes that are on record as lost, those that were given up among them.
+    pub lost_bytes: u64,
+    /// The configuration that still names it: the next start or reload brings it back.
+    pub config: Option<String>,
+}
+
 /// One client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SessionView {

@@ -41,7 +41,7 @@ async fn set_policy(
     Body(change): Body<PolicyChange>,
 ) -> Answer<VolumePolicy> {
     let volume = ask::volume(&shared, &name)?;
-    let before = shared.backend.policy(volume.id);
+    let before = shared.backend.policy(volume.id)?;
     let after = policy::changed(&before, &change)?;
     if !change.dry_run && !change.yes_lose_data {
         confirmed(&volume, &before, &after)?;

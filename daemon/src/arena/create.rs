@@ -6,7 +6,7 @@ use super::memory::Mapping;
 use super::place::{Place, failed};
 use super::slots::{SegmentMemory, SlotAddresses, Slots};
 use super::superblock::Superblock;
-use super::volumes::{self, NOTES};
+use super::volumes::{self, NOTES, VolumeTable};
 use super::{ArenaError, ArenaLayout, ArenaVolume, ArenaWarning, HeldData, SEGMENT_BYTES_MAX};
 use crate::device::Patience;
 use holdfast_engine::Header;
@@ -60,6 +60,7 @@ pub struct Arena {
     origin: Origin,
     /// What was mapped and not touched yet.
     cold: Vec<&'static Mapping>,
+    table: VolumeTable,
 }
 
 impl Arena {
@@ -102,13 +103,18 @@ impl Arena {
             // Nothing has served from it: what is left of it is only in the way. The first error is the one to tell.
             let _ = existing::remove(place);
         }
-        let (superblock, shards) = made?;
-        Ok(Parts { superblock, shards, warnings, origin, cold: Vec::new() })
+        let (superblock, shards, table) = made?;
+        Ok(Parts { superblock, shards, warnings, origin, cold: Vec::new(), table })
     }
 
     /// The parts, reactor 0 first. Once: later calls return nothing.
     pub fn take_shards(&mut self) -> Vec<Shard> {
         std::mem::take(&mut self.shards)
+    }
+
+    /// Whose the numbers of volumes are.
+    pub fn volume_table(&self) -> VolumeTable {
+        self.table
     }
 
     /// How it came to be.
@@ -200,12 +206,13 @@ struct Parts {
     warnings: Vec<ArenaWarning>,
     origin: Origin,
     cold: Vec<&'static Mapping>,
+    table: VolumeTable,
 }
 
 impl Parts {
     fn in_place(self, place: Place) -> Arena {
-        let Parts { superblock, shards, warnings, origin, cold } = self;
-        Arena { place, superblock, shards, warnings, origin, cold }
+        let Parts { superblock, shards, warnings, origin, cold, table } = self;
+        Arena { place, superblock, shards, warnings, origin, cold, table }
     }
 }
 
@@ -247,7 +254,7 @@ fn make_way(
 fn misfit(
     left: &Left,
     plan: &Plan,
-    volumes: &[ArenaVolume],
+    volumes: &[Option<ArenaVolume>],
 ) -> Result<Option<(String, &'static str)>, ArenaError> {
     const DRAIN: &str = "Start once more as it was, and stop it with SIGTERM when all is written";
     let old = &left.superblock.plan;
@@ -280,8 +287,14 @@ fn misfit(
     if volumes.len() > old.volumes as usize {
         return Ok(Some((format!("which has room for {} volumes only", old.volumes), DRAIN)));
     }
-    for (number, known) in left.volumes.iter().enumerate() {
-        let differs = match volumes.get(number).filter(|volume| volume.name == known.name) {
+    for (number, known) in (0..).zip(&left.volumes) {
+        let Some(known) = known else { continue };
+        let named = volumes.get(usize::from(number)).and_then(Option::as_ref);
+        let differs = match named.filter(|volume| volume.name == known.name) {
+            // A daemon that was killed between the last header and the table's entry.
+            None if !left.used.contains_key(&number) && left.held.zeroed == 0 && left.held.somewhere == 0 => {
+                None
+            }
             None => Some("is not in the configuration".to_owned()),
             Some(volume) => known.differs(volume, old.line_bytes),
         };
@@ -301,7 +314,7 @@ fn take_over(
 ) -> Result<Parts, ArenaError> {
     let plan = &left.superblock.plan;
     let mut notes = existing::map(&place.file(NOTES), plan.note_bytes())?;
-    volumes::write(&mut notes, &layout.volumes, left.volumes.len());
+    volumes::enter(&mut notes, plan, &layout.volumes, &left.volumes);
     let notes = notes.leak();
     let mut cold = Vec::new();
     let mut shards = Vec::new();
@@ -317,7 +330,8 @@ fn take_over(
     }
     warnings.push(ArenaWarning::TakenOver(left.held));
     let origin = Origin::TakenOver(left.held);
-    Ok(Parts { superblock: left.superblock, shards, warnings, origin, cold })
+    let table = VolumeTable::new(notes, plan);
+    Ok(Parts { superblock: left.superblock, shards, warnings, origin, cold, table })
 }
 
 fn shard_of(
@@ -333,12 +347,14 @@ fn shard_of(
 }
 
 /// What the volumes of an arena that is there are called, in the order of their numbers: whoever takes it over numbers them
-/// alike. Empty if there is none, or none that could be taken over.
-pub fn volume_order(path: &Path) -> Vec<String> {
+/// alike. `None` is a vacant place. Empty if there is none, or none that could be taken over.
+pub fn volume_order(path: &Path) -> Vec<Option<String>> {
     let read = |layout| {
         let place = Place::enter_existing(layout).ok()?;
         match existing::examine(&place).ok()? {
-            Existing::Left(left) => Some(left.volumes.into_iter().map(|known| known.name).collect()),
+            Existing::Left(left) => {
+                Some(left.volumes.into_iter().map(|known| known.map(|known| known.name)).collect())
+            }
             Existing::Nothing => None,
         }
     };
@@ -363,7 +379,7 @@ fn make(
     plan: Plan,
     progress: &mut dyn FnMut(u64, u64),
     warnings: &mut Vec<ArenaWarning>,
-) -> Result<(Superblock, Vec<Shard>), ArenaError> {
+) -> Result<(Superblock, Vec<Shard>, VolumeTable), ArenaError> {
     let superblock =
         Superblock { plan, arena_id: random_id()?, boot_id: boot_id()?, serving: true, older: false };
     let mapping = write_superblock(place, &superblock)?;
@@ -373,7 +389,8 @@ fn make(
     let shards = (0..superblock.plan.reactors).map(|reactor| maker.shard(&superblock.plan, reactor, notes));
     let shards = shards.collect::<Result<Vec<Shard>, ArenaError>>()?;
     Superblock::mark_serving(&mapping);
-    Ok((superblock, shards))
+    let table = VolumeTable::new(notes, &superblock.plan);
+    Ok((superblock, shards, table))
 }
 
 fn write_superblock(place: &Place, superblock: &Superblock) -> Result<Mapping, ArenaError> {
@@ -409,7 +426,7 @@ impl Maker<'_> {
         let file = self.place.create_file(NOTES, plan.note_bytes())?;
         self.allocate(NOTES, &file, plan.note_bytes())?;
         let mut mapping = Mapping::of(&file, plan.note_bytes()).map_err(failed("map", &path))?;
-        volumes::write(&mut mapping, &self.layout.volumes, 0);
+        volumes::enter(&mut mapping, plan, &self.layout.volumes, &[]);
         Ok(mapping.leak())
     }
 

@@ -19,6 +19,7 @@ use super::volumes::{self, KnownVolume, NOTES, VOLUME_BYTES};
 use super::{ArenaError, HeldData};
 use holdfast_engine::{Notes, Remnant};
 use holdfast_policy::State;
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
@@ -40,8 +41,10 @@ pub(super) enum Existing {
 pub(super) struct Left {
     pub(super) superblock: Superblock,
     pub(super) held: HeldData,
-    /// In the order of their numbers.
-    pub(super) volumes: Vec<KnownVolume>,
+    /// By their numbers.
+    pub(super) volumes: Vec<Option<KnownVolume>>,
+    /// Headers in use, by the numbers of their volumes; of damaged ones nobody knows.
+    pub(super) used: BTreeMap<u16, u64>,
 }
 
 /// Looks and touches nothing.
@@ -68,15 +71,20 @@ pub(super) fn examine(place: &Place) -> Result<Existing, ArenaError> {
         }
     }
     let mut held = HeldData::default();
+    let mut used = BTreeMap::new();
     for reactor in 0..superblock.plan.reactors {
-        count_held(place, &superblock, reactor, &mut held)?;
+        count_held(place, &superblock, reactor, &mut held, &mut used)?;
     }
     let volumes = if superblock.older { Vec::new() } else { read_notes(place, &superblock.plan, &mut held)? };
-    Ok(Existing::Left(Box::new(Left { superblock, held, volumes })))
+    Ok(Existing::Left(Box::new(Left { superblock, held, volumes, used })))
 }
 
 /// The volumes; and counts the zeroes that are noted.
-fn read_notes(place: &Place, plan: &Plan, held: &mut HeldData) -> Result<Vec<KnownVolume>, ArenaError> {
+fn read_notes(
+    place: &Place,
+    plan: &Plan,
+    held: &mut HeldData,
+) -> Result<Vec<Option<KnownVolume>>, ArenaError> {
     let path = place.file(NOTES);
     let mapping = map(&path, plan.note_bytes())?;
     for reactor in 0..plan.reactors {
@@ -120,6 +128,7 @@ fn count_held(
     superblock: &Superblock,
     reactor: u32,
     held: &mut HeldData,
+    used: &mut BTreeMap<u16, u64>,
 ) -> Result<(), ArenaError> {
     let mapping = map(&place.file(&headers_name(reactor)), superblock.plan.header_bytes)?;
     for header in mapping.headers(superblock.plan.slots as usize) {
@@ -127,10 +136,17 @@ fn count_held(
             Ok((_, status)) => status,
             Err(damage) => {
                 held.damaged += 1;
-                held.somewhere += u64::from(header.remnant(damage) == Remnant::Somewhere);
+                match header.remnant(damage) {
+                    Remnant::Nothing => {}
+                    Remnant::Line(identity) => *used.entry(identity.volume).or_default() += 1,
+                    Remnant::Somewhere => held.somewhere += 1,
+                }
                 continue;
             }
         };
+        if status.state != State::Free {
+            *used.entry(header.volume()).or_default() += 1;
+        }
         match status.state {
             State::Free | State::Incoming | State::Filling | State::Clean => {}
             State::Dirty => held.dirty += 1,

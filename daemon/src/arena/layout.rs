@@ -34,8 +34,8 @@ pub struct ArenaLayout {
     pub lock_memory: bool,
     /// Give up data that an earlier daemon left in it. The operator's `--discard-arena`.
     pub discard_existing: bool,
-    /// The volumes, in the order of their numbers.
-    pub volumes: Vec<ArenaVolume>,
+    /// The volumes by their numbers; no place is behind the last one.
+    pub volumes: Vec<Option<ArenaVolume>>,
 }
 
 /// A volume as the arena knows it.

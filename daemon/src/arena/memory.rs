@@ -138,3 +138,19 @@ pub fn zeroed_words(count: usize) -> io::Result<&'static [AtomicU64]> {
     // never unmapped (forgotten just above), so 'static holds; nothing else has its address.
     Ok(unsafe { std::slice::from_raw_parts(base, count) })
 }
+
+/// Gives the memory of words back that [`zeroed_words`] made and nobody writes any more: they are zero again, and take
+/// memory again only where they are written. Who reads them meanwhile finds them as they were, or zero.
+pub fn give_back_words(words: &'static [AtomicU64]) {
+    let bytes = size_of_val(words);
+    if bytes == 0 {
+        return;
+    }
+    // SAFETY: the range is a whole anonymous private mapping of `zeroed_words`, which is never unmapped. Dropping its pages
+    // makes every word 0, a valid AtomicU64; a reader in another thread sees the old or the new value of each.
+    let given = unsafe {
+        rustix::mm::madvise(words.as_ptr().cast_mut().cast(), bytes, rustix::mm::Advice::LinuxDontNeed)
+    };
+    // The kernel refuses only what is no mapping; then the pages stay ours, which costs memory and nothing else.
+    let _ = given;
+}

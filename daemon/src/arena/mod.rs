@@ -27,6 +27,7 @@ mod volumes;
 pub use create::{Arena, Origin, Shard, volume_order};
 pub use error::{ArenaError, ArenaWarning, HeldData};
 pub use layout::{ArenaLayout, ArenaVolume, SEGMENT_BYTES_MAX};
-pub use memory::zeroed_words;
+pub use memory::{give_back_words, zeroed_words};
 pub use remains::Remains;
 pub use slots::{SegmentMemory, SlotAddresses, Slots};
+pub use volumes::VolumeTable;

@@ -1,10 +1,13 @@
 //! The arena's table of volumes: whose the numbers in headers are. It stands at the beginning of the file of notes.
 //!
-//! An entry is written once, when the volume first takes part in the arena, before any header has its number.
+//! An entry is written when the volume first takes part in the arena, before any header has its number, and taken out when
+//! the volume is removed, after the last header has been freed. Its place is vacant then, until another volume gets it. The
+//! word with the checksum is written last and taken out first: whoever is killed in between leaves a vacant place.
 
 use super::layout::{ArenaVolume, Plan};
 use super::memory::Mapping;
 use crc_fast::CrcAlgorithm::Crc32Iscsi;
+use std::sync::atomic::Ordering;
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
 
 /// The file of notes.
@@ -76,23 +79,81 @@ pub(super) fn parse(bytes: [u8; VOLUME_BYTES]) -> Option<KnownVolume> {
     sound.then(|| KnownVolume { name: name.to_owned(), bytes: entry.bytes, identity: entry.identity })
 }
 
-/// The volumes in the order of their numbers; in words, if an entry is damaged.
-pub(super) fn read(mapping: &Mapping, plan: &Plan) -> Result<Vec<KnownVolume>, String> {
+/// The volumes by their numbers, as far as the last one that is there; in words, if an entry is damaged.
+pub(super) fn read(mapping: &Mapping, plan: &Plan) -> Result<Vec<Option<KnownVolume>>, String> {
     let mut known = Vec::new();
     for number in 0..plan.volumes as usize {
         let bytes = mapping.read::<VOLUME_BYTES>(number * VOLUME_BYTES);
-        if bytes == [0; VOLUME_BYTES] {
-            break;
-        }
+        let entry: Entry = zerocopy::transmute!(bytes);
         let volume = parse(bytes);
-        known.push(volume.ok_or_else(|| format!("entry {number} of its volumes has a wrong checksum"))?);
+        if volume.is_none() && entry.checksum != 0 {
+            return Err(format!("entry {number} of its volumes has a wrong checksum"));
+        }
+        known.push(volume);
     }
+    known.truncate(known.iter().rposition(Option::is_some).map_or(0, |last| last + 1));
     Ok(known)
 }
 
-/// Writes the entries from number `from` on.
-pub(super) fn write(mapping: &mut Mapping, volumes: &[ArenaVolume], from: usize) {
-    for (number, volume) in volumes.iter().enumerate().skip(from) {
-        mapping.write(number * VOLUME_BYTES, Entry::of(volume).as_bytes());
+/// Enters the volumes that are not in the table yet; whose place is another's or nobody's now goes out of it.
+pub(super) fn enter(
+    notes: &mut Mapping,
+    plan: &Plan,
+    volumes: &[Option<ArenaVolume>],
+    known: &[Option<KnownVolume>],
+) {
+    for number in 0..plan.volumes as usize {
+        let (new, old) =
+            (volumes.get(number).and_then(Option::as_ref), known.get(number).and_then(Option::as_ref));
+        let same = new.map(|volume| &volume.name) == old.map(|volume| &volume.name);
+        if !same {
+            put(notes, number, new);
+        }
+    }
+}
+
+/// Where the name's length and the checksum are: the word that makes an entry one.
+const SEAL: usize = 8;
+
+/// Puts an entry in its place, or makes that vacant.
+pub(super) fn put(mapping: &Mapping, number: usize, volume: Option<&ArenaVolume>) {
+    let words = mapping.words(number * VOLUME_BYTES, VOLUME_BYTES / 8);
+    let entry = volume.map_or_else(Entry::new_zeroed, Entry::of);
+    // SYNC POINT entry: the seal goes first and comes last; pairs with nothing in this process: a successor of a daemon that
+    // was killed sees its stores in their order.
+    words[SEAL / 8].store(0, Ordering::SeqCst);
+    let values =
+        entry.as_bytes().chunks_exact(8).map(|word| u64::from_ne_bytes(word.try_into().expect("8 bytes")));
+    let mut seal = 0;
+    for (at, value) in values.enumerate() {
+        if at == SEAL / 8 { seal = value } else { words[at].store(value, Ordering::SeqCst) }
+    }
+    words[SEAL / 8].store(seal, Ordering::SeqCst);
+}
+
+/// The table of an arena that is served from.
+#[derive(Clone, Copy)]
+pub struct VolumeTable {
+    mapping: &'static Mapping,
+    places: u32,
+}
+
+impl VolumeTable {
+    pub(super) fn new(mapping: &'static Mapping, plan: &Plan) -> VolumeTable {
+        VolumeTable { mapping, places: plan.volumes }
+    }
+
+    /// How many volumes there is room for.
+    pub fn places(&self) -> usize {
+        self.places as usize
+    }
+
+    /// A volume takes part from now on under this number, or no volume does.
+    ///
+    /// # Panics
+    /// If there is no such place.
+    pub fn put(&self, number: u16, volume: Option<&ArenaVolume>) {
+        assert!(u32::from(number) < self.places, "place {number} of {}", self.places);
+        put(self.mapping, usize::from(number), volume);
     }
 }

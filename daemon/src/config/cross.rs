@@ -59,13 +59,11 @@ fn frontends_fit(reader: &Reader<'_>, settings: &Settings, drafts: &[FrontendDra
     let mut taken: Vec<String> =
         [&daemon.socket, &daemon.admin_socket].map(|path| path.display().to_string()).into();
     for draft in drafts {
-        let (place, volumes) = match &draft.settings {
-            FrontendSettings::Vhost(vhost) => {
-                (vhost.socket.display().to_string(), std::slice::from_ref(&vhost.volume))
-            }
+        let place = match &draft.settings {
+            FrontendSettings::Vhost(vhost) => vhost.socket.display().to_string(),
             FrontendSettings::Nbd(nbd) => match &nbd.listen {
-                Listen::Unix { path, .. } => (path.display().to_string(), &nbd.volumes[..]),
-                Listen::Tcp { address, .. } => (address.to_string(), &nbd.volumes[..]),
+                Listen::Unix { path, .. } => path.display().to_string(),
+                Listen::Tcp { address, .. } => address.to_string(),
             },
         };
         if taken.contains(&place) {
@@ -73,7 +71,7 @@ fn frontends_fit(reader: &Reader<'_>, settings: &Settings, drafts: &[FrontendDra
             reader.refuse_key(&draft.listen_key, message, "give every door a place of its own");
         }
         taken.push(place);
-        for name in volumes {
+        for name in draft.settings.volumes() {
             if !settings.volumes.iter().any(|volume| volume.name == *name) {
                 let message = format!("there is no volume {name:?}");
                 let help = match nearest(name, settings.volumes.iter().map(|volume| volume.name.as_str())) {

@@ -47,7 +47,7 @@ impl Settings {
             prefault: false,
             lock_memory: false,
             discard_existing: false,
-            volumes: self.volumes.iter().map(unopened).collect(),
+            volumes: self.volumes.iter().map(unopened).map(Some).collect(),
         }
     }
 

@@ -80,7 +80,7 @@ pub(crate) fn thin_limit(volume: &VolumeSettings) -> Option<u64> {
 fn whole(volume: &VolumeSettings, is_new: bool) -> Difference {
     let (none, path) = ("none".to_owned(), format!("a volume on {}", volume.backing.path().display()));
     let (before, after) = if is_new { (none, path) } else { (path, none) };
-    Difference { key: format!("volume.{}", volume.name), before, after, needs_restart: true }
+    Difference { key: format!("volume.{}", volume.name), before, after, needs_restart: false }
 }
 
 /// The entries of two equal lists of keys whose values differ.
@@ -150,7 +150,7 @@ fn of_volume(volume: &VolumeSettings) -> Vec<Entry> {
     let mut entries = vec![
         entry("backing", backing(&volume.backing), FIXED),
         entry("mode", mode.to_owned(), FIXED),
-        entry("budget", bytes_in_words(volume.budget_bytes), FIXED),
+        entry("budget", bytes_in_words(volume.budget_bytes), LIVE),
         entry("flush_on_failure", flush_in_words(volume.flush_on_failure), LIVE),
         entry("parked_flushes_max", volume.parked_flushes_max.to_string(), LIVE),
         entry("io_timeout", time(volume.io_timeout_ms), LIVE),

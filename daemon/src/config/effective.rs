@@ -102,6 +102,13 @@ fn path(path: &Path) -> Value {
     Value::String(path.display().to_string())
 }
 
+/// The `[[volume]]` that says all of a volume's settings, as [`Settings::to_toml`] has it.
+pub(super) fn volume_in_toml(volume: &VolumeSettings) -> String {
+    let mut text = String::new();
+    write_volume(&mut text, volume).expect("a String takes all that is written to it");
+    text
+}
+
 fn write_volume(out: &mut String, volume: &VolumeSettings) -> fmt::Result {
     writeln!(out, "\n[[volume]]\nname = {:?}\nbacking = {}", volume.name, backing(&volume.backing))?;
     let mode = match volume.mode {

@@ -221,6 +221,16 @@ pub enum FrontendSettings {
     Vhost(VhostSettings),
 }
 
+impl FrontendSettings {
+    /// The volumes that it names; a door for NBD that names none serves all there are.
+    pub fn volumes(&self) -> &[String] {
+        match self {
+            FrontendSettings::Nbd(nbd) => &nbd.volumes,
+            FrontendSettings::Vhost(vhost) => std::slice::from_ref(&vhost.volume),
+        }
+    }
+}
+
 /// `[[frontend]]` with `kind = "vhost-user-blk"`: a volume as a disk of one virtual machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VhostSettings {

@@ -210,6 +210,20 @@ impl Disk {
         Ok(())
     }
 
+    /// Ends what [`Disk::attach`] began: the ring does not keep the backing any more.
+    ///
+    /// # Errors
+    /// [`DiskError::Attach`]; the backing stays locked then, until the ring is gone.
+    ///
+    /// # Panics
+    /// If the volume is not attached, or has an operation in flight.
+    pub fn detach(&mut self, volume: VolumeId) -> Result<(), DiskError> {
+        let busy = self.ops.iter().flatten().any(|op| op.volume == volume);
+        assert!(!busy, "volume {} is detached with operations in flight", volume.0);
+        assert!(self.volumes[usize::from(volume.0)].take().is_some(), "volume {} is not attached", volume.0);
+        self.register(volume, NO_FILE)
+    }
+
     /// Lets go of a volume's backing, or takes another one in its place: the same device, opened again. Without one, every
     /// operation ends with ENODEV. What is in flight goes on and keeps the old description, with its lock, until it ends.
     ///

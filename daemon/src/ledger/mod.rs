@@ -43,7 +43,7 @@ pub use outcome::{CommitOutcome, Health, Stuck};
 pub use record::{
     AuditRow, Cause, Ending, Failure, Kind, LostRecord, NO_REACTOR, NotStableRecord, Now, OpenMark, Report,
 };
-pub use run::{Entry, step};
+pub use run::{Entry, step, told};
 
 #[cfg(any(test, fuzzing))]
 pub(crate) use rows::fuzz;

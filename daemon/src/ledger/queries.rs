@@ -71,6 +71,12 @@ impl Ledger {
         self.memory.touch_volume(key);
     }
 
+    /// Bytes that are on record as lost of the volume with this name, registered or not.
+    pub fn lost_of(&self, name: &str) -> u64 {
+        let volumes = self.memory.volumes.values().filter(|volume| volume.name == name);
+        volumes.flat_map(super::volume::Volume::lost_records).map(|record| record.range.length).sum()
+    }
+
     /// Where the volume's data was when it was used last, unless it was drained since.
     pub fn open_mark(&self, volume: VolumeId) -> Option<OpenMark> {
         self.volume(volume).mark

@@ -47,6 +47,16 @@ impl Ledger {
         Ok(())
     }
 
+    /// Ends what [`register_volume`](Self::register_volume) began: the number may be another volume's from now on. The record
+    /// stays, under the volume's name.
+    ///
+    /// # Panics
+    /// If the volume is not registered, or a report of it waits.
+    pub fn forget(&mut self, id: VolumeId) {
+        assert!(self.asked.iter().all(|(_, volume, _)| *volume != id), "a report of volume {id:?} waits");
+        assert!(self.keys.remove(&id).is_some(), "volume {id:?} is not registered");
+    }
+
     fn refuse_other_name(&self, name: &str, identity: &str) -> Result<(), RegisterError> {
         let same_device =
             |volume: &&Volume| volume.identity == identity && volume.name != name && !volume.is_idle();

@@ -20,7 +20,12 @@ pub fn step(
     for (reactor, seq, entry) in batch {
         ledger.apply(now, reactor, seq, entry);
     }
-    match ledger.commit(now) {
+    told(ledger.commit(now), events)
+}
+
+/// Appends what the reactors are to be told of a commit; returns the ledger's trouble, if it has any.
+pub fn told(outcome: CommitOutcome, events: &mut Vec<(u32, Event)>) -> Option<Stuck> {
+    match outcome {
         CommitOutcome::Durable { durable, reports } => {
             events.extend(
                 durable.into_iter().map(|(reactor, up_to)| (reactor, Event::LedgerDurable { up_to })),

@@ -69,6 +69,9 @@ pub struct Volume {
     pub file: Option<PathBuf>,
 }
 
+/// The volumes as they are when it is asked: they come and go.
+pub type Catalogue = Box<dyn Fn() -> Vec<Volume> + Send + Sync>;
+
 enum Listener {
     Unix(UnixListener),
     Tcp(TcpListener),
@@ -79,8 +82,7 @@ struct Shared {
     settings: NbdSettings,
     /// The socket at which the daemon lets clients in.
     clients: PathBuf,
-    served: Vec<Volume>,
-    volumes: Vec<(VolumeId, Holes)>,
+    volumes: Catalogue,
     backend: Arc<dyn Backend>,
     connections: AtomicUsize,
 }
@@ -101,19 +103,14 @@ impl Frontend {
     pub fn start(
         settings: &NbdSettings,
         clients: &std::path::Path,
-        volumes: &[Volume],
+        volumes: Catalogue,
         backend: Arc<dyn Backend>,
     ) -> Result<Frontend, NbdError> {
         let listener = listen(&settings.listen)?;
-        let served: Vec<&Volume> = volumes
-            .iter()
-            .filter(|volume| settings.volumes.is_empty() || settings.volumes.contains(&volume.name))
-            .collect();
         let shared = Arc::new(Shared {
             settings: settings.clone(),
             clients: clients.to_owned(),
-            served: served.iter().map(|&volume| volume.clone()).collect(),
-            volumes: served.iter().map(|volume| (volume.id, holes(volume))).collect(),
+            volumes,
             backend,
             connections: AtomicUsize::new(0),
         });
@@ -265,7 +262,10 @@ fn refuse(mut stream: Stream) -> Result<(), NoAgreement> {
 
 fn serve(shared: &Arc<Shared>, mut stream: Stream) -> Result<(), NoAgreement> {
     let read_only = shared.settings.read_only;
-    let exports: Vec<Export> = shared.served.iter().map(|volume| export(volume, read_only)).collect();
+    let named = &shared.settings.volumes;
+    let mut served = (shared.volumes)();
+    served.retain(|volume| named.is_empty() || named.contains(&volume.name));
+    let exports: Vec<Export> = served.iter().map(|volume| export(volume, read_only)).collect();
     let agreed = match negotiate(&mut Timed::new(&mut stream, HANDSHAKE), &exports) {
         Err(NoAgreement::Left) => return Ok(()),
         agreed => agreed?,
@@ -276,13 +276,14 @@ fn serve(shared: &Arc<Shared>, mut stream: Stream) -> Result<(), NoAgreement> {
         Options { queue_depth: DEPTH, request_bytes: PIECE_BYTES, reconnect: None, ..Options::default() };
     let queue = Queue::connect(&shared.clients, &export.name, options);
     let queue = queue.map_err(|error| io::Error::other(error.to_string()))?;
-    let (volume, holes) = &shared.volumes[agreed.export];
+    let volume = &served[agreed.export];
+    let holes = holes(volume);
     let service = Service {
         export,
         form: agreed.form,
         contexts: &agreed.contexts,
-        states: &Reactors { backend: &*shared.backend, volume: *volume },
-        holes,
+        states: &Reactors { backend: &*shared.backend, volume: volume.id },
+        holes: &holes,
     };
     match connection::serve(stream, queue, &service) {
         // Peers often just leave.

@@ -1,11 +1,11 @@
 //! What goes between a reactor and the other threads.
 
 use super::{Begun, Measured, Post};
-use crate::device::Backing;
+use crate::device::{Backing, Faults};
 use crate::vhost::{Letter, VhostFault, VhostSeat};
 use crossbeam::queue::ArrayQueue;
 use holdfast_engine::{
-    Answer, CacheStats, Event, LedgerEntry, LedgerSeq, SessionId, Token, VolumeId, VolumeStats,
+    Answer, CacheStats, Event, LedgerEntry, LedgerSeq, LooseVolume, SessionId, Token, VolumeId, VolumeStats,
 };
 use holdfast_ringbuf::PeerFault;
 use holdfast_ringbuf::daemon_side::DaemonRing;
@@ -17,6 +17,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 pub enum Mail {
     /// For its engine.
     Event(Event),
+    /// A volume comes.
+    Plug(Box<Plug>),
+    /// A volume has left the engine: its device is to be let go.
+    Unplug {
+        /// Whose command.
+        token: Token,
+        /// Which.
+        volume: VolumeId,
+    },
     /// A client was let in: here is this reactor's ring, or its part of a virtual machine's queues.
     Seat(Box<Seat>),
     /// Every reactor has its seat of this session: requests may go from one to the other.
@@ -41,6 +50,19 @@ pub enum Mail {
     Quiet,
     /// Leave the loop.
     Stop,
+}
+
+/// A volume on its way to a reactor.
+#[derive(Debug)]
+pub struct Plug {
+    /// Whose command.
+    pub token: Token,
+    /// The engine's part.
+    pub volume: LooseVolume<'static>,
+    /// Its device.
+    pub backing: Arc<Backing>,
+    /// What may be injected into its operations.
+    pub faults: Option<Arc<Faults>>,
 }
 
 /// A session's place at a reactor.
@@ -166,6 +188,8 @@ pub enum Word {
     },
     /// The reactor has let a session go.
     Left(SessionId),
+    /// What was left of a volume: to be freed by somebody who has the time.
+    Husk(LooseVolume<'static>),
 }
 
 /// A letter from a reactor to the thread that keeps the ledger.
@@ -279,7 +303,7 @@ impl Link {
         self.inbox.len() >= CROWDED
     }
 
-    /// A link to a reactor with so many volumes.
+    /// A link to a reactor with places for so many volumes.
     ///
     /// # Errors
     /// The kernel has no descriptor left.

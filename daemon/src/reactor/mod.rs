@@ -11,7 +11,7 @@ mod turn;
 mod wire;
 
 pub use clock::Clock;
-pub use link::{Board, Entry, Link, Mail, ReactorStats, SEATS_MAX, Seat, Word, place_of};
+pub use link::{Board, Entry, Link, Mail, Plug, ReactorStats, SEATS_MAX, Seat, Word, place_of};
 pub use post::Post;
 pub use stopwatch::{Begun, Measured};
 pub use turn::{Outlets, Reactor};

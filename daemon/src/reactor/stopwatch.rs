@@ -36,6 +36,15 @@ impl Measured {
         }
     }
 
+    /// For the reactor: another volume is in the place from now on.
+    pub(super) fn begin_anew(&self, volume: usize) {
+        for kind in Kind::ALL {
+            self.requests[place(volume, kind)].clear();
+            self.device[place(volume, kind)].clear();
+        }
+        ErrorClass::ALL.iter().for_each(|&class| self.refused[class_place(volume, class)].store(0, Relaxed));
+    }
+
     /// How long clients of a volume waited for an answer.
     pub fn requests(&self, volume: usize, kind: Kind) -> Counts {
         self.requests[place(volume, kind)].counts()
@@ -139,7 +148,7 @@ impl Stopwatch {
             IoKind::Zero => Kind::WriteZeroes,
         };
         let place = place(usize::from(io.volume.0), kind);
-        let place = u32::try_from(place).expect("at most 256 volumes");
+        let place = u32::try_from(place).expect("at most 4096 volumes");
         self.flights[io.op.0 as usize] = Flight { since: now, place, volume: io.volume.0 };
     }
 

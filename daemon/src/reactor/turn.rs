@@ -7,7 +7,7 @@ mod seating;
 
 use super::clock::Clock;
 use super::idle::{Idler, Rest};
-use super::link::{Entry, Link, Mail, ReactorStats, Seat, SeatFault, Source, Word};
+use super::link::{Entry, Link, Mail, Plug, ReactorStats, Seat, SeatFault, Source, Word};
 use super::post::Post;
 use super::sessions::Sessions;
 use super::stopwatch::Stopwatch;
@@ -43,10 +43,10 @@ pub struct Outlets {
 }
 
 /// One reactor with all it owns.
-pub struct Reactor<'a> {
+pub struct Reactor {
     number: u32,
     limits: Limits,
-    engine: Engine<'a>,
+    engine: Engine<'static>,
     actions: Actions,
     disk: Disk,
     slots: Slots,
@@ -72,7 +72,7 @@ pub struct Reactor<'a> {
     stopped: bool,
 }
 
-impl<'a> Reactor<'a> {
+impl Reactor {
     /// Puts a reactor together; the engine has its volumes, the disk its files.
     ///
     /// # Errors
@@ -80,7 +80,7 @@ impl<'a> Reactor<'a> {
     #[allow(clippy::too_many_arguments, reason = "the parts of a reactor, each made elsewhere")]
     pub fn new(
         limits: Limits,
-        engine: Engine<'a>,
+        engine: Engine<'static>,
         mut disk: Disk,
         slots: Slots,
         outlets: Outlets,
@@ -88,7 +88,7 @@ impl<'a> Reactor<'a> {
         idle: Idle,
         core: Option<u32>,
         volumes: usize,
-    ) -> Result<Reactor<'a>, DiskError> {
+    ) -> Result<Reactor, DiskError> {
         let number = limits.reactor;
         disk.watch(outlets.links[number as usize].inbox.bell(), BELL_KEY)?;
         Ok(Reactor {
@@ -234,6 +234,8 @@ impl<'a> Reactor<'a> {
             busy = true;
             match mail {
                 Mail::Event(event) => self.engine.apply(self.now, event, &mut self.actions),
+                Mail::Plug(plug) => self.plug(*plug),
+                Mail::Unplug { token, volume } => self.unplug(token, volume),
                 Mail::Seat(seat) => self.admit(seat),
                 Mail::Open(session) => {
                     if let Some(taken) = self.sessions.get(session)
@@ -256,6 +258,35 @@ impl<'a> Reactor<'a> {
             }
         }
         busy
+    }
+
+    /// Gives a volume its place: the ring has its device before the engine may want it.
+    fn plug(&mut self, plug: Plug) {
+        let Plug { token, volume, backing, faults } = plug;
+        let id = volume.id();
+        let answer = match self.disk.attach(id, &backing, faults) {
+            Ok(()) => {
+                let board = &self.outlets.links[self.number as usize].board;
+                board.measured.begin_anew(usize::from(id.0));
+                let husk = self.engine.attach(self.now, volume);
+                self.volumes = self.volumes.max(usize::from(id.0) + 1);
+                self.late_words.extend(husk.map(Word::Husk));
+                Answer::Done
+            }
+            Err(_) => {
+                self.late_words.push_back(Word::Husk(volume));
+                Answer::Refused { errno: errno::ENXIO }
+            }
+        };
+        self.late_words.push_back(Word::Answer { token, reactor: self.number, answer });
+    }
+
+    fn unplug(&mut self, token: Token, volume: VolumeId) {
+        let answer = match self.disk.detach(volume) {
+            Ok(()) => Answer::Done,
+            Err(_) => Answer::Refused { errno: errno::EIO },
+        };
+        self.late_words.push_back(Word::Answer { token, reactor: self.number, answer });
     }
 
     /// Another description of the volume's device, or none.

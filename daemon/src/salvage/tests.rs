@@ -75,7 +75,7 @@ impl Rig {
             prefault: false,
             lock_memory: false,
             discard_existing: false,
-            volumes: names.iter().map(|name| volume(name)).collect(),
+            volumes: names.iter().map(|name| Some(volume(name))).collect(),
         };
         let mut arena = Arena::create(&layout, &mut |_, _| {}).expect("an arena");
         let mut shards = arena.take_shards();

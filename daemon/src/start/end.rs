@@ -10,8 +10,8 @@ use crate::reactor::Mail;
 use crate::service;
 use holdfast_engine::{Answer, Command};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, MutexGuard};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -19,6 +19,9 @@ use std::time::{Duration, Instant};
 const LOOK: Duration = Duration::from_millis(50);
 /// How long one reactor may take to say that it can write no more: the timeouts of its device come first.
 const DRAIN_MAX: Duration = Duration::from_secs(600);
+
+/// How long a change may take that is under way when the daemon is to end: a removal waits for its device.
+const CHANGE_MAX: Duration = Duration::from_secs(60);
 
 /// SIGTERM and SIGINT, as a flag; SIGHUP, as another.
 pub(super) struct Signals {
@@ -53,6 +56,7 @@ pub(super) fn wait(hub: &Hub, signals: &Signals, abandon: bool) -> u64 {
             continue;
         }
         hub.set_stopping(true);
+        let _changing = last_change(hub);
         service::stopping("draining: writing back what is not on stable media");
         // What a client is told after the drain would be in no place: from here on no request is taken.
         for link in hub.links.iter() {
@@ -74,6 +78,18 @@ pub(super) fn wait(hub: &Hub, signals: &Signals, abandon: bool) -> u64 {
             );
         }
         return left;
+    }
+}
+
+/// Waits for a change that is under way: volumes do not come or go during the drain. From here on none begins.
+fn last_change(hub: &Hub) -> Option<MutexGuard<'_, ()>> {
+    let deadline = Instant::now() + CHANGE_MAX;
+    loop {
+        match hub.changing() {
+            Ok(guard) => return Some(guard),
+            Err(_) if Instant::now() < deadline => std::thread::sleep(LOOK),
+            Err(_) => return None,
+        }
     }
 }
 
@@ -110,7 +126,7 @@ fn give_up(hub: &Hub) {
 }
 
 fn ask_all(hub: &Hub, command: &Command, count: impl Fn(Answer) -> u64) -> u64 {
-    let asked: Vec<_> = hub.volumes.iter().filter_map(|volume| hub.ask(volume.id, command).ok()).collect();
+    let asked: Vec<_> = hub.table().iter().filter_map(|volume| hub.ask(volume.id, command).ok()).collect();
     let deadline = Instant::now() + DRAIN_MAX;
     let mut total = 0;
     for mut answers in asked {
@@ -159,7 +175,7 @@ impl Stop<'_> {
         let _ = self.keeper.join();
         if left == 0 {
             let mut ledger = self.book.ledger();
-            for volume in &self.hub.volumes {
+            for volume in self.hub.table().iter() {
                 ledger.mark_drained(volume.id);
             }
         }

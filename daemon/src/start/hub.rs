@@ -1,90 +1,31 @@
 //! What the control threads share: the way to the reactors, and what operators see.
 
-use super::reactors::Sheets;
 use super::registry::Registry;
 use super::scribe::Book;
+use super::table::{Served, Table};
 use super::views;
-use super::volumes::Volume;
 use crate::admin::{Answers, BackendError};
+use crate::arena::VolumeTable;
 use crate::config::{Settings, VolumeSettings};
-use crate::device::{Backing, Faults, Thin};
+use crate::device::DomainKey;
 use crate::events::{Events, Kind, Notice};
 use crate::reactor::{Clock, Link, Mail, Post, Word};
-use holdfast_engine::{Answer, ByteRange, Command, DomainId, Event, Token, VolumeId, VolumeStats};
+use holdfast_engine::{Answer, ByteRange, Command, Event, Token, VolumeId, VolumeStats};
 use holdfast_policy::ClassSet;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
-
-/// What operators and clients are told of a volume, apart from what changes.
-pub(super) struct Served {
-    pub(super) id: VolumeId,
-    /// As they were at the start: what of them can change is in [`Hub::in_force`].
-    pub(super) settings: VolumeSettings,
-    /// None while its device is let go of.
-    backing: Mutex<Option<Arc<Backing>>>,
-    /// Held while it grows or its device is opened again, however long its disk takes.
-    changing: Mutex<()>,
-    pub(super) domain: DomainId,
-    pub(super) domain_owner: u32,
-    pub(super) bytes: Arc<AtomicU64>,
-    /// What it can grow to while the daemon runs.
-    pub(super) bytes_max: u64,
-    pub(super) block_bytes: u32,
-    pub(super) direct: bool,
-    pub(super) identity: String,
-    pub(super) faults: Option<Arc<Faults>>,
-    pub(super) thin: Option<Arc<Thin>>,
-}
-
-impl Served {
-    pub(super) fn new(volume: &Volume) -> Served {
-        Served {
-            id: volume.id,
-            settings: volume.settings.clone(),
-            backing: Mutex::new(Some(Arc::clone(&volume.backing))),
-            changing: Mutex::new(()),
-            domain: volume.domain,
-            domain_owner: volume.domain_owner,
-            bytes: Arc::new(AtomicU64::new(volume.backing.size())),
-            bytes_max: volume.bytes_max(),
-            block_bytes: volume.backing.block_bytes(),
-            direct: matches!(volume.backing.directness(), crate::device::Directness::Direct(_)),
-            identity: volume.backing.identity().name.clone(),
-            faults: volume.faults.clone(),
-            thin: volume.backing.thin().cloned(),
-        }
-    }
-
-    /// Keeps others from changing its device until it is dropped.
-    pub(super) fn change_device(&self) -> Result<MutexGuard<'_, ()>, BackendError> {
-        self.changing.try_lock().map_err(|_| BackendError::Busy {
-            what: format!("Volume '{}' is growing, or its device is being opened.", self.settings.name),
-            remedy: "Nothing was changed. Do it again when that is done.".to_owned(),
-        })
-    }
-
-    /// Its device, unless it is let go of.
-    pub(super) fn backing(&self) -> Option<Arc<Backing>> {
-        self.backing.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// Puts another description of its device in the place of the one that it had, which is closed here, not on a reactor.
-    pub(super) fn put_backing(&self, backing: Option<Arc<Backing>>) {
-        let before =
-            std::mem::replace(&mut *self.backing.lock().unwrap_or_else(PoisonError::into_inner), backing);
-        drop(before);
-    }
-}
 
 /// What is known of the arena.
 pub(super) struct ArenaFacts {
     pub(super) id: u64,
     pub(super) bytes: u64,
     pub(super) huge: bool,
+    pub(super) boot: u128,
+    pub(super) volumes: VolumeTable,
 }
 
 /// A command that waits for its reactors' answers.
@@ -108,10 +49,28 @@ pub(super) enum End {
     Abandon = 2,
 }
 
+/// What a hub is made of at the start.
+pub(super) struct Parts {
+    pub(super) settings: Settings,
+    pub(super) table: Table,
+    pub(super) domains: Vec<DomainKey>,
+    pub(super) links: Arc<[Link]>,
+    pub(super) words: Arc<Post<Word>>,
+    pub(super) book: Book,
+    pub(super) clock: Clock,
+    pub(super) incarnation: u64,
+    pub(super) arena: ArenaFacts,
+    pub(super) warnings: Vec<String>,
+    pub(super) config: Option<PathBuf>,
+    pub(super) events: Events,
+}
+
 /// The middle of the control threads.
 pub(super) struct Hub {
     pub(super) settings: Settings,
-    pub(super) volumes: Vec<Served>,
+    table: Mutex<Arc<Table>>,
+    /// Flush domains by their numbers.
+    pub(super) domains: Mutex<Vec<DomainKey>>,
     pub(super) links: Arc<[Link]>,
     pub(super) words: Arc<Post<Word>>,
     pub(super) book: Book,
@@ -121,18 +80,17 @@ pub(super) struct Hub {
     pub(super) warnings: Vec<String>,
     /// The file that the settings came from.
     pub(super) config: Option<PathBuf>,
-    /// The settings as they are now; volumes are in the order of their numbers.
-    pub(super) in_force: Mutex<Arc<Settings>>,
+    /// The settings as they are now; volumes are in any order.
+    in_force: Mutex<Arc<Settings>>,
     pub(super) sessions: Registry,
     pub(super) events: Events,
-    pub(super) sheets: Sheets,
     pub(super) desk: Desk,
 }
 
 /// What is under way: it begins empty.
 #[derive(Default)]
 pub(super) struct Desk {
-    /// Held while settings change: one change at a time. Nobody waits for a disk with it in hand.
+    /// Held while settings or volumes change: one change at a time.
     changing: Mutex<()>,
     tokens: AtomicU64,
     asked: Mutex<BTreeMap<u64, Asked>>,
@@ -141,6 +99,27 @@ pub(super) struct Desk {
 }
 
 impl Hub {
+    pub(super) fn new(parts: Parts) -> Hub {
+        let Parts { settings, table, domains, links, words, book, clock, incarnation, arena, .. } = parts;
+        Hub {
+            in_force: Mutex::new(Arc::new(settings.clone())),
+            settings,
+            table: Mutex::new(Arc::new(table)),
+            domains: Mutex::new(domains),
+            links,
+            words,
+            book,
+            clock,
+            incarnation,
+            arena,
+            warnings: parts.warnings,
+            config: parts.config,
+            sessions: Registry::default(),
+            events: parts.events,
+            desk: Desk::default(),
+        }
+    }
+
     fn asked(&self) -> MutexGuard<'_, BTreeMap<u64, Asked>> {
         self.desk.asked.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -154,9 +133,38 @@ impl Hub {
         *self.in_force.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(settings);
     }
 
-    /// Keeps others from changing settings until it is dropped.
-    pub(super) fn changing(&self) -> MutexGuard<'_, ()> {
+    /// Keeps others from changing settings or volumes until it is dropped. A removal waits for a device with it in hand:
+    /// nobody waits for this.
+    pub(super) fn changing(&self) -> Result<MutexGuard<'_, ()>, BackendError> {
+        match self.desk.changing.try_lock() {
+            Ok(guard) => Ok(guard),
+            Err(TryLockError::Poisoned(poisoned)) => Ok(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => Err(BackendError::Busy {
+                what: "Another change of the configuration is under way.".to_owned(),
+                remedy: "Nothing was changed. Do it again when that is done.".to_owned(),
+            }),
+        }
+    }
+
+    /// The same for whoever has begun what cannot be taken back: waits for the others.
+    pub(super) fn changing_at_last(&self) -> MutexGuard<'_, ()> {
         self.desk.changing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The volumes as they are now.
+    pub(super) fn table(&self) -> Arc<Table> {
+        Arc::clone(&self.table.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(super) fn put_table(&self, table: Table) {
+        *self.table.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(table);
+    }
+
+    /// What holds for a volume now.
+    pub(super) fn settings_of(&self, served: &Served) -> VolumeSettings {
+        let settings = self.in_force();
+        let found = settings.volumes.iter().find(|volume| volume.name == served.name());
+        found.unwrap_or(&served.settings).clone()
     }
 
     /// Puts a letter in a reactor's box, waiting while it is full: the reactor empties it every turn.
@@ -180,10 +188,11 @@ impl Hub {
         if waiting.left > 0 {
             return;
         }
-        let (volume, undrained) = (usize::from(waiting.volume.0), waiting.undrained);
+        let (volume, undrained) = (waiting.volume, waiting.undrained);
         asked.remove(&token.0);
-        if undrained == Some(0) {
-            self.tell(Kind::Drained, volume, &self.stats(volume));
+        drop(asked);
+        if let (Some(0), Some(served)) = (undrained, self.table().get(volume)) {
+            self.tell(Kind::Drained, served, &self.stats(volume));
         }
     }
 
@@ -198,25 +207,42 @@ impl Hub {
             );
         }
         let undrained = matches!(command, Command::Drain).then_some(0);
-        let mail = |token| Mail::Event(Event::Operator { token, volume, command: command.clone() });
-        Ok(self.ask_with(volume, undrained, mail))
+        let (token, answers) = self.expect_answers(volume, undrained);
+        self.spread(token, volume, command);
+        Ok(answers)
     }
 
-    /// Sends each reactor a letter about a volume that it answers.
-    pub(super) fn ask_with(
-        &self,
-        volume: VolumeId,
-        undrained: Option<u64>,
-        mail: impl Fn(Token) -> Mail,
-    ) -> Answers {
+    /// A token under which every reactor is about to answer.
+    fn expect_answers(&self, volume: VolumeId, undrained: Option<u64>) -> (Token, Answers) {
         let reactors = self.links.len();
         let (sender, receiver) = mpsc::channel(reactors);
         let token = self.token();
         self.asked().insert(token.0, Asked { volume, undrained, sender, left: reactors });
-        for link in self.links.iter() {
-            self.post(link, mail(token));
+        (token, receiver)
+    }
+
+    /// Sends each reactor a letter of its own, which it answers.
+    pub(super) fn ask_each(&self, volume: VolumeId, mut letter: impl FnMut(Token, usize) -> Mail) -> Answers {
+        let (token, answers) = self.expect_answers(volume, None);
+        for (reactor, link) in self.links.iter().enumerate() {
+            self.post(link, letter(token, reactor));
         }
-        receiver
+        answers
+    }
+
+    /// Every reactor's answer, or none if one has not come in time.
+    pub(super) fn collect(&self, mut answers: Answers, deadline: Instant) -> Option<Vec<Answer>> {
+        let mut collected = Vec::new();
+        while collected.len() < self.links.len() {
+            match answers.try_recv() {
+                Ok((_, answer)) => collected.push(answer),
+                Err(mpsc::error::TryRecvError::Empty) if Instant::now() < deadline => {
+                    std::thread::sleep(Duration::from_millis(2));
+                }
+                Err(_) => return None,
+            }
+        }
+        Some(collected)
     }
 
     fn token(&self) -> Token {
@@ -224,13 +250,13 @@ impl Hub {
     }
 
     /// The counters of a volume, summed over reactors, as they were published last.
-    pub(super) fn stats(&self, volume: usize) -> VolumeStats {
+    pub(super) fn stats(&self, volume: VolumeId) -> VolumeStats {
         views::stats(self, volume)
     }
 
     /// Tells whoever is to be told of such things.
-    pub(super) fn tell(&self, kind: Kind, volume: usize, stats: &VolumeStats) {
-        let name = &self.volumes[volume].settings.name;
+    pub(super) fn tell(&self, kind: Kind, served: &Served, stats: &VolumeStats) {
+        let name = served.name();
         let unix_ms = self.clock.unix_ms(self.clock.now());
         self.events.tell(Notice::new(kind, name, unix_ms, stats, self.settings.arena.line_bytes));
     }
@@ -245,12 +271,12 @@ impl Hub {
     /// How things are, for `systemctl status`.
     pub(super) fn in_a_line(&self) -> String {
         let (mut failed, mut lost) = (0, 0);
-        for volume in 0..self.volumes.len() {
-            let stats = self.links.iter().map(|link| link.board.volume(volume));
-            (failed, lost) =
-                stats.fold((failed, lost), |sum, stats| (sum.0 + stats.failed, sum.1 + stats.lost));
+        let table = self.table();
+        for served in table.iter() {
+            let stats = self.stats(served.id);
+            (failed, lost) = (failed + stats.failed, lost + stats.lost);
         }
-        let volumes = self.volumes.len();
+        let volumes = table.len();
         match (failed, lost) {
             (0, 0) => format!("serving {volumes} volumes"),
             _ => format!(

@@ -3,9 +3,10 @@
 use super::crowd::{Crowd, portion};
 use super::hub::Hub;
 use super::registry::{Client, number_of};
+use super::table::Served;
 use crate::reactor::{Mail, SEATS_MAX, Seat, Word, place_of};
 use crate::vhost::MakeSeats;
-use holdfast_engine::SessionId;
+use holdfast_engine::{SessionId, VolumeId};
 use holdfast_ringbuf::VolumeInfo;
 use holdfast_ringbuf::daemon_side::{Door, Hello, Offer, Pending, Refusal, Session};
 use std::collections::BTreeMap;
@@ -37,6 +38,7 @@ struct Live {
     /// Reactors that have not let it go yet.
     left: u32,
     leaving: bool,
+    volume: VolumeId,
 }
 
 /// A client whose handshake is over.
@@ -44,6 +46,8 @@ struct Admitted {
     session: Session,
     id: SessionId,
     client: Client,
+    /// Of the volume that it chose.
+    serial: u64,
 }
 
 /// How a handshake ended; the place of one that failed is free again.
@@ -54,6 +58,8 @@ pub(super) enum Ask {
     /// A session for one. The answer is its name, or why there is none.
     Seat {
         client: Client,
+        /// Of the volume that it knows.
+        serial: u64,
         make: MakeSeats,
         given: Sender<Result<SessionId, String>>,
         over: Sender<Option<String>>,
@@ -115,7 +121,17 @@ impl Keeper {
             }
             let listens = self.accept();
             if self.hub.stopping() {
-                self.dismiss_all();
+                self.dismiss(|_| true);
+            }
+            let leaving: Vec<VolumeId> = self
+                .hub
+                .table()
+                .iter()
+                .filter(|served| served.is_leaving())
+                .map(|served| served.id)
+                .collect();
+            if !leaving.is_empty() {
+                self.dismiss(|volume| leaving.contains(&volume));
             }
             if looked.elapsed() >= LOOK {
                 looked = Instant::now();
@@ -140,8 +156,10 @@ impl Keeper {
                     tracing::warn!(session = session.0, %fault, "a client misbehaved: its session is closed");
                     live.fault = Some(fault);
                 }
-                self.dismiss(session);
+                self.let_go(session);
             }
+            // Freed here, where nobody waits.
+            Word::Husk(husk) => drop(husk),
             Word::Left(session) => {
                 let Some(live) = self.live.get_mut(&session) else { return };
                 live.left -= 1;
@@ -160,7 +178,7 @@ impl Keeper {
 
     /// Has every reactor let a session go. Its socket closes with the last of them: a client that finds it closed may send
     /// again what was not answered, and nobody takes anything from the old rings.
-    fn dismiss(&mut self, session: SessionId) {
+    fn let_go(&mut self, session: SessionId) {
         let Some(live) = self.live.get_mut(&session).filter(|live| !live.leaving) else { return };
         live.leaving = true;
         self.hub.sessions.leaving(session);
@@ -169,11 +187,12 @@ impl Keeper {
         }
     }
 
-    /// The daemon is stopping: what clients have been answered is drained, and nothing new comes.
-    fn dismiss_all(&mut self) {
-        let sessions: Vec<SessionId> = self.live.keys().copied().collect();
+    /// The daemon is stopping, or a volume is about to go: what clients have been answered is drained, and nothing new comes.
+    fn dismiss(&mut self, of: impl Fn(VolumeId) -> bool) {
+        let chosen = self.live.iter().filter(|(_, live)| of(live.volume));
+        let sessions: Vec<SessionId> = chosen.map(|(&session, _)| session).collect();
         for session in sessions {
-            self.dismiss(session);
+            self.let_go(session);
         }
     }
 
@@ -185,7 +204,7 @@ impl Keeper {
             .map(|(&session, _)| session)
             .collect();
         for session in gone {
-            self.dismiss(session);
+            self.let_go(session);
         }
     }
 
@@ -213,13 +232,16 @@ impl Keeper {
 
     /// What a virtual machine's thread wants.
     fn answer(&mut self, ask: Ask) {
-        let (client, make, given, over) = match ask {
-            Ask::Leave(session) => return self.dismiss(session),
-            Ask::Seat { client, make, given, over } => (client, make, given, over),
+        let (client, serial, make, given, over) = match ask {
+            Ask::Leave(session) => return self.let_go(session),
+            Ask::Seat { client, serial, make, given, over } => (client, serial, make, given, over),
         };
-        let place = match self.hub.stopping() {
-            true => Err("the daemon is stopping".to_owned()),
-            false => self.free_place(client.uid, self.hub.in_force().limits.user_share),
+        let place = if self.hub.stopping() {
+            Err("the daemon is stopping".to_owned())
+        } else if !self.is_served(client.volume, serial) {
+            Err("the volume is being removed, or was".to_owned())
+        } else {
+            self.free_place(client.uid, self.hub.in_force().limits.user_share)
         };
         let id = match place {
             Ok(place) => self.take_place(place, client.uid),
@@ -231,13 +253,21 @@ impl Keeper {
         };
         self.hub.sessions.add(id, client, self.hub.clock.unix_ms(self.hub.clock.now()));
         let left = u32::try_from(self.hub.links.len()).expect("few reactors");
-        self.live.insert(id, Live { socket: None, over: Some(over), fault: None, left, leaving: false });
+        let volume = client.volume;
+        self.live
+            .insert(id, Live { socket: None, over: Some(over), fault: None, left, leaving: false, volume });
         let _ = given.send(Ok(id));
         for (link, seat) in self.hub.links.iter().zip(make(id)) {
             self.hub.post(link, Mail::Seat(Box::new(seat)));
         }
         // Only now may one of them write to another.
         self.hub.links.iter().for_each(|link| self.hub.post(link, Mail::Open(id)));
+    }
+
+    /// Whether a volume, and no other of its number, lets clients in.
+    fn is_served(&self, volume: VolumeId, serial: u64) -> bool {
+        let table = self.hub.table();
+        table.get(volume).is_some_and(|served| served.serial == serial && !served.is_leaving())
     }
 
     /// The name of a session in a free place.
@@ -294,13 +324,19 @@ impl Keeper {
     }
 
     fn seat(&mut self, admitted: Admitted) {
-        let Admitted { session, id, client } = admitted;
+        let Admitted { session, id, client, serial } = admitted;
+        let table = self.hub.table();
+        let served = table.get(client.volume).filter(|_| self.is_served(client.volume, serial));
+        let Some(served) = served else {
+            // The volume went during the handshake: so does the session, and its client hears why when it comes again.
+            self.places[place_of(id)] = None;
+            return;
+        };
         self.hub.sessions.add(id, client, self.hub.clock.unix_ms(self.hub.clock.now()));
-        let volume = client.volume;
-        let (volume, read_only) = (self.hub.volumes[volume].id, self.hub.volumes[volume].settings.read_only);
+        let (volume, read_only) = (served.id, served.settings.read_only);
         let left = u32::try_from(session.rings.len()).expect("few rings");
         let socket = Some(session.socket);
-        self.live.insert(id, Live { socket, over: None, fault: None, left, leaving: false });
+        self.live.insert(id, Live { socket, over: None, fault: None, left, leaving: false, volume });
         for (link, ring) in self.hub.links.iter().zip(session.rings) {
             self.hub.post(link, Mail::Seat(Box::new(Seat::new(id, volume, read_only, ring))));
         }
@@ -357,16 +393,19 @@ fn turn_away(mut pending: Pending, text: String, _counted: &Ticket) {
 fn shake_hands(hub: &Hub, mut pending: Pending, id: SessionId) -> Option<Admitted> {
     let (pid, uid, gid) = (pending.pid(), pending.uid(), pending.gid());
     let hello = pending.read_hello(HANDSHAKE).ok()?;
-    let volume = match choose(hub, &hello, uid, gid) {
-        Ok(volume) => volume,
+    let served = match choose(hub, &hello, uid, gid) {
+        Ok(served) => served,
         Err(refusal) => {
             let _ = pending.refuse(&refusal);
             return None;
         }
     };
-    let offer = offer(hub, &hello, volume, id);
+    let offer = offer(hub, &hello, &served, id);
     match pending.offer(&offer, HANDSHAKE) {
-        Ok(session) => Some(Admitted { session, id, client: Client { volume, pid, uid, gid } }),
+        Ok(session) => {
+            let (client, serial) = (Client { volume: served.id, pid, uid, gid }, served.serial);
+            Some(Admitted { session, id, client, serial })
+        }
         Err(error) => {
             tracing::warn!(volume = hello.volume, %error, "a client's handshake failed");
             None
@@ -374,14 +413,13 @@ fn shake_hands(hub: &Hub, mut pending: Pending, id: SessionId) -> Option<Admitte
     }
 }
 
-fn choose(hub: &Hub, hello: &Hello, uid: u32, gid: u32) -> Result<usize, Refusal> {
-    let found = hub.volumes.iter().position(|volume| volume.settings.name == hello.volume);
-    let Some(index) = found else {
+fn choose(hub: &Hub, hello: &Hello, uid: u32, gid: u32) -> Result<Arc<Served>, Refusal> {
+    let Some(served) = hub.table().named(&hello.volume).cloned() else {
         let text = format!("there is no volume '{}'; 'holdfastctl volumes' lists them", hello.volume);
         return Err(Refusal { errno: errno(rustix::io::Errno::NOENT), text });
     };
     let own = rustix::process::geteuid().as_raw();
-    if !hub.in_force().volumes[index].clients.admit(uid, gid, own) {
+    if !hub.settings_of(&served).clients.admit(uid, gid, own) {
         let text = format!(
             "uid {uid}, gid {gid} may not open volume '{}': name one of them in its 'clients'",
             hello.volume
@@ -392,15 +430,21 @@ fn choose(hub: &Hub, hello: &Hello, uid: u32, gid: u32) -> Result<usize, Refusal
         let text = "the daemon is stopping; connect again when it is back".to_owned();
         return Err(Refusal { errno: errno(rustix::io::Errno::AGAIN), text });
     }
-    Ok(index)
+    if served.is_leaving() {
+        let text = format!(
+            "volume '{}' is about to be removed; connect again to learn how that ended",
+            hello.volume
+        );
+        return Err(Refusal { errno: errno(rustix::io::Errno::AGAIN), text });
+    }
+    Ok(served)
 }
 
-fn offer(hub: &Hub, hello: &Hello, volume: usize, id: SessionId) -> Offer {
+fn offer(hub: &Hub, hello: &Hello, volume: &Served, id: SessionId) -> Offer {
     let settings = hub.in_force();
     let limits = &settings.limits;
     let (entries, payload) = Offer::sized_for(hello, limits.queue_depth_max, limits.session_bytes_max);
     let payload = payload.max(u64::from(limits.request_bytes_max));
-    let volume = &hub.volumes[volume];
     Offer {
         session: number_of(id),
         incarnation: hub.incarnation,

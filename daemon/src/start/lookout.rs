@@ -2,6 +2,7 @@
 
 use super::hub::Hub;
 use crate::events::{Kind, Watch};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -13,7 +14,7 @@ const LOOK: Duration = Duration::from_millis(200);
 /// Starts it. It looks a last time when `stop` is set, and ends.
 pub(super) fn start(hub: Arc<Hub>, stop: Arc<AtomicBool>) -> std::io::Result<JoinHandle<()>> {
     std::thread::Builder::new().name("holdfast-events".to_owned()).spawn(move || {
-        let mut watches = vec![Watch::default(); hub.volumes.len()];
+        let mut watches = BTreeMap::new();
         while !stop.load(Ordering::Acquire) {
             look(&hub, &mut watches);
             std::thread::sleep(LOOK);
@@ -22,10 +23,13 @@ pub(super) fn start(hub: Arc<Hub>, stop: Arc<AtomicBool>) -> std::io::Result<Joi
     })
 }
 
-fn look(hub: &Hub, watches: &mut [Watch]) {
-    for (index, watch) in watches.iter_mut().enumerate() {
-        let stats = hub.stats(index);
-        let news: Vec<Kind> = watch.look(&stats);
-        news.into_iter().for_each(|kind| hub.tell(kind, index, &stats));
+/// By the serial numbers of the volumes: one that comes in another's place is watched anew.
+fn look(hub: &Hub, watches: &mut BTreeMap<u64, Watch>) {
+    let table = hub.table();
+    watches.retain(|serial, _| table.iter().any(|served| served.serial == *serial));
+    for served in table.iter() {
+        let stats = hub.stats(served.id);
+        let news: Vec<Kind> = watches.entry(served.serial).or_default().look(&stats);
+        news.into_iter().for_each(|kind| hub.tell(kind, served, &stats));
     }
 }

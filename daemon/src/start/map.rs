@@ -1,5 +1,6 @@
 //! The map of a volume, from the dirty indexes of its reactors: read at any time, while they are written.
 
+use crate::arena;
 use holdfast_ctl::api::ExtentMap;
 use holdfast_engine::Geometry;
 use holdfast_policy::{DirtyIndex, IndexReader, Plane};
@@ -10,13 +11,19 @@ use std::sync::atomic::AtomicU64;
 pub(super) struct Sheet {
     geometry: Geometry,
     index: IndexReader<'static>,
+    words: &'static [AtomicU64],
 }
 
 impl Sheet {
     /// The sheet of the lines whose dirty index, made for `index_lines`, is kept in `words`.
     pub(super) fn new(geometry: Geometry, index_lines: u64, words: &'static [AtomicU64]) -> Sheet {
-        let words = &words[..DirtyIndex::words_needed(index_lines)];
-        Sheet { geometry, index: IndexReader::new(index_lines, words) }
+        let needed = &words[..DirtyIndex::words_needed(index_lines)];
+        Sheet { geometry, index: IndexReader::new(index_lines, needed), words }
+    }
+
+    /// The volume is gone, and no reactor writes its index any more: its memory goes back.
+    pub(super) fn give_back(&self) {
+        arena::give_back_words(self.words);
     }
 
     /// How many of this reactor's lines lie before byte `offset` of the volume: a multiple of a line, or the volume's end.

@@ -4,6 +4,9 @@
 //! kernel -> ledger -> backings (locks) -> arena -> reactors -> ledger's thread -> door -> admin
 //! ```
 
+mod added;
+mod attach;
+mod change;
 mod crowd;
 mod end;
 mod error;
@@ -18,9 +21,11 @@ mod origins;
 mod reactors;
 mod registry;
 mod reload;
+mod remove;
 mod reopen;
 mod resize;
 mod scribe;
+mod table;
 mod typed;
 mod views;
 mod volumes;
@@ -29,20 +34,22 @@ pub use error::StartError;
 
 use crate::admin;
 use crate::arena::{self, Arena, ArenaLayout, ArenaVolume, Origin};
-use crate::config::Settings;
+use crate::config::{Settings, VolumeSettings};
 use crate::events::Events;
 use crate::kernel::{self, Weight};
 use crate::ledger::{CommitOutcome, Ledger, LostRecord, NotStableRecord, Now, OpenMark};
 use crate::reactor::{Clock, Link, Outlets, Post};
 use crate::service;
+use holdfast_engine::VolumeId;
 use holdfast_mutants::mutant;
 use holdfast_ringbuf::daemon_side::Door;
-use hub::{ArenaFacts, Desk, Hub, Served};
+use hub::{ArenaFacts, Hub};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use table::{Served, Table};
 
 /// How long the end of the daemon waits for whom it tells of it.
 const LAST_WORDS: Duration = Duration::from_secs(5);
@@ -67,9 +74,12 @@ pub fn serve(settings: Settings, options: Options) -> Result<ExitCode, StartErro
     let mut warnings = look_at_kernel()?;
     let clock = Clock::start();
     let mut ledger = open_ledger(&settings, clock)?;
-    let (settings, left) = in_order(settings);
-    let volumes = volumes::open(&settings, left)?;
-    origins::check(&volumes, &settings)?;
+    let known = arena::volume_order(&settings.arena.path);
+    let settings = added::recall(settings, &known, &mut warnings);
+    let numbers = numbered(&settings, &known);
+    let (settings, numbers) = in_order(settings, numbers);
+    let (volumes, domains) = volumes::open(&settings, &numbers, !known.is_empty())?;
+    volumes.iter().try_for_each(|volume| origins::check(volume, &settings))?;
     let mut arena = make_arena(&settings, &volumes, &options, &mut warnings)?;
     let records = match register(&mut ledger, &volumes, clock, &arena, &options) {
         Ok(records) => records,
@@ -81,9 +91,10 @@ pub fn serve(settings: Settings, options: Options) -> Result<ExitCode, StartErro
             return Err(error);
         }
     };
-    origins::mark(&volumes, &settings, &mut warnings);
+    warnings.extend(volumes.iter().filter_map(|volume| origins::mark(volume, &settings)));
     let resource = |what| move |source| StartError::Resource { what, source };
-    let links = (0..settings.daemon.reactors).map(|_| Link::new(volumes.len()));
+    let places = arena.volume_table().places();
+    let links = (0..settings.daemon.reactors).map(|_| Link::new(places));
     let links: Arc<[Link]> = links.collect::<Result<_, _>>().map_err(resource("no mailbox"))?;
     let entries = Arc::new(Post::new(64 << 10).map_err(resource("no mailbox"))?);
     let words = Arc::new(Post::new(16 << 10).map_err(resource("no mailbox"))?);
@@ -103,6 +114,7 @@ pub fn serve(settings: Settings, options: Options) -> Result<ExitCode, StartErro
         settings: &settings,
         volumes: &volumes,
         records: &records,
+        places,
         outlets: &outlets,
         clock,
         seed,
@@ -125,23 +137,27 @@ pub fn serve(settings: Settings, options: Options) -> Result<ExitCode, StartErro
     let book = scribe::Book::new(ledger, entries, clock);
     let scribe = book.start(Arc::clone(&links)).map_err(resource("no thread for the ledger"))?;
     let (events, hook) = Events::start(&settings.events).map_err(resource("no thread for events"))?;
-    let hub = Arc::new(Hub {
-        volumes: volumes.iter().map(Served::new).collect(),
+    let served = volumes.iter().zip(sheets).map(|(volume, sheets)| Served::new(volume, sheets));
+    let hub = Arc::new(Hub::new(hub::Parts {
+        table: Table::of(served),
+        domains,
         links,
         words,
         book: book.clone(),
         events,
-        sheets,
         clock,
         incarnation,
-        arena: ArenaFacts { id: arena.id(), bytes: arena.bytes(), huge: arena.is_huge() },
+        arena: ArenaFacts {
+            id: arena.id(),
+            bytes: arena.bytes(),
+            huge: arena.is_huge(),
+            boot: u128::from_ne_bytes(arena.boot_id()),
+            volumes: arena.volume_table(),
+        },
         warnings,
         config: options.config.clone(),
-        in_force: Mutex::new(Arc::new(settings.clone())),
-        sessions: registry::Registry::default(),
         settings,
-        desk: Desk::default(),
-    });
+    }));
     // The hub has their devices from here on, and closes them when it is told to.
     drop(volumes);
     let (ask, asks) = std::sync::mpsc::channel();
@@ -170,7 +186,7 @@ pub fn serve(settings: Settings, options: Options) -> Result<ExitCode, StartErro
     let closed =
         end::Stop { hub: &hub, stop: &stop, keeper, reactors: threads, book: &book, scribe }.run(left);
     if left == 0 && closed {
-        hub.volumes.iter().for_each(origins::clear);
+        hub.table().iter().for_each(|served| origins::clear(served));
     }
     // It only looks at what was published last; had it panicked, its words are in the log.
     let _ = lookout.join();
@@ -179,6 +195,7 @@ pub fn serve(settings: Settings, options: Options) -> Result<ExitCode, StartErro
         hook.finish(LAST_WORDS);
     }
     if left == 0 && closed {
+        added::forget(&hub.settings.daemon.state_dir);
         arena.remove()?;
         return Ok(ExitCode::SUCCESS);
     }
@@ -223,16 +240,17 @@ fn make_arena(
     options: &Options,
     warnings: &mut Vec<String>,
 ) -> Result<Arena, StartError> {
-    let volumes = volumes.iter().map(|volume| ArenaVolume {
-        name: volume.settings.name.clone(),
-        identity: volume.backing.identity().name.clone(),
-        bytes: volume.backing.size(),
-    });
+    let mut places = Vec::new();
+    for volume in volumes {
+        let place = usize::from(volume.id.0);
+        places.resize(places.len().max(place + 1), None);
+        places[place] = Some(arena_volume(volume));
+    }
     let layout = ArenaLayout {
         prefault: true,
         lock_memory: true,
         discard_existing: options.discard_arena,
-        volumes: volumes.collect(),
+        volumes: places,
         ..settings.arena_layout()
     };
     let mut told = std::time::Instant::now();
@@ -253,13 +271,33 @@ fn make_arena(
     Ok(arena)
 }
 
-/// The volumes in the order in which an arena that is there has them: its headers know them by number.
-/// Whether there is one comes along.
-fn in_order(mut settings: Settings) -> (Settings, bool) {
-    let order = arena::volume_order(&settings.arena.path);
-    let place = |name: &str| order.iter().position(|known| known == name).unwrap_or(usize::MAX);
-    settings.volumes.sort_by_key(|volume| place(&volume.name));
-    (settings, !order.is_empty())
+fn arena_volume(volume: &volumes::Volume) -> ArenaVolume {
+    ArenaVolume {
+        name: volume.settings.name.clone(),
+        identity: volume.backing.identity().name.clone(),
+        bytes: volume.backing.size(),
+    }
+}
+
+/// The numbers of the volumes: those that an arena which is there has for them, because its headers know them by number; others
+/// get what is free.
+fn numbered(settings: &Settings, known: &[Option<String>]) -> Vec<VolumeId> {
+    let known_at = |name: &str| known.iter().position(|known| known.as_deref() == Some(name));
+    let vacant = (0..).filter(|&place: &usize| known.get(place).is_none_or(Option::is_none));
+    let mut vacant = vacant.into_iter();
+    let mut number = |volume: &VolumeSettings| {
+        known_at(&volume.name).or_else(|| vacant.next()).and_then(|place| u16::try_from(place).ok())
+    };
+    settings.volumes.iter().map(|volume| VolumeId(number(volume).expect("at most 4096 places"))).collect()
+}
+
+/// Settings with the volumes in the order of their numbers.
+fn in_order(mut settings: Settings, numbers: Vec<VolumeId>) -> (Settings, Vec<VolumeId>) {
+    let mut volumes: Vec<_> = numbers.into_iter().zip(std::mem::take(&mut settings.volumes)).collect();
+    volumes.sort_by_key(|(number, _)| *number);
+    let (numbers, volumes) = volumes.into_iter().unzip();
+    settings.volumes = volumes;
+    (settings, numbers)
 }
 
 /// What is on record of a volume.

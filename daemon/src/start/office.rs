@@ -1,13 +1,14 @@
 //! Frontends: which doors there are beside the rings', and how a virtual machine's thread gets a session.
 
 use super::error::StartError;
-use super::hub::{Hub, Served};
+use super::hub::Hub;
 use super::keeper::Ask;
 use super::registry::Client;
-use crate::config::{Backing, FrontendSettings, VhostSettings};
+use super::table::Served;
+use crate::config::{Backing, FrontendSettings};
 use crate::vhost::{MakeSeats, Office, Peer, Ticket};
 use crate::{nbd, vhost};
-use holdfast_engine::{SessionId, VolumeId};
+use holdfast_engine::SessionId;
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
 
@@ -29,24 +30,27 @@ impl Frontend {
 
 /// Opens all doors. Whoever comes before the reactors turn, or before anybody answers `asks`, waits for them.
 pub(super) fn open(hub: &Arc<Hub>, asks: &Sender<Ask>) -> Result<Vec<Frontend>, StartError> {
-    let volumes: Vec<nbd::Volume> = hub.volumes.iter().map(|served| nbd_volume(hub, served)).collect();
     let start = |settings: &FrontendSettings| match settings {
         FrontendSettings::Nbd(settings) => {
-            let clients = &hub.settings.daemon.socket;
-            let door = nbd::Frontend::start(settings, clients, &volumes, Arc::clone(hub) as _)?;
+            let (clients, seen) = (&hub.settings.daemon.socket, Arc::clone(hub));
+            let volumes = move || seen.table().iter().map(|served| nbd_volume(&seen, served)).collect();
+            let door = nbd::Frontend::start(settings, clients, Box::new(volumes), Arc::clone(hub) as _)?;
             Ok(Frontend::Nbd(door))
         }
         FrontendSettings::Vhost(settings) => {
             let office = Arc::new(Desk { hub: Arc::clone(hub), asks: asks.clone() });
-            Ok(Frontend::Vhost(vhost::Frontend::start(settings, disk(hub, settings), office)?))
+            let (seen, name) = (Arc::clone(hub), settings.volume.clone());
+            let find = move || disk(&seen, &name);
+            Ok(Frontend::Vhost(vhost::Frontend::start(settings, Box::new(find), office)?))
         }
     };
     hub.settings.frontends.iter().map(start).collect()
 }
 
 fn nbd_volume(hub: &Hub, served: &Served) -> nbd::Volume {
-    let file = match &served.settings.backing {
-        Backing::File { path, .. } => Some(path.clone()),
+    // Where it is now.
+    let file = match hub.settings_of(served).backing {
+        Backing::File { path, .. } => Some(path),
         Backing::Block { .. } => None,
     };
     nbd::Volume {
@@ -60,12 +64,14 @@ fn nbd_volume(hub: &Hub, served: &Served) -> nbd::Volume {
     }
 }
 
-fn disk(hub: &Hub, settings: &VhostSettings) -> vhost::Disk {
-    let served = hub.volumes.iter().find(|served| served.settings.name == settings.volume);
-    let served = served.expect("the configuration was checked: the volume is there");
-    vhost::Disk {
+/// The volume of this name as it is now, unless it is about to go.
+fn disk(hub: &Hub, name: &str) -> Option<vhost::Disk> {
+    let table = hub.table();
+    let served = table.named(name).filter(|served| !served.is_leaving())?;
+    Some(vhost::Disk {
         name: served.settings.name.clone(),
         id: served.id,
+        serial: served.serial,
         bytes: Arc::clone(&served.bytes),
         block_bytes: served.block_bytes,
         line_bytes: hub.settings.arena.line_bytes,
@@ -75,7 +81,7 @@ fn disk(hub: &Hub, settings: &VhostSettings) -> vhost::Disk {
         read_only: served.settings.read_only,
         arena: hub.arena.id,
         incarnation: hub.incarnation,
-    }
+    })
 }
 
 /// Where virtual machines' threads ask for sessions: the thread that keeps them answers.
@@ -93,11 +99,11 @@ impl Desk {
 }
 
 impl Office for Desk {
-    fn seat(&self, volume: VolumeId, peer: Peer, make: MakeSeats) -> Result<Ticket, String> {
-        let client = Client { volume: usize::from(volume.0), pid: peer.pid, uid: peer.uid, gid: peer.gid };
+    fn seat(&self, disk: &vhost::Disk, peer: Peer, make: MakeSeats) -> Result<Ticket, String> {
+        let client = Client { volume: disk.id, pid: peer.pid, uid: peer.uid, gid: peer.gid };
         let (given, is_given) = channel();
         let (over, is_over) = channel();
-        self.ask(Ask::Seat { client, make, given, over });
+        self.ask(Ask::Seat { client, serial: disk.serial, make, given, over });
         let session = is_given.recv().map_err(|_| "the daemon is ending".to_owned())??;
         Ok(Ticket { session, over: is_over })
     }

@@ -1,13 +1,17 @@
 //! What operators may have done: the hub as the admin server sees it.
 
-use super::hub::{End, Hub, Served};
+use super::added;
+use super::attach::refused;
+use super::hub::{End, Hub};
 use super::registry::session_of;
+use super::remove::Farewell;
+use super::table::Served;
 use super::{map, reload, typed, views};
 use crate::admin::{
-    Answers, AuditPage, Backend, BackendError, DaemonView, EventsPage, ExplanationPage, FaultView, LossPage,
-    Measures, Peer, PolicyView, ReloadView, SessionView, ThinView, VolumeView,
+    AddedView, Answers, AuditPage, Backend, BackendError, DaemonView, EventsPage, ExplanationPage, FaultView,
+    LossPage, Measures, Peer, PolicyView, ReloadView, RemovedView, SessionView, ThinView, VolumeView,
 };
-use crate::config::{Settings, VolumeSettings};
+use crate::config::{self, Settings, VolumeSettings};
 use crate::device::{Faults, Sequence};
 use crate::reactor::{Link, Word};
 use holdfast_ctl::api::FaultOperation;
@@ -18,12 +22,20 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 impl Hub {
-    fn served(&self, volume: VolumeId) -> &Served {
-        &self.volumes[usize::from(volume.0)]
+    /// A volume, if it is still there.
+    pub(super) fn served(&self, volume: VolumeId) -> Result<Arc<Served>, BackendError> {
+        self.table().get(volume).cloned().ok_or_else(|| BackendError::Refused {
+            what: "The volume was removed meanwhile.".to_owned(),
+            remedy: "Nothing was done. 'holdfastctl volumes' lists those that are there.".to_owned(),
+        })
     }
 
-    fn faults_of(&self, volume: VolumeId) -> Result<&Arc<Faults>, BackendError> {
-        self.served(volume).faults.as_ref().ok_or_else(|| BackendError::Refused {
+    fn name_of(&self, volume: VolumeId) -> String {
+        self.table().get(volume).map_or_else(|| "?".to_owned(), |served| served.name().to_owned())
+    }
+
+    fn faults_of(&self, volume: VolumeId) -> Result<Arc<Faults>, BackendError> {
+        self.served(volume)?.faults.clone().ok_or_else(|| BackendError::Refused {
             what: "fault injection is off".to_owned(),
             remedy: "set 'debug.fault_injection = true' and start the daemon again".to_owned(),
         })
@@ -53,16 +65,16 @@ impl Backend for Hub {
     }
 
     fn volumes(&self) -> Vec<VolumeView> {
-        (0..self.volumes.len()).map(|index| views::volume(self, index)).collect()
+        self.table().iter().map(|served| views::volume(self, served)).collect()
     }
 
-    fn measures(&self) -> Measures {
-        views::measures(self)
+    fn measures(&self, of: &[VolumeView]) -> Measures {
+        views::measures(self, of)
     }
 
     fn map(&self, volume: VolumeId, cell_bytes: u64) -> Vec<u8> {
-        let bytes = self.served(volume).bytes.load(Ordering::Acquire);
-        map::cells(&self.sheets[usize::from(volume.0)], bytes, cell_bytes)
+        let Ok(served) = self.served(volume) else { return Vec::new() };
+        map::cells(&served.sheets, served.bytes.load(Ordering::Acquire), cell_bytes)
     }
 
     fn unix_ms(&self, at: Instant) -> u64 {
@@ -71,7 +83,7 @@ impl Backend for Hub {
 
     fn command(&self, volume: VolumeId, command: Command, by: Peer) -> Result<Answers, BackendError> {
         self.refuse_if_crowded()?;
-        if let Some(words) = typed::command(&self.served(volume).settings.name, &command) {
+        if let Some(words) = typed::command(self.served(volume)?.name(), &command) {
             self.record(by, &words);
         }
         self.ask(volume, &command)
@@ -95,7 +107,7 @@ impl Backend for Hub {
 
     fn set_fault(&self, volume: VolumeId, fault: FaultView, by: Peer) -> Result<(), BackendError> {
         let faults = self.faults_of(volume)?;
-        let words = typed::fault(&self.served(volume).settings.name, &fault);
+        let words = typed::fault(self.served(volume)?.name(), &fault);
         let sequence: Sequence = fault.sequence.parse().map_err(|error| BackendError::Refused {
             what: format!("{error}"),
             remedy: "write a sequence such as 'xxwX'".to_owned(),
@@ -116,13 +128,13 @@ impl Backend for Hub {
         for link in self.links.iter() {
             link.inbox.ring();
         }
-        self.record(by, &format!("fault {} clear", self.served(volume).settings.name));
+        self.record(by, &format!("fault {} clear", self.name_of(volume)));
         Ok(())
     }
 
     fn grow_thin(&self, volume: VolumeId, add_bytes: u64, by: Peer) -> Result<ThinView, BackendError> {
-        let served = self.served(volume);
-        let name = &served.settings.name;
+        let served = self.served(volume)?;
+        let name = served.name();
         let thin = served.thin.as_ref().ok_or_else(|| BackendError::Refused {
             what: format!("volume '{name}' has no thin limit"),
             remedy: "make room on its own file system or device".to_owned(),
@@ -132,23 +144,118 @@ impl Backend for Hub {
         Ok(ThinView { limit_bytes, allocated_bytes: thin.used() })
     }
 
-    fn policy(&self, volume: VolumeId) -> PolicyView {
-        let settings = self.in_force();
-        let VolumeSettings { rules, flush_on_failure, .. } = settings.volumes[usize::from(volume.0)];
-        PolicyView { rules, flush_on_failure }
+    fn policy(&self, volume: VolumeId) -> Result<PolicyView, BackendError> {
+        let VolumeSettings { rules, flush_on_failure, .. } = self.settings_of(&*self.served(volume)?);
+        Ok(PolicyView { rules, flush_on_failure })
     }
 
     fn set_policy(&self, volume: VolumeId, policy: PolicyView, by: Peer) -> Result<Answers, BackendError> {
         self.refuse_if_crowded()?;
-        let _changing = self.changing();
+        let _changing = self.changing()?;
+        let served = self.served(volume)?;
         let mut settings = Settings::clone(&self.in_force());
-        let changed = &mut settings.volumes[usize::from(volume.0)];
+        let changed = settings.volumes.iter_mut().find(|volume| volume.name == served.name());
+        let changed = changed.expect("a volume that is served has settings");
         (changed.rules, changed.flush_on_failure) = (policy.rules, policy.flush_on_failure);
         let command = Command::SetPolicy { tuning: Box::new(reload::tuning(changed)) };
         self.record(by, &typed::policy(&changed.name, &policy));
         let answers = self.ask(volume, &command)?;
         self.put_in_force(settings);
         Ok(answers)
+    }
+
+    fn add_volume(&self, toml: &str, dry_run: bool, by: Peer) -> Result<AddedView, BackendError> {
+        self.refuse_if_crowded()?;
+        let _changing = self.changing()?;
+        let before = self.in_force();
+        let cannot = |why: String| {
+            refused(format!("The volume cannot be added: {why}."), "Correct that, and do it again.")
+        };
+        let after = config::with_volume(&before, toml).map_err(cannot)?;
+        let volume = after.volumes.last().expect("it was added").clone();
+        let name = volume.name.clone();
+        let mut lost_bytes = 0;
+        if !dry_run {
+            let state_dir = &self.settings.daemon.state_dir;
+            // A daemon that is killed from here on knows whose the data in its arena is.
+            added::remember(state_dir, &volume).map_err(|error| {
+                let what = format!("It cannot be remembered in '{}': {error}.", state_dir.display());
+                refused(what, "Give the state directory room.")
+            })?;
+            self.change_over(after, false).inspect_err(|_| added::forget_one(state_dir, &name))?;
+            self.record(by, &format!("volume add {name} on {}", volume.backing.path().display()));
+            lost_bytes = self.table().named(&name).map_or(0, |served| self.lost_bytes(served));
+        }
+        let config = self.config.as_ref().map(|path| path.display().to_string());
+        Ok(AddedView { name, config, toml: toml.to_owned(), lost_bytes })
+    }
+
+    fn remove_volume(
+        &self,
+        volume: VolumeId,
+        abandon: bool,
+        dry_run: bool,
+        by: Peer,
+    ) -> Result<RemovedView, BackendError> {
+        self.refuse_if_crowded()?;
+        let _changing = self.changing()?;
+        let served = self.served(volume)?;
+        let name = served.name().to_owned();
+        let before = self.in_force();
+        if before.volumes.len() == 1 {
+            let what = format!("Volume '{name}' is the only one: a daemon without volumes serves nobody.");
+            return Err(refused(
+                what,
+                "Add another one first; or end the daemon with 'holdfastctl shutdown'.",
+            ));
+        }
+        if before.frontends.iter().any(|frontend| frontend.volumes().contains(&name)) {
+            let what = format!("A [[frontend]] of the configuration names volume '{name}'.");
+            return Err(refused(what, "Take it out there, and start the daemon again without it."));
+        }
+        let config = self.config.as_ref().filter(|path| {
+            let settings = config::load(path);
+            settings.is_ok_and(|settings| settings.volumes.iter().any(|volume| volume.name == name))
+        });
+        let config = config.map(|path| path.display().to_string());
+        if dry_run {
+            if !abandon {
+                self.refuse_if_held(&served)?;
+            }
+            let sessions = u64::try_from(self.sessions.count_of(volume)).expect("few seats");
+            let (given_up_bytes, lost_bytes) = (0, self.lost_bytes(&served));
+            return Ok(RemovedView { name, sessions, given_up_bytes, lost_bytes, config });
+        }
+        // Before anything is given up: who did it is on record in any case.
+        let flags = if abandon { " --abandon --yes-lose-data" } else { "" };
+        self.record(by, &format!("volume remove {name}{flags}"));
+        let farewell = self.change_over(config::without_volume(&before, &name), abandon)?;
+        let Farewell { sessions, given_up_bytes } = farewell.first().copied().unwrap_or_default();
+        let lost_bytes = self.book.ledger().lost_of(&name);
+        Ok(RemovedView { name, sessions, given_up_bytes, lost_bytes, config })
+    }
+
+    fn set_budget(
+        &self,
+        volume: VolumeId,
+        budget: &str,
+        dry_run: bool,
+        by: Peer,
+    ) -> Result<ReloadView, BackendError> {
+        self.refuse_if_crowded()?;
+        let _changing = self.changing()?;
+        let served = self.served(volume)?;
+        let before = self.in_force();
+        let cannot =
+            |why: String| refused(format!("The budget cannot be '{budget}': {why}."), "Write one that fits.");
+        let after = config::with_budget(&before, served.name(), budget).map_err(cannot)?;
+        let differences = self.differences(&before, &after);
+        if !dry_run && !differences.is_empty() {
+            self.change_over(after, false)?;
+            self.record(by, &format!("volume budget {} {budget}", served.name()));
+        }
+        let config = self.config.as_ref().map_or_else(String::new, |path| path.display().to_string());
+        Ok(ReloadView { config, differences })
     }
 
     fn reload(&self, dry_run: bool, by: Peer) -> Result<ReloadView, BackendError> {
@@ -168,7 +275,7 @@ impl Backend for Hub {
     ) -> Result<(u64, Option<Answers>), BackendError> {
         let grown = self.grow_volume(volume, bytes, dry_run)?;
         if !dry_run {
-            self.record(by, &format!("volume resize {} {bytes}", self.served(volume).settings.name));
+            self.record(by, &format!("volume resize {} {bytes}", self.name_of(volume)));
         }
         Ok(grown)
     }
@@ -176,7 +283,7 @@ impl Backend for Hub {
     fn release(&self, volume: VolumeId, by: Peer) -> Result<(), BackendError> {
         self.refuse_if_crowded()?;
         self.release_device(volume)?;
-        self.record(by, &format!("volume release {}", self.served(volume).settings.name));
+        self.record(by, &format!("volume release {}", self.name_of(volume)));
         Ok(())
     }
 
@@ -190,20 +297,19 @@ impl Backend for Hub {
         self.refuse_if_crowded()?;
         let path = self.reopen_device(volume, path, dry_run)?;
         if !dry_run {
-            let name = &self.served(volume).settings.name;
+            let name = self.name_of(volume);
             self.record(by, &format!("volume reopen {name} --path {}", path.display()));
         }
         Ok(path)
     }
 
     fn sessions(&self) -> Vec<SessionView> {
-        self.sessions.list(None, |volume| self.volumes[volume].settings.name.clone())
+        self.sessions.list(None, |volume| self.name_of(volume))
     }
 
     fn end_session(&self, id: u64, by: Peer) -> Option<SessionView> {
         let session = session_of(id)?;
-        let found =
-            self.sessions.list(Some(id), |volume| self.volumes[volume].settings.name.clone()).pop()?;
+        let found = self.sessions.list(Some(id), |volume| self.name_of(volume)).pop()?;
         self.record(by, &format!("sessions kill {id} (volume {}, pid {})", found.volume, found.pid));
         let mut word = Word::Over { session, fault: None };
         // The keeper empties its box all the time.

@@ -9,7 +9,8 @@ use crate::config::{FrontendSettings, Settings};
 use crate::device::{Backing, Disk, DiskOptions, Faults};
 use crate::reactor::{Clock, Link, Mail, Outlets, Reactor, SEATS_MAX};
 use holdfast_engine::{
-    Actions, Command, Engine, Event, Misfit, Notes, RUN_LINES_MAX, Share, Token, VolumeId, VolumeSetup,
+    Actions, Command, Engine, Event, Geometry, Misfit, Notes, RUN_LINES_MAX, Share, Token, VolumeId,
+    VolumeSetup, vacancy,
 };
 use holdfast_policy::DirtyIndex;
 use std::sync::{Arc, mpsc};
@@ -20,6 +21,8 @@ pub(super) struct Plan<'a> {
     pub(super) settings: &'a Settings,
     pub(super) volumes: &'a [Volume],
     pub(super) records: &'a [Records],
+    /// How many volumes there can be.
+    pub(super) places: usize,
     pub(super) outlets: &'a Outlets,
     pub(super) clock: Clock,
     pub(super) seed: u64,
@@ -33,6 +36,47 @@ pub(super) type Running = JoinHandle<()>;
 /// The maps of the volumes: of each its reactors' sheets, in the order of the reactors.
 pub(super) type Sheets = Vec<Vec<Sheet>>;
 
+/// A volume as a reactor gets it. Its index is memory that nobody else has.
+pub(super) fn setup(
+    volume: &Volume,
+    settings: &Settings,
+    reactor: u32,
+    share: &'static Share,
+) -> Result<VolumeSetup<'static>, StartError> {
+    let geometry = volume.geometry(settings, reactor);
+    let index_lines = volume.geometry_of(volume.bytes_max(), settings, reactor).local_lines();
+    let index = arena::zeroed_words(DirtyIndex::words_needed(index_lines))
+        .map_err(|source| StartError::Resource { what: "no memory for a dirty index", source })?;
+    let own = &volume.settings;
+    Ok(VolumeSetup {
+        id: volume.id,
+        geometry,
+        domain: volume.domain,
+        domain_owner: volume.domain_owner,
+        mode: own.mode,
+        budget_slots: settings.budget_slots(own),
+        room_slots: settings.room_slots(own),
+        share,
+        rules: own.rules,
+        flush_on_failure: own.flush_on_failure,
+        parked_flushes_max: own.parked_flushes_max,
+        io_timeout_ms: own.io_timeout_ms,
+        write_back_from: own.write_back_from,
+        write_back_after_ms: own.write_back_after_ms,
+        index_lines,
+        index,
+    })
+}
+
+/// A budget that the reactors share: used until the process ends, some hundred bytes for each time a volume comes.
+pub(super) fn share(settings: &Settings) -> &'static Share {
+    Box::leak(Box::new(Share::new(settings.daemon.reactors)))
+}
+
+pub(super) fn sheet(setup: &VolumeSetup<'static>) -> Sheet {
+    Sheet::new(setup.geometry, setup.index_lines, setup.index)
+}
+
 /// Starts all reactors and waits until each is ready. Returns their threads, the volumes' maps, and what works
 /// less well than it might.
 pub(super) fn start(
@@ -41,18 +85,14 @@ pub(super) fn start(
 ) -> Result<(Vec<Running>, Sheets, Vec<String>), StartError> {
     let mut threads = Vec::new();
     let mut fallbacks = Vec::new();
+    // In the order of the volumes.
     let mut sheets = vec![Vec::new(); plan.volumes.len()];
-    // The reactors' threads use them until the process ends.
-    let shares: Vec<&'static Share> = plan
-        .volumes
-        .iter()
-        .map(|_| &*Box::leak(Box::new(Share::new(plan.settings.daemon.reactors))))
-        .collect();
+    let shares: Vec<&'static Share> = plan.volumes.iter().map(|_| share(plan.settings)).collect();
     for shard in shards {
         let reactor = shard.reactor;
         let (ready, is_ready) = mpsc::channel();
         let part = Part::new(plan, shard, &shares)?;
-        let own = part.setups.iter().map(|setup| Sheet::new(setup.geometry, setup.index_lines, setup.index));
+        let own = part.setups.iter().map(sheet);
         sheets.iter_mut().zip(own).for_each(|(volume, sheet)| volume.push(sheet));
         let thread = std::thread::Builder::new()
             .name(format!("holdfast-{reactor}"))
@@ -76,6 +116,7 @@ struct Part {
     setups: Vec<VolumeSetup<'static>>,
     files: Vec<(VolumeId, Arc<Backing>, Option<Arc<Faults>>)>,
     records: Vec<Records>,
+    places: usize,
     outlets: Outlets,
     clock: Clock,
     seed: u64,
@@ -87,31 +128,7 @@ impl Part {
         let mut setups = Vec::new();
         let mut files = Vec::new();
         for (volume, share) in plan.volumes.iter().zip(shares) {
-            let geometry = volume.geometry(plan.settings, shard.reactor);
-            let grown = volume.geometry_of(volume.bytes_max(), plan.settings, shard.reactor);
-            let index_lines = grown.local_lines();
-            let words = DirtyIndex::words_needed(index_lines);
-            let index = arena::zeroed_words(words)
-                .map_err(|source| StartError::Resource { what: "no memory for a dirty index", source })?;
-            let settings = &volume.settings;
-            setups.push(VolumeSetup {
-                id: volume.id,
-                geometry,
-                domain: volume.domain,
-                domain_owner: volume.domain_owner,
-                mode: settings.mode,
-                budget_slots: plan.settings.budget_slots(settings),
-                room_slots: plan.settings.room_slots(settings),
-                share,
-                rules: settings.rules,
-                flush_on_failure: settings.flush_on_failure,
-                parked_flushes_max: settings.parked_flushes_max,
-                io_timeout_ms: settings.io_timeout_ms,
-                write_back_from: settings.write_back_from,
-                write_back_after_ms: settings.write_back_after_ms,
-                index_lines,
-                index,
-            });
+            setups.push(setup(volume, plan.settings, shard.reactor, share)?);
             files.push((volume.id, Arc::clone(&volume.backing), volume.faults.clone()));
         }
         Ok(Part {
@@ -120,6 +137,7 @@ impl Part {
             setups,
             files,
             records: plan.records.to_vec(),
+            places: plan.places,
             outlets: plan.outlets.clone(),
             clock: plan.clock,
             seed: plan.seed,
@@ -165,7 +183,7 @@ impl Part {
         self,
         core: Option<u32>,
         mut notices: Vec<String>,
-    ) -> Result<(Reactor<'static>, Vec<String>), StartError> {
+    ) -> Result<(Reactor, Vec<String>), StartError> {
         let reactor = self.shard.reactor;
         let failed = |source| StartError::Disk { reactor, source };
         let limits = self.settings.limits(reactor, self.seed);
@@ -178,7 +196,7 @@ impl Part {
         let options = DiskOptions {
             ops_max: limits.ops_max,
             segments_max: RUN_LINES_MAX,
-            volumes_max: self.setups.len(),
+            volumes_max: self.places,
             watches_max: SEATS_MAX as usize + 1 + kicks,
             workers_max: self.settings.limits.io_workers_max,
             reactor_cores: &cores,
@@ -191,13 +209,13 @@ impl Part {
         }
         let notes = Notes::over(self.shard.notes);
         let mut engine = Engine::resume(limits, self.shard.headers, notes, self.clock.now());
-        let volumes = self.setups.len();
-        for setup in self.setups {
-            engine.add_volume(setup);
-        }
+        engine.reserve_places(self.places);
+        let volumes = add_volumes(&mut engine, self.setups);
         let mut actions = Actions::with_capacity(&limits);
-        let fenced: Vec<bool> = self.files.iter().map(|(_, backing, _)| backing.is_fenced()).collect();
-        restore(&mut engine, &self.records, &fenced, self.clock, &mut actions).map_err(|misfit| {
+        let known = self.files.iter().zip(&self.records);
+        let known: Vec<Known<'_>> =
+            known.map(|((id, backing, _), records)| (*id, backing.is_fenced(), records)).collect();
+        restore(&mut engine, &known, self.clock, &mut actions).map_err(|misfit| {
             let what = format!("reactor {reactor}: {misfit:?}");
             StartError::Arena(ArenaError::Damaged { path: self.settings.arena.path.clone(), what })
         })?;
@@ -209,6 +227,25 @@ impl Part {
         Ok((reactor, notices))
     }
 }
+
+/// Adds the volumes under their numbers, and vacancies between them. Returns how many places that makes.
+fn add_volumes(engine: &mut Engine<'static>, setups: Vec<VolumeSetup<'static>>) -> usize {
+    let mut next = 0;
+    for setup in setups {
+        while next < setup.id.0 {
+            // It is looked at by nobody: another's share and index do.
+            let line = Geometry { volume_bytes: u64::from(setup.geometry.line_bytes), ..setup.geometry };
+            engine.add_vacancy(vacancy(VolumeId(next), line, setup.rules, setup.share, setup.index));
+            next += 1;
+        }
+        engine.add_volume(setup);
+        next += 1;
+    }
+    usize::from(next)
+}
+
+/// A volume, whether its device may be used, and what is on record of it.
+type Known<'a> = (VolumeId, bool, &'a Records);
 
 /// Tells a reactor that its memory is warm.
 pub(super) fn tell_warm(link: &Link) {
@@ -222,21 +259,13 @@ pub(super) fn tell_warm(link: &Link) {
 /// Gives an engine what its headers and the ledger know. What it has to say about that is left in `actions`.
 fn restore(
     engine: &mut Engine<'static>,
-    records: &[Records],
-    fenced: &[bool],
+    known: &[Known<'_>],
     clock: Clock,
     actions: &mut Actions,
 ) -> Result<(), Misfit> {
-    for (volume, records) in records.iter().enumerate() {
-        for record in &records.lost {
-            let command = Command::RestoreLoss {
-                range: record.range,
-                class: record.failure.class,
-                errno: record.failure.errno,
-                first: clock.instant(record.failure.first_ms),
-                generation: record.generation,
-            };
-            tell(engine, volume, command, clock, actions);
+    for (volume, _, records) in known {
+        for command in lost_again(records, clock) {
+            tell(engine, *volume, command, clock, actions);
         }
     }
     let rebuilt = engine.rebuild(clock.now(), actions)?;
@@ -250,20 +279,35 @@ fn restore(
             "took over what an earlier daemon left"
         );
     }
-    for (volume, records) in records.iter().enumerate() {
+    for &(volume, fenced, records) in known {
         for record in &records.not_stable {
             tell(engine, volume, Command::RestoreReport { range: record.range }, clock, actions);
         }
-        let volume = VolumeId(u16::try_from(volume).expect("at most 256 volumes"));
-        if fenced[usize::from(volume.0)] {
+        if fenced {
             engine.apply(clock.now(), Event::Settled { volume }, actions);
         }
     }
     Ok(())
 }
 
-fn tell(engine: &mut Engine<'static>, volume: usize, command: Command, clock: Clock, actions: &mut Actions) {
-    let volume = VolumeId(u16::try_from(volume).expect("at most 256 volumes"));
+/// What an engine is told of a volume's losses on record.
+pub(super) fn lost_again(records: &Records, clock: Clock) -> impl Iterator<Item = Command> {
+    records.lost.iter().map(move |record| Command::RestoreLoss {
+        range: record.range,
+        class: record.failure.class,
+        errno: record.failure.errno,
+        first: clock.instant(record.failure.first_ms),
+        generation: record.generation,
+    })
+}
+
+fn tell(
+    engine: &mut Engine<'static>,
+    volume: VolumeId,
+    command: Command,
+    clock: Clock,
+    actions: &mut Actions,
+) {
     let event = Event::Operator { token: Token(0), volume, command };
     engine.apply(clock.now(), event, actions);
     actions.answers.clear();

@@ -1,15 +1,15 @@
 //! Who is connected: written by the thread that lets clients in and out, read by operators.
 
 use crate::admin::SessionView;
-use holdfast_engine::SessionId;
+use holdfast_engine::{SessionId, VolumeId};
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// A client, as the handshake showed it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Client {
-    /// The index of its volume.
-    pub(super) volume: usize,
+    /// The number of its volume.
+    pub(super) volume: VolumeId,
     pub(super) pid: i32,
     pub(super) uid: u32,
     pub(super) gid: u32,
@@ -59,8 +59,13 @@ impl Registry {
         u32::try_from(self.known().len()).expect("few seats")
     }
 
+    /// How many are of this volume.
+    pub(super) fn count_of(&self, volume: VolumeId) -> usize {
+        self.known().values().filter(|known| known.client.volume == volume).count()
+    }
+
     /// One session, or all with `None`; `name` says what a volume is called.
-    pub(super) fn list(&self, only: Option<u64>, name: impl Fn(usize) -> String) -> Vec<SessionView> {
+    pub(super) fn list(&self, only: Option<u64>, name: impl Fn(VolumeId) -> String) -> Vec<SessionView> {
         let known = self.known();
         let wanted = known.iter().filter(|(number, _)| only.is_none_or(|only| only == **number));
         let view = |(&id, known): (&u64, &Known)| {

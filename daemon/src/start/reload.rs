@@ -1,9 +1,10 @@
 //! The configuration, read again: everything that differs is put in force, or nothing is.
 
+use super::added;
 use super::hub::Hub;
 use crate::admin::{BackendError, ReloadView};
 use crate::config::{self, Difference, Settings, VolumeSettings};
-use holdfast_engine::{Command, Tuning};
+use holdfast_engine::Tuning;
 use std::path::Path;
 
 /// What the reactors need to know of a volume's settings.
@@ -34,35 +35,43 @@ impl Hub {
             remedy: "Nothing was changed. 'holdfastd check FILE' says the same.".to_owned(),
         })?;
         // One change at a time, from the comparison to its end.
-        let _changing = self.changing();
+        let _changing = self.changing()?;
         let before = self.in_force();
-        let differences = config::differences(&before, &settings);
+        let state_dir = &self.settings.daemon.state_dir;
+        let by_hand = added::names(state_dir);
+        let mut kept = before.volumes.clone();
+        kept.retain(|volume| by_hand.contains(&volume.name));
+        let in_file: Vec<String> = settings.volumes.iter().map(|volume| volume.name.clone()).collect();
+        let after = added::with_remembered(settings, &kept).map_err(|why| BackendError::Refused {
+            what: format!("The configuration cannot be put in force: {why}."),
+            remedy:
+                "Nothing was changed. Add that volume to the file, with a budget that fits; or remove it."
+                    .to_owned(),
+        })?;
+        let differences = self.differences(&before, &after);
         let config = path.display().to_string();
         if !dry_run {
             refuse_what_needs_a_restart(path, &differences)?;
-            self.apply(&before, settings);
+            self.change_over(after, false)?;
+            // The configuration has them now: it is what counts from here on.
+            by_hand
+                .iter()
+                .filter(|name| in_file.contains(name))
+                .for_each(|name| added::forget_one(state_dir, name));
         }
         Ok(ReloadView { config, differences })
     }
 
-    /// Puts settings in force that have the same volumes, perhaps in another order.
-    fn apply(&self, before: &Settings, mut after: Settings) {
-        let place =
-            |volume: &VolumeSettings| before.volumes.iter().position(|other| other.name == volume.name);
-        after.volumes.sort_by_key(|volume| place(volume).expect("a new volume needs a restart"));
-        for (index, (old, new)) in before.volumes.iter().zip(&after.volumes).enumerate() {
-            if tuning(old) != tuning(new) {
-                let command = Command::SetPolicy { tuning: Box::new(tuning(new)) };
-                // Nobody waits for the answers: the letters are in the boxes, and are never refused.
-                let _answers = self.ask(self.volumes[index].id, &command);
-            }
-            if let (Some(thin), Some(old), Some(new)) =
-                (&self.volumes[index].thin, config::thin_limit(old), config::thin_limit(new))
-            {
-                thin.grow(new.saturating_sub(old));
+    /// What differs, and what is to be known of that.
+    pub(super) fn differences(&self, before: &Settings, after: &Settings) -> Vec<Difference> {
+        let mut differences = config::differences(before, after);
+        for difference in &mut differences {
+            let name = difference.key.strip_prefix("volume.").and_then(|rest| rest.strip_suffix(".budget"));
+            if let Some(note) = name.and_then(|name| self.note_on_budget(name, after)) {
+                difference.after = format!("{} ({note})", difference.after);
             }
         }
-        self.put_in_force(after);
+        differences
     }
 }
 

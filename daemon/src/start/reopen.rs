@@ -1,17 +1,19 @@
 //! A volume's device, let go of and opened again: for a file system that must be unmounted to be mended, and for a device that
 //! came back, perhaps under another path. A volume is known by its device's identity (M13), not by its path.
 
-use super::hub::{Hub, Served};
+use super::added;
+use super::hub::Hub;
+use super::table::{DeviceHold, Served};
 use super::volumes;
 use crate::admin::{Answers, BackendError};
 use crate::config::{Settings, VolumeSettings};
-use crate::device::{self, Backing, BackingSpec, Directness};
+use crate::device::{self, Backing, BackingSpec, Directness, DomainKey};
 use crate::reactor::Mail;
 use holdfast_engine::{Answer, ByteRange, Command, Event, VolumeId};
 use holdfast_policy::ClassSet;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 
 fn refused(what: String, remedy: impl Into<String>) -> BackendError {
     BackendError::Refused { what, remedy: remedy.into() }
@@ -20,9 +22,8 @@ fn refused(what: String, remedy: impl Into<String>) -> BackendError {
 impl Hub {
     /// Closes a volume's device. What is in the cache is served and held as before; what needs the device finds it gone.
     pub(super) fn release_device(&self, volume: VolumeId) -> Result<(), BackendError> {
-        let served = self.movable(volume)?;
-        let _closing = served.change_device()?;
-        self.let_go(volume)
+        let (served, _closing) = self.movable(volume)?;
+        self.let_go(&served)
     }
 
     /// Opens a volume's device again, at `path` if it has moved, and has everything written that waits for it. Returns the
@@ -33,22 +34,24 @@ impl Hub {
         path: Option<PathBuf>,
         dry_run: bool,
     ) -> Result<PathBuf, BackendError> {
-        let served = self.movable(volume)?;
-        let _opening = served.change_device()?;
-        let mut settings = self.in_force().volumes[usize::from(volume.0)].clone();
+        let (served, _opening) = self.movable(volume)?;
+        let mut settings = self.settings_of(&served);
         if let Some(path) = path {
             settings.backing = settings.backing.moved_to(path);
         }
         let path = settings.backing.path().to_owned();
-        self.look(served, &path)?;
+        self.look(&served, &path)?;
         if dry_run {
             return Ok(path);
         }
         // Its lock is on the description that is about to be closed.
-        self.let_go(volume)?;
-        let backing = open(served, &settings)?;
-        self.take(volume, Arc::new(backing))?;
-        self.moved(volume, &settings);
+        self.let_go(&served)?;
+        let backing = open(&served, &settings)?;
+        let changing = self.changing_at_last();
+        self.claim_domain(&served, backing.domain_key())?;
+        self.take(&served, Arc::new(backing))?;
+        self.moved(&settings);
+        drop(changing);
         // Nobody waits for the answers: the letters are in the boxes, and are never refused.
         let again = Command::Retry { range: ByteRange::ALL, classes: ClassSet::ANY };
         let _answers = self.ask(volume, &again);
@@ -56,15 +59,17 @@ impl Hub {
     }
 
     /// The volume, if its device can be exchanged without harm to another volume.
-    fn movable(&self, volume: VolumeId) -> Result<&Served, BackendError> {
-        let served = &self.volumes[usize::from(volume.0)];
-        let name = &served.settings.name;
+    fn movable(&self, volume: VolumeId) -> Result<(Arc<Served>, DeviceHold), BackendError> {
+        let served = self.served(volume)?;
+        // Whoever comes onto its disk waits for this: from here on it is known who is there.
+        let hold = served.change_device()?;
+        let name = served.name();
         let restart = "Nothing was changed. Mend it, write its path into the configuration, and start the daemon again: the \
                        cache outlives it.";
-        if let Some(other) =
-            self.volumes.iter().find(|other| other.domain == served.domain && other.id != volume)
-        {
-            let other = &other.settings.name;
+        let table = self.table();
+        let beside = |other: &&Arc<Served>| other.domain == served.domain && other.id != volume;
+        if let Some(other) = table.iter().find(beside) {
+            let other = other.name();
             let what = format!("Volumes '{name}' and '{other}' are on one disk, and are flushed together.");
             return Err(refused(what, restart));
         }
@@ -74,7 +79,7 @@ impl Hub {
             );
             return Err(BackendError::Busy { what, remedy: restart.to_owned() });
         }
-        Ok(served)
+        Ok((served, hold))
     }
 
     /// A look at what is to be opened, before anything is closed.
@@ -107,29 +112,58 @@ impl Hub {
     }
 
     /// The reactors close it first, so that its last reference goes here and not there.
-    fn let_go(&self, volume: VolumeId) -> Result<(), BackendError> {
-        let answers = self.ask_with(volume, None, |token| Mail::Device { token, volume, backing: None });
+    fn let_go(&self, served: &Served) -> Result<(), BackendError> {
+        let volume = served.id;
+        let answers = self.ask_each(volume, |token, _| Mail::Device { token, volume, backing: None });
         let done = all_done(answers, self.links.len());
-        self.volumes[usize::from(volume.0)].put_backing(None);
+        served.put_backing(None);
         done
+    }
+
+    /// The volume's flush domain is the disk that its device is on now, if no other volume has come onto that meanwhile.
+    fn claim_domain(&self, served: &Served, key: DomainKey) -> Result<(), BackendError> {
+        let table = self.table();
+        let mut domains = self.domains.lock().unwrap_or_else(PoisonError::into_inner);
+        let taken = |other: &&Arc<Served>| {
+            other.domain != served.domain && domains[usize::from(other.domain.0)] == key
+        };
+        if let Some(other) = table.iter().find(taken) {
+            let (name, other) = (served.name(), other.name());
+            let what = format!(
+                "The device of '{name}' is on the disk of '{other}' now, which is flushed by itself."
+            );
+            let remedy = "What was acknowledged is held. Write the new path into the configuration, and start the daemon \
+                          again: the cache outlives it.";
+            return Err(refused(what, remedy));
+        }
+        domains[usize::from(served.domain.0)] = key;
+        Ok(())
     }
 
     /// Gives the reactors the device. What was written through the old description and not flushed may be gone with it (C7):
     /// that is said first, so that what is asked of them afterwards is about the new one.
-    fn take(&self, volume: VolumeId, backing: Arc<Backing>) -> Result<(), BackendError> {
-        let served = &self.volumes[usize::from(volume.0)];
+    fn take(&self, served: &Served, backing: Arc<Backing>) -> Result<(), BackendError> {
+        let volume = served.id;
         let owner = &self.links[served.domain_owner as usize];
         self.post(owner, Mail::Event(Event::DeviceChanged { domain: served.domain }));
-        let mail = |token| Mail::Device { token, volume, backing: Some(Arc::clone(&backing)) };
-        all_done(self.ask_with(volume, None, mail), self.links.len())?;
+        let mail = |token, _| Mail::Device { token, volume, backing: Some(Arc::clone(&backing)) };
+        all_done(self.ask_each(volume, mail), self.links.len())?;
         served.put_backing(Some(backing));
         Ok(())
     }
 
-    fn moved(&self, volume: VolumeId, settings: &VolumeSettings) {
-        let _changing = self.changing();
+    fn moved(&self, settings: &VolumeSettings) {
         let mut changed = Settings::clone(&self.in_force());
-        changed.volumes[usize::from(volume.0)].backing = settings.backing.clone();
+        let volume = changed.volumes.iter_mut().find(|volume| volume.name == settings.name);
+        let volume = volume.expect("a volume that is served has settings");
+        volume.backing = settings.backing.clone();
+        let state_dir = &self.settings.daemon.state_dir;
+        // A daemon that is killed is followed by one that looks for it there.
+        if added::names(state_dir).contains(&volume.name)
+            && let Err(error) = added::remember(state_dir, volume)
+        {
+            tracing::warn!(volume = volume.name, %error, "its new path could not be written down");
+        }
         self.put_in_force(changed);
     }
 }

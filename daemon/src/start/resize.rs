@@ -17,7 +17,7 @@ impl Hub {
         bytes: u64,
         dry_run: bool,
     ) -> Result<(u64, Option<Answers>), BackendError> {
-        let served = &self.volumes[usize::from(volume.0)];
+        let served = self.served(volume)?;
         let _growing = served.change_device()?;
         let (name, before) = (&served.settings.name, served.bytes.load(Ordering::Acquire));
         if served.settings.read_only {

@@ -1,6 +1,6 @@
 //! The thread that keeps the ledger.
 
-use crate::ledger::{CommitOutcome, Health, Ledger, Now, Stuck, step};
+use crate::ledger::{CommitOutcome, Health, Ledger, Now, Stuck, step, told};
 use crate::reactor::{Clock, Entry, Link, Mail, Post};
 use holdfast_engine::{Event, VolumeId};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -89,6 +89,19 @@ impl Book {
     pub(super) fn resize(&self, volume: VolumeId, bytes: u64) {
         self.ledger().resize(volume, bytes);
         self.entries.ring();
+    }
+
+    /// Makes all that is known durable, and tells the reactors what became durable with it. May wait for a commit that is
+    /// under way, and for the ledger's disk; the trouble, if it is stuck.
+    pub(super) fn commit(&self, links: &[Link]) -> Option<Stuck> {
+        let mut ledger = self.ledger();
+        let outcome = ledger.commit_all(self.now());
+        let mut events = Vec::new();
+        let stuck = told(outcome, &mut events);
+        *self.health.lock().unwrap_or_else(PoisonError::into_inner) = ledger.health();
+        drop(ledger);
+        events.drain(..).for_each(|(reactor, event)| self.deliver(&links[reactor as usize], event));
+        stuck
     }
 
     /// Starts the thread. It ends after [`Book::stop`], with the ledger's trouble if the last of it is not durable.

@@ -18,8 +18,9 @@ pub(super) fn command(volume: &str, command: &Command) -> Option<String> {
         Command::Abandon => Some(format!("abandon {volume}")),
         Command::Drain => Some(format!("drain {volume}")),
         Command::CancelRetries => Some(format!("cancel the retries of {volume}")),
-        // They have words of their own: `policy`, and those of a resize.
-        Command::SetPolicy { .. } | Command::Grow { .. } => None,
+        // They have words of their own: `policy`, and those of `volume`.
+        Command::SetPolicy { .. } | Command::Grow { .. } | Command::SetBudget { .. } => None,
+        Command::Close { .. } | Command::Reopen | Command::Detach => None,
         Command::List { .. } | Command::RestoreLoss { .. } | Command::RestoreReport { .. } => None,
     }
 }

@@ -1,6 +1,7 @@
 //! What operators see, made from what the reactors publish and the ledger holds.
 
 use super::hub::Hub;
+use super::table::Served;
 use crate::admin::{
     ArenaView, AuditPage, AuditView, DaemonView, EventView, EventsPage, ExplanationPage, FaultView,
     LedgerView, LossPage, Measures, ReactorView, StuckView, ThinView, VolumeMeasures, VolumeView,
@@ -55,13 +56,14 @@ fn reactor(link: &crate::reactor::Link, now_ns: u64) -> ReactorView {
     }
 }
 
-pub(super) fn stats(hub: &Hub, index: usize) -> VolumeStats {
+pub(super) fn stats(hub: &Hub, volume: VolumeId) -> VolumeStats {
+    let index = usize::from(volume.0);
     hub.links.iter().map(|link| link.board.volume(index)).reduce(add).unwrap_or_default()
 }
 
-pub(super) fn measures(hub: &Hub) -> Measures {
+pub(super) fn measures(hub: &Hub, of: &[VolumeView]) -> Measures {
     Measures {
-        volumes: (0..hub.volumes.len()).map(|volume| volume_measures(hub, volume)).collect(),
+        volumes: of.iter().map(|volume| volume_measures(hub, usize::from(volume.id.0))).collect(),
         turns: hub.links.iter().map(|link| link.board.measured.turns()).collect(),
         events: hub.events.counts(),
     }
@@ -81,9 +83,13 @@ fn volume_measures(hub: &Hub, volume: usize) -> VolumeMeasures {
     }
 }
 
-pub(super) fn volume(hub: &Hub, index: usize) -> VolumeView {
-    let served = &hub.volumes[index];
-    let stats = stats(hub, index);
+pub(super) fn volume(hub: &Hub, served: &Served) -> VolumeView {
+    let stats = stats(hub, served.id);
+    let why = match (hub.stopping(), served.is_leaving()) {
+        (true, _) => Some("the daemon is stopping"),
+        (false, true) => Some("it is being removed"),
+        (false, false) => None,
+    };
     VolumeView {
         name: served.settings.name.clone(),
         id: served.id,
@@ -92,13 +98,13 @@ pub(super) fn volume(hub: &Hub, index: usize) -> VolumeView {
             Mode::WriteBack => VolumeMode::WriteBack,
             Mode::WriteThrough => VolumeMode::WriteThrough,
         },
-        state: if hub.stopping() { VolumeState::Draining } else { VolumeState::Serving },
-        why: hub.stopping().then(|| "the daemon is stopping".to_owned()),
+        state: if why.is_some() { VolumeState::Draining } else { VolumeState::Serving },
+        why: why.map(str::to_owned),
         released: served.backing().is_none(),
-        path: hub.in_force().volumes[index].backing.path().display().to_string(),
+        path: hub.settings_of(served).backing.path().display().to_string(),
         direct: served.direct,
         identity: served.identity.clone(),
-        policy: policy(hub, index),
+        policy: policy(hub, served),
         stats,
         thin: served
             .thin
@@ -111,8 +117,8 @@ pub(super) fn volume(hub: &Hub, index: usize) -> VolumeView {
     }
 }
 
-fn policy(hub: &Hub, index: usize) -> String {
-    let rules = hub.in_force().volumes[index].rules;
+fn policy(hub: &Hub, served: &Served) -> String {
+    let rules = hub.settings_of(served).rules;
     let rule = |rule: &holdfast_policy::Rule| {
         let classes: Vec<_> = rule.classes.iter().map(ErrorClass::name).collect();
         format!("{}: {}", classes.join(", "), rule.policy.name())

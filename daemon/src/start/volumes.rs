@@ -50,35 +50,50 @@ impl Volume {
     }
 }
 
-/// Opens all volumes, in the order of the settings. With `late`, files that a dead daemon's operations still hold are opened
-/// without their locks.
-pub(super) fn open(settings: &Settings, late: bool) -> Result<Vec<Volume>, StartError> {
+/// Opens the volumes of the settings under these numbers. With `late`, files that a dead daemon's operations still hold are
+/// opened without their locks. The domains that they are in come along.
+pub(super) fn open(
+    settings: &Settings,
+    numbers: &[VolumeId],
+    late: bool,
+) -> Result<(Vec<Volume>, Vec<DomainKey>), StartError> {
     let mut domains: Vec<DomainKey> = Vec::new();
     let mut volumes = Vec::new();
-    for (index, volume) in settings.volumes.iter().enumerate() {
-        let spec = spec(volume);
-        let backing = if late { Backing::open_late(&spec) } else { Backing::open(&spec) }
-            .map_err(|source| StartError::Backing { volume: volume.name.clone(), source })?;
-        if backing.block_bytes() > settings.arena.line_bytes {
-            let (volume, block_bytes) = (volume.name.clone(), backing.block_bytes());
-            return Err(StartError::Block { volume, block_bytes });
-        }
-        let key = backing.domain_key();
-        let domain = domains.iter().position(|&known| known == key).unwrap_or_else(|| {
-            domains.push(key);
-            domains.len() - 1
-        });
-        let domain = u16::try_from(domain).expect("at most 256 volumes");
-        volumes.push(Volume {
-            id: VolumeId(u16::try_from(index).expect("at most 256 volumes")),
-            settings: volume.clone(),
-            backing: Arc::new(backing),
-            faults: settings.debug.fault_injection.then(Faults::new),
-            domain: DomainId(domain),
-            domain_owner: u32::from(domain) % settings.daemon.reactors,
-        });
+    for (volume, &id) in settings.volumes.iter().zip(numbers) {
+        volumes.push(open_one(settings, volume, id, late, |key| {
+            domains.iter().position(|&known| known == key).unwrap_or_else(|| {
+                domains.push(key);
+                domains.len() - 1
+            })
+        })?);
     }
-    Ok(volumes)
+    Ok((volumes, domains))
+}
+
+/// Opens one; `place` says which number its domain has.
+pub(super) fn open_one(
+    settings: &Settings,
+    volume: &VolumeSettings,
+    id: VolumeId,
+    late: bool,
+    place: impl FnOnce(DomainKey) -> usize,
+) -> Result<Volume, StartError> {
+    let spec = spec(volume);
+    let backing = if late { Backing::open_late(&spec) } else { Backing::open(&spec) }
+        .map_err(|source| StartError::Backing { volume: volume.name.clone(), source })?;
+    if backing.block_bytes() > settings.arena.line_bytes {
+        let (volume, block_bytes) = (volume.name.clone(), backing.block_bytes());
+        return Err(StartError::Block { volume, block_bytes });
+    }
+    let domain = u16::try_from(place(backing.domain_key())).expect("no more than volumes");
+    Ok(Volume {
+        id,
+        settings: volume.clone(),
+        backing: Arc::new(backing),
+        faults: settings.debug.fault_injection.then(Faults::new),
+        domain: DomainId(domain),
+        domain_owner: u32::from(domain) % settings.daemon.reactors,
+    })
 }
 
 /// What the settings say of a volume's backing.

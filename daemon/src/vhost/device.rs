@@ -35,6 +35,8 @@ pub struct Disk {
     pub name: String,
     /// Its number.
     pub id: VolumeId,
+    /// Which of all volumes that have had that number.
+    pub serial: u64,
     /// Its size, which may grow.
     pub bytes: Arc<AtomicU64>,
     /// Offsets and lengths are multiples of this.
@@ -342,7 +344,7 @@ impl Device {
             };
             (0..).zip(parts).map(seat).collect()
         };
-        match self.office.seat(self.disk.id, self.peer, Box::new(make)) {
+        match self.office.seat(&self.disk, self.peer, Box::new(make)) {
             Ok(ticket) => self.seated = Some(Seated { ticket, shared }),
             Err(why) => {
                 tracing::warn!(volume = self.disk.name, why, "a virtual machine could not be let in");

@@ -32,6 +32,9 @@ pub enum VhostError {
     Thread(#[source] io::Error),
 }
 
+/// The disk as it is when it is asked for, if it is there: volumes come and go.
+pub type FindDisk = Box<dyn Fn() -> Option<Disk> + Send>;
+
 /// A socket that is served: one virtual machine at a time.
 #[derive(Debug)]
 pub struct Frontend {
@@ -40,24 +43,23 @@ pub struct Frontend {
 }
 
 impl Frontend {
-    /// Listens as `settings` say, for a front end of `disk`.
+    /// Listens as `settings` say. Whoever connects is served what `find` finds then.
     ///
     /// # Errors
     /// [`VhostError`]; nothing listens then.
     pub fn start(
         settings: &VhostSettings,
-        mut disk: Disk,
+        find: FindDisk,
         office: Arc<dyn Office>,
     ) -> Result<Frontend, VhostError> {
         let listener = admin::bind(&settings.socket, settings.socket_mode, None)?;
         let failed = |source| BindError::Io { path: settings.socket.clone(), source };
         listener.set_nonblocking(true).map_err(failed)?;
-        disk.read_only |= settings.read_only;
-        let queues = settings.queues;
+        let settings = settings.clone();
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         let thread = std::thread::Builder::new().name("holdfast-vhost".to_owned());
-        let serve = move || accept_all(&listener, &disk, queues, &office, &stopped);
+        let serve = move || accept_all(&listener, &find, &settings, &office, &stopped);
         let thread = thread.spawn(serve).map_err(VhostError::Thread)?;
         Ok(Frontend { stop, thread })
     }
@@ -72,16 +74,20 @@ impl Frontend {
 
 fn accept_all(
     listener: &UnixListener,
-    disk: &Disk,
-    queues: u16,
+    find: &FindDisk,
+    settings: &VhostSettings,
     office: &Arc<dyn Office>,
     stop: &AtomicBool,
 ) {
     while !stop.load(Ordering::Acquire) {
         match listener.accept() {
             Ok((stream, _)) => {
-                let served = serve(stream, disk, queues, office, stop);
-                if let Err(error) = served {
+                let Some(mut disk) = find() else {
+                    tracing::info!(volume = settings.volume, "a virtual machine's volume is not there");
+                    continue;
+                };
+                disk.read_only |= settings.read_only;
+                if let Err(error) = serve(stream, &disk, settings.queues, office, stop) {
                     tracing::info!(volume = disk.name, %error, "a virtual machine's connection ended");
                 }
             }

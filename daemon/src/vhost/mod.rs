@@ -27,6 +27,6 @@ mod seat;
 
 pub use device::Disk;
 pub use fault::VhostFault;
-pub use listen::{Frontend, VhostError};
+pub use listen::{FindDisk, Frontend, VhostError};
 pub use office::{MakeSeats, Office, Peer, Ticket};
 pub use seat::{Found, Letter, VhostSeat};

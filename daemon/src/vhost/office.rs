@@ -1,7 +1,8 @@
 //! How a device gets a session of the daemon's.
 
+use super::device::Disk;
 use crate::reactor::Seat;
-use holdfast_engine::{SessionId, VolumeId};
+use holdfast_engine::SessionId;
 use std::sync::mpsc::Receiver;
 
 /// The process at the other end.
@@ -29,11 +30,11 @@ pub type MakeSeats = Box<dyn FnOnce(SessionId) -> Vec<Seat> + Send>;
 
 /// Who gives sessions out.
 pub trait Office: Send + Sync {
-    /// A session of a volume.
+    /// A session of a volume, if it is still the one that the disk was made from.
     ///
     /// # Errors
     /// In words, why there is none.
-    fn seat(&self, volume: VolumeId, peer: Peer, make: MakeSeats) -> Result<Ticket, String>;
+    fn seat(&self, disk: &Disk, peer: Peer, make: MakeSeats) -> Result<Ticket, String>;
 
     /// Ends a session: its ticket says when that is done.
     fn leave(&self, session: SessionId);

@@ -2,9 +2,9 @@
 
 use holdfast_ctl::api::{VolumeMode, VolumeState};
 use holdfast_daemon::admin::{
-    Answers, ArenaView, AuditPage, AuditView, Backend, BackendError, DaemonView, EventView, EventsPage,
-    ExplanationPage, FaultView, LedgerView, LossPage, Measures, Peer, PolicyView, ReactorView, ReloadView,
-    SessionView, ThinView, VolumeView,
+    AddedView, Answers, ArenaView, AuditPage, AuditView, Backend, BackendError, DaemonView, EventView,
+    EventsPage, ExplanationPage, FaultView, LedgerView, LossPage, Measures, Peer, PolicyView, ReactorView,
+    ReloadView, RemovedView, SessionView, ThinView, VolumeView,
 };
 use holdfast_daemon::config::Difference;
 use holdfast_engine::{
@@ -63,6 +63,8 @@ pub(crate) struct State {
     /// How often something was loaded for good.
     pub(crate) reloads: u32,
     pub(crate) measures: Measures,
+    /// Volumes that were added and removed, and budgets.
+    pub(crate) deeds: Vec<String>,
     /// What the cells of every map repeat.
     pub(crate) map: Vec<u8>,
     hanging: Vec<mpsc::Sender<(u32, Answer)>>,
@@ -135,6 +137,7 @@ impl Fake {
             reload: Ok(Vec::new()),
             reloads: 0,
             measures: Measures::default(),
+            deeds: Vec::new(),
             map: b".".to_vec(),
             hanging: Vec::new(),
         };
@@ -197,6 +200,10 @@ impl State {
             Command::CancelRetries => Answer::Done,
             Command::SetPolicy { .. }
             | Command::Grow { .. }
+            | Command::SetBudget { .. }
+            | Command::Close { .. }
+            | Command::Reopen
+            | Command::Detach
             | Command::RestoreLoss { .. }
             | Command::RestoreReport { .. } => Answer::Done,
         }
@@ -212,7 +219,7 @@ impl Backend for Fake {
         self.state().volumes.clone()
     }
 
-    fn measures(&self) -> Measures {
+    fn measures(&self, _: &[VolumeView]) -> Measures {
         self.state().measures.clone()
     }
 
@@ -294,8 +301,38 @@ impl Backend for Fake {
         Ok(*thin)
     }
 
-    fn policy(&self, volume: VolumeId) -> PolicyView {
-        self.state().policies[usize::from(volume.0)]
+    fn policy(&self, volume: VolumeId) -> Result<PolicyView, BackendError> {
+        Ok(self.state().policies[usize::from(volume.0)])
+    }
+
+    fn add_volume(&self, toml: &str, dry_run: bool, _: Peer) -> Result<AddedView, BackendError> {
+        self.state().deeds.push(format!("add {toml:?} dry_run={dry_run}"));
+        let (name, config) = ("vm9".to_owned(), Some("/etc/holdfast.toml".to_owned()));
+        Ok(AddedView { name, config, toml: toml.to_owned(), lost_bytes: 0 })
+    }
+
+    fn remove_volume(
+        &self,
+        volume: VolumeId,
+        abandon: bool,
+        dry_run: bool,
+        _: Peer,
+    ) -> Result<RemovedView, BackendError> {
+        self.state().deeds.push(format!("remove {} abandon={abandon} dry_run={dry_run}", volume.0));
+        let name = self.state().volumes[usize::from(volume.0)].name.clone();
+        let (given_up_bytes, lost_bytes) = if abandon { (4096, 8192) } else { (0, 0) };
+        Ok(RemovedView { name, sessions: 2, given_up_bytes, lost_bytes, config: None })
+    }
+
+    fn set_budget(
+        &self,
+        volume: VolumeId,
+        budget: &str,
+        dry_run: bool,
+        _: Peer,
+    ) -> Result<ReloadView, BackendError> {
+        self.state().deeds.push(format!("budget {} {budget} dry_run={dry_run}", volume.0));
+        Ok(ReloadView { config: String::new(), differences: Vec::new() })
     }
 
     fn set_policy(&self, volume: VolumeId, policy: PolicyView, _: Peer) -> Result<Answers, BackendError> {

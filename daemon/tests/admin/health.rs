@@ -104,7 +104,7 @@ fn every_code_has_its_situation() {
         Box::new(|state| state.volumes[0].stats.gate_class = ErrorClass::Transient as u8),
         Box::new(|state| state.volumes[0].stats.parked_flushes = 1),
         Box::new(|state| state.daemon.sessions = 64),
-        Box::new(|state| state.volumes[0].state = VolumeState::Draining),
+        Box::new(|state| state.volumes.iter_mut().for_each(|one| one.state = VolumeState::Draining)),
         Box::new(move |state| state.volumes[0].thin = thin(100)),
         Box::new(|state| state.volumes[0].direct = false),
         Box::new(|state| state.volumes[0].faults = 2),

@@ -19,4 +19,5 @@ mod port;
 mod refusals;
 mod status;
 mod tune;
+mod volumes;
 mod world;

@@ -28,6 +28,7 @@ mod ledger_disk;
 #[cfg(target_arch = "x86_64")]
 mod lost_memory;
 mod many_failures;
+mod movable;
 mod nbd;
 mod nbd_hostile;
 #[path = "../../../ringbuf/tests/needs/mod.rs"]
@@ -37,6 +38,7 @@ mod one_bad_line;
 mod pages;
 mod pattern;
 mod place;
+mod places;
 #[path = "../../../ringbuf/tests/raw_client/mod.rs"]
 mod raw_client;
 mod refusing;

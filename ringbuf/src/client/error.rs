@@ -133,6 +133,15 @@ pub enum Error {
     /// The session is over: the daemon died or ended it. Whether requests in flight were carried out is not known.
     #[error("the session is over: the daemon has closed the connection")]
     Disconnected,
+    /// The session is over, and the daemon does not open it again: the volume was removed, or is not for this user any more.
+    /// Whether requests in flight were carried out is not known.
+    #[error("the session is over: {reason}")]
+    TurnedAway {
+        /// A positive errno: ENOENT, EACCES ...
+        errno: i32,
+        /// The daemon's own words.
+        reason: String,
+    },
     /// The daemon broke the protocol; the session is over.
     #[error("the daemon broke the protocol: {0}")]
     Protocol(&'static str),
@@ -158,7 +167,7 @@ impl Error {
         let errno = match self {
             Self::Io { errno, .. } => return *errno,
             Self::TimedOut { .. } => Errno::TIMEDOUT,
-            Self::Disconnected => Errno::NOTCONN,
+            Self::Disconnected | Self::TurnedAway { .. } => Errno::NOTCONN,
             Self::Protocol(_) => Errno::PROTO,
             Self::OutOfRange { .. } | Self::Unaligned { .. } | Self::Length { .. } | Self::Tag { .. } => {
                 Errno::INVAL

@@ -141,6 +141,9 @@ impl Queue {
                 self.carry_over(connection)?;
                 return Ok(0);
             }
+            Err(ConnectError::Refused { errno, reason }) if !is_passing(errno) => {
+                return Err(Error::TurnedAway { errno, reason });
+            }
             Err(error) if !is_transient(&error) || lost.since.elapsed() >= patience => {
                 return Err(Error::Disconnected);
             }
@@ -241,11 +244,14 @@ impl Queue {
 fn is_transient(error: &ConnectError) -> bool {
     match error {
         ConnectError::Socket { .. } | ConnectError::Handshake(_) => true,
-        ConnectError::Refused { errno, .. } => {
-            [Errno::AGAIN, Errno::BUSY, Errno::NOMEM].iter().any(|again| again.raw_os_error() == *errno)
-        }
+        ConnectError::Refused { errno, .. } => is_passing(*errno),
         _ => false,
     }
+}
+
+/// Whether a daemon that refuses with this errno may let its client in later.
+fn is_passing(errno: i32) -> bool {
+    [Errno::AGAIN, Errno::BUSY, Errno::NOMEM].iter().any(|again| again.raw_os_error() == errno)
 }
 
 #[cfg(all(test, not(loom)))]

@@ -1,6 +1,6 @@
 //! Counters and events.
 
-use super::Time;
+use super::{Time, VolumeLatencies};
 use serde::{Deserialize, Serialize};
 
 /// What happened in a volume since the daemon started, summed over reactors.
@@ -84,6 +84,9 @@ pub struct Stats {
     pub volumes: Vec<VolumeCount>,
     /// By reactor.
     pub reactors: Vec<Reactor>,
+    /// How long clients and devices waited, by volume, as histograms since the daemon started.
+    #[serde(default)]
+    pub latencies: Vec<VolumeLatencies>,
 }
 
 /// Something that happened and that an operator may want to know.

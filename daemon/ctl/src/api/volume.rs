@@ -140,3 +140,69 @@ pub struct VolumeShown {
     /// Its clients.
     pub sessions: Vec<Session>,
 }
+
+/// Serve one more volume until the daemon ends.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VolumeAddRequest {
+    /// One `[[volume]]`, as in a configuration.
+    pub toml: String,
+    /// Only say whether it would work.
+    #[serde(default)]
+    pub dry_run: bool,
+}
+
+/// A volume that was added, or with `dry_run` would be.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VolumeAdded {
+    /// Its name.
+    pub volume: String,
+    /// The daemon's configuration; none if it has none.
+    pub config: Option<String>,
+    /// What that has to say for the volume to be there after the next start.
+    pub toml: String,
+    /// Bytes on record as lost from an earlier use of it.
+    pub lost_bytes: u64,
+    /// Nothing was changed: it was only tried.
+    pub dry_run: bool,
+}
+
+/// Let a volume go.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct VolumeRemoveRequest {
+    /// Give up what its device refuses.
+    pub abandon: bool,
+    /// Must be true with `abandon`.
+    pub yes_lose_data: bool,
+    /// Only say what stands in the way.
+    pub dry_run: bool,
+}
+
+/// A volume that was removed, or with `dry_run` would be.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VolumeRemoved {
+    /// Its name.
+    pub volume: String,
+    /// Sessions that were ended.
+    pub sessions: u64,
+    /// Bytes that were given up.
+    pub given_up_bytes: u64,
+    /// Bytes on record as lost, those that were given up among them: the record stays for when the volume comes back.
+    pub lost_bytes: u64,
+    /// The configuration that still names it: the next start or reload brings it back. None if it does not.
+    pub config: Option<String>,
+    /// Nothing was changed: it was only tried.
+    pub dry_run: bool,
+}
+
+/// Give a volume another budget.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BudgetRequest {
+    /// As in a configuration: `25%`, `2GiB`.
+    pub budget: String,
+    /// Only say what would change.
+    #[serde(default)]
+    pub dry_run: bool,
+}

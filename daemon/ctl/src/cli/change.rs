@@ -78,60 +78,6 @@ pub(crate) enum FaultVerb {
     List,
 }
 
-/// Looking at one volume, and changing its size.
-#[derive(Debug, Subcommand)]
-pub(crate) enum VolumeVerb {
-    /// Everything about one volume: backing, state, budget, policy, sessions.
-    Show {
-        /// The volume.
-        volume: String,
-    },
-    /// Let a volume grow. A file is extended; a block device must have grown before.
-    Resize(ResizeArgs),
-    /// Add space to a file volume with a thin limit.
-    GrowThin(GrowThinArgs),
-    /// Let go of its device, so that what is below can be unmounted or exchanged. What is acknowledged stays held.
-    Release {
-        /// The volume.
-        volume: String,
-    },
-    /// Open its device again, and try everything that waits for it.
-    Reopen(ReopenArgs),
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct ReopenArgs {
-    /// The volume.
-    pub(crate) volume: String,
-    /// Where the device is now, if it came back under another path. It must be the same device.
-    #[arg(long, value_name = "PATH", value_parser = absolute)]
-    pub(crate) path: Option<String>,
-    /// Only look whether it is the volume's device.
-    #[arg(long)]
-    pub(crate) dry_run: bool,
-}
-
-/// Nobody knows the daemon's working directory.
-fn absolute(path: &str) -> Result<String, String> {
-    if path.starts_with('/') {
-        Ok(path.to_owned())
-    } else {
-        Err("write it from the root on, as /dev/sdb".to_owned())
-    }
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct ResizeArgs {
-    /// The volume.
-    pub(crate) volume: String,
-    /// Its new size: more than it has.
-    #[arg(value_parser = size::parse)]
-    pub(crate) size: u64,
-    /// Only say what would happen.
-    #[arg(long)]
-    pub(crate) dry_run: bool,
-}
-
 #[derive(Debug, Args)]
 pub(crate) struct GrowThinArgs {
     /// The volume.

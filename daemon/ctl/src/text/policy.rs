@@ -82,6 +82,19 @@ pub fn reloaded(reloaded: &Reloaded) -> String {
         }
 }
 
+/// What another budget changed, or would change.
+pub fn budget_set(set: &Reloaded) -> String {
+    if set.differences.is_empty() {
+        return "That is its budget already: nothing to change.\n".to_owned();
+    }
+    let end = if set.dry_run {
+        "Nothing was changed: this was a trial.\n".to_owned()
+    } else {
+        "In force until the next start or reload: write it into the configuration to keep it.\n".to_owned()
+    };
+    differences(&set.differences) + &end
+}
+
 fn differences(differences: &[Difference]) -> String {
     let line = |difference: &Difference| {
         let restart = if difference.needs_restart { " (needs a restart)" } else { "" };

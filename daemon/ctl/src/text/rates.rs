@@ -3,6 +3,7 @@
 use super::Column::{Numbers, Words};
 use super::{plain, table};
 use crate::api::Stats;
+use crate::percentiles::{Percentiles, VolumePercentiles, in_words};
 use crate::rates::{Rates, ReactorRates, VolumeRates};
 use crate::size::binary;
 
@@ -22,8 +23,32 @@ pub(crate) fn rates(rates: &Rates, stats: &Stats) -> String {
     let reactors = [Numbers("REACTOR"), Numbers("BUSY"), Numbers("BUSY TURNS/S"), Numbers("IDLE TURNS/S")];
     format!("{}\n", plain(&stats.at.rfc3339))
         + &table(&volumes, rates.volumes.iter().map(volume_row))
+        + &latencies(&rates.latencies)
         + &table(&reactors, rates.reactors.iter().map(reactor_row))
         + "\n"
+}
+
+/// How long clients waited, by volume.
+pub(crate) fn latencies(volumes: &[VolumePercentiles]) -> String {
+    let mut columns = vec![Words("CLIENTS OF")];
+    columns.extend(WAITS.map(Numbers));
+    let row = |one: &VolumePercentiles| std::iter::once(plain(&one.volume)).chain(wait_cells(one)).collect();
+    table(&columns, volumes.iter().map(row))
+}
+
+/// The heads of [`wait_cells`].
+pub(crate) const WAITS: [&str; 6] =
+    ["READ P50", "READ P99", "WRITE P50", "WRITE P99", "FLUSH P50", "FLUSH P99"];
+
+/// The two percentiles of reads, writes and flushes; a dash for what did not happen.
+pub(crate) fn wait_cells(one: &VolumePercentiles) -> [String; 6] {
+    let cells = |wait: Option<Percentiles>| {
+        let words =
+            |ns: fn(&Percentiles) -> f64| wait.as_ref().map_or("-".to_owned(), |wait| in_words(ns(wait)));
+        [words(|wait| wait.p50_ns), words(|wait| wait.p99_ns)]
+    };
+    let [[a, b], [c, d], [e, f]] = [one.read, one.write, one.flush].map(cells);
+    [a, b, c, d, e, f]
 }
 
 fn volume_row(volume: &VolumeRates) -> Vec<String> {

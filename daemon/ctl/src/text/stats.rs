@@ -3,11 +3,15 @@
 use super::Column::{Numbers, Words};
 use super::{plain, table};
 use crate::api::{Event, Events, Reactor, Stats, VolumeCount};
+use crate::percentiles;
 use crate::size::{binary, duration};
 
 /// Counters of volumes and reactors.
 pub fn stats(stats: &Stats) -> String {
-    clients(&stats.volumes) + "\n" + &devices(&stats.volumes) + "\n" + &reactors(&stats.reactors)
+    let waits = percentiles::between(&[], &stats.latencies);
+    let waits = if waits.is_empty() { String::new() } else { super::rates::latencies(&waits) + "\n" };
+    let counts = clients(&stats.volumes) + "\n" + &devices(&stats.volumes) + "\n";
+    counts + &waits + &reactors(&stats.reactors)
 }
 
 fn clients(volumes: &[VolumeCount]) -> String {

@@ -1,9 +1,9 @@
-//! `volume show` and `volume resize`.
+//! What `volume` says: `show`, `add`, `remove`, `resize`.
 
 use super::policy::policy_table;
 use super::session::session_table;
 use super::{Invocation, labelled, plain, shell_word};
-use crate::api::{Released, Reopened, Resized, Volume, VolumeShown};
+use crate::api::{Released, Reopened, Resized, Volume, VolumeAdded, VolumeRemoved, VolumeShown};
 use crate::size::{binary, duration};
 
 /// Everything about one volume.
@@ -71,6 +71,59 @@ pub fn resized(resized: &Resized) -> String {
         return format!("{volume}: would grow from {before} to {after}. Nothing was changed.\n");
     }
     format!("{volume}: grew from {before} to {after}. Clients see it when they connect again.\n")
+}
+
+/// What became of a volume that was to be added, and what makes it stay.
+pub fn added(added: &VolumeAdded, invocation: &Invocation) -> String {
+    let volume = plain(&added.volume);
+    let mut out = if added.dry_run {
+        format!("{volume}: would be added. Nothing was changed.\n")
+    } else {
+        format!("{volume}: added; clients can open it.\n")
+    };
+    if added.lost_bytes > 0 {
+        let look = invocation.command(&format!("holdfastctl extents {volume} --state lost"));
+        out += &format!(
+            "Of its earlier use {} are on record as lost: see '{look}'.\n",
+            binary(added.lost_bytes)
+        );
+    }
+    out += "It outlives a daemon that is killed, and is gone when the daemon is stopped and started.\n";
+    let config = added
+        .config
+        .as_deref()
+        .map_or("the configuration".to_owned(), |config| format!("'{}'", plain(config)));
+    let toml: String = added.toml.lines().map(|line| format!("  {}\n", plain(line))).collect();
+    out + &format!("To keep it, add this to {config}:\n\n{toml}")
+}
+
+/// What became of a volume that was to be removed.
+pub fn removed(removed: &VolumeRemoved) -> String {
+    let volume = plain(&removed.volume);
+    let sessions = removed.sessions;
+    let mut out = if removed.dry_run {
+        format!(
+            "{volume}: would be drained and removed; {sessions} sessions would end. Nothing was changed.\n"
+        )
+    } else {
+        format!("{volume}: removed; {sessions} sessions were ended, and its device is free.\n")
+    };
+    if removed.given_up_bytes > 0 {
+        out += &format!("{} were given up, and are on record as lost.\n", binary(removed.given_up_bytes));
+    }
+    if removed.lost_bytes > 0 {
+        let lost = binary(removed.lost_bytes);
+        out += &format!(
+            "{lost} of it are on record as lost; the record stays for when the volume comes back.\n"
+        );
+    }
+    if let Some(config) = &removed.config {
+        let config = plain(config);
+        out += &format!(
+            "'{config}' still names it: take it out there, or the next start or reload brings it back.\n"
+        );
+    }
+    out
 }
 
 /// What was let go of, and what to type when it is mended.

@@ -69,13 +69,15 @@ fn screen(columns: u16, lines: u16) -> String {
 
 #[test]
 fn states_rates_and_reactors_are_on_the_screen() {
-    let screen = screen(150, 12);
+    let screen = screen(150, 15);
     for words in [
         "DEGRADED  holdfastd 0.1.0, up 1 min 0 s, 2 of 64 sessions",
         "vm1              DEGRADED  800      75%   200",
         "800.0 KiB",
         "64.0 KiB",
         "50%",
+        "CLIENTS OF       READ P50   READ P99   WRITE P50  WRITE P99",
+        "vm1              -          -          15.3 us    15.3 us    -          -",
         "25%   #####                20         60",
         "q leaves",
     ] {

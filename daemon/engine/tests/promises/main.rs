@@ -12,6 +12,7 @@ mod loss;
 mod neighbours;
 mod overdue;
 mod patience;
+mod places;
 mod plan;
 mod pressure;
 mod reactors;

@@ -51,36 +51,7 @@ impl Plan {
     pub(crate) fn add_volumes(&self, engine: &mut Engine<'static>, shares: &[&'static Share]) {
         let room = (self.slots - self.limits.reserve_slots as usize) as u64;
         for id in 0..self.volumes {
-            let geometry = Geometry {
-                volume_bytes: self.volume_bytes,
-                block_bytes: 512,
-                line_bytes: 4096,
-                stripe_bytes: self.stripe_bytes,
-                reactors: self.limits.reactors,
-                reactor: self.limits.reactor,
-            };
-            // Room to grow to twice the size.
-            let index_lines = 2 * geometry.local_lines();
-            let words = DirtyIndex::words_needed(index_lines);
-            let index: Vec<AtomicU64> = (0..words).map(|_| AtomicU64::new(0)).collect();
-            engine.add_volume(VolumeSetup {
-                id: VolumeId(id),
-                geometry,
-                domain: DomainId(self.domain(id)),
-                domain_owner: 0,
-                mode: self.mode,
-                budget_slots: self.budget,
-                room_slots: room_slots(self.budget, self.budget * u64::from(self.volumes), room),
-                share: shares[usize::from(id)],
-                rules: self.rules,
-                flush_on_failure: self.flush_on_failure,
-                parked_flushes_max: 2,
-                io_timeout_ms: self.io_timeout_ms,
-                write_back_from: 1000,
-                write_back_after_ms: self.write_back_after_ms,
-                index_lines,
-                index: Box::leak(index.into_boxed_slice()),
-            });
+            engine.add_volume(setup(self, id, self.domain(id), room, shares[usize::from(id)]));
         }
     }
 }
@@ -114,4 +85,44 @@ pub(crate) fn evict_immediately() -> Policy {
 pub(crate) fn shares(plan: &Plan) -> Vec<&'static Share> {
     let share = |_| &*Box::leak(Box::new(Share::new(plan.limits.reactors)));
     (0..plan.volumes).map(share).collect()
+}
+
+/// A volume of a plan, on a reactor that has room for `room` slots of all.
+pub(crate) fn setup(
+    plan: &Plan,
+    id: u16,
+    domain: u16,
+    room: u64,
+    share: &'static Share,
+) -> VolumeSetup<'static> {
+    let geometry = Geometry {
+        volume_bytes: plan.volume_bytes,
+        block_bytes: 512,
+        line_bytes: 4096,
+        stripe_bytes: plan.stripe_bytes,
+        reactors: plan.limits.reactors,
+        reactor: plan.limits.reactor,
+    };
+    // Room to grow to twice the size.
+    let index_lines = 2 * geometry.local_lines();
+    let words = DirtyIndex::words_needed(index_lines);
+    let index: Vec<AtomicU64> = (0..words).map(|_| AtomicU64::new(0)).collect();
+    VolumeSetup {
+        id: VolumeId(id),
+        geometry,
+        domain: DomainId(domain),
+        domain_owner: 0,
+        mode: plan.mode,
+        budget_slots: plan.budget,
+        room_slots: room_slots(plan.budget, plan.budget * u64::from(plan.volumes), room),
+        share,
+        rules: plan.rules,
+        flush_on_failure: plan.flush_on_failure,
+        parked_flushes_max: 2,
+        io_timeout_ms: plan.io_timeout_ms,
+        write_back_from: 1000,
+        write_back_after_ms: plan.write_back_after_ms,
+        index_lines,
+        index: Box::leak(index.into_boxed_slice()),
+    }
 }

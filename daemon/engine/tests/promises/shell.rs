@@ -370,10 +370,34 @@ impl Shell {
 
     /// Gives an operator's command to the first volume.
     pub(crate) fn operator(&mut self, command: Command) -> u64 {
+        self.operator_of(0, command)
+    }
+
+    pub(crate) fn operator_of(&mut self, volume: u16, command: Command) -> u64 {
         self.next_token += 1;
         let token = Token(self.next_token);
-        self.events.push_back(Event::Operator { token, volume: VolumeId(0), command });
+        self.events.push_back(Event::Operator { token, volume: VolumeId(volume), command });
         self.next_token
+    }
+
+    /// Attaches a volume over a disk, in a place that is vacant or the next; its domain has the place's number.
+    pub(crate) fn attach(
+        &mut self,
+        setup: VolumeSetup<'static>,
+        disk: Rc<RefCell<Disk>>,
+    ) -> Option<LooseVolume<'static>> {
+        let place = usize::from(setup.id.0);
+        if place == self.disks.len() {
+            self.disks.push(disk);
+            self.domains.push(setup.domain.0);
+        } else {
+            (self.disks[place], self.domains[place]) = (disk, setup.domain.0);
+        }
+        let loose = LooseVolume::new(setup, &self.limits);
+        let now = Instant(self.now_ms * 1_000_000);
+        let (mut left, engine) = (None, &mut self.engine);
+        assert_eq!(allocations(|| left = engine.attach(now, loose)), 0, "to attach allocates nothing");
+        left
     }
 
     pub(crate) fn list(&mut self, state: ListState) -> Vec<Extent> {

@@ -74,7 +74,8 @@ fn sessions_full(daemon: &DaemonView) -> Option<Reason> {
 }
 
 fn stopping(daemon: &DaemonView, volumes: &[VolumeView]) -> Option<Reason> {
-    if !volumes.iter().any(|volume| volume.state == VolumeState::Draining) {
+    // One of several that is being removed is no sign of the end.
+    if volumes.is_empty() || volumes.iter().any(|volume| volume.state != VolumeState::Draining) {
         return None;
     }
     let lines: u64 = volumes.iter().map(|volume| volume.stats.not_clean).sum();

@@ -50,7 +50,8 @@ impl Scrape {
     fn of(backend: &dyn Backend) -> Scrape {
         let (daemon, volumes) = (backend.daemon(), backend.volumes());
         let reasons = health::reasons(&daemon, &volumes);
-        Scrape { daemon, volumes, reasons, measures: backend.measures() }
+        let measures = backend.measures(&volumes);
+        Scrape { daemon, volumes, reasons, measures }
     }
 
     /// Lines as bytes.

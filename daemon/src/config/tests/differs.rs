@@ -38,6 +38,7 @@ fn each_setting_is_named_with_what_it_was_and_is() {
         ("write_back = { after = \"5s\" }\n", "volume.vm1.write_back.after", false),
         ("flush_on_failure = \"stall\"\n", "volume.vm1.flush_on_failure", false),
         ("clients = { uids = [5] }\n", "volume.vm1.clients", false),
+        ("budget = \"10%\"\n", "volume.vm1.budget", false),
         ("mode = \"write-through\"\n", "volume.vm1.mode", true),
         ("read_only = true\n", "volume.vm1.read_only", true),
         ("[limits]\nsessions_max = 5\n", "limits.sessions_max", false),
@@ -57,8 +58,8 @@ fn volumes_are_told_apart_by_name() {
     let budgeted = MINIMAL.to_owned() + "budget = \"10%\"\n";
     let (one, two) = (accept(&format!("{budgeted}{other}")), accept(&format!("{other}{budgeted}")));
     assert_eq!(differences(&one, &two), [], "their order says nothing");
-    assert_eq!(keys(&accept(&budgeted), &one), [("volume.vm2".to_owned(), true)]);
-    assert_eq!(keys(&one, &accept(&budgeted)), [("volume.vm2".to_owned(), true)]);
+    assert_eq!(keys(&accept(&budgeted), &one), [("volume.vm2".to_owned(), false)]);
+    assert_eq!(keys(&one, &accept(&budgeted)), [("volume.vm2".to_owned(), false)]);
 }
 
 #[test]

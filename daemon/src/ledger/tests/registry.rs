@@ -114,3 +114,18 @@ fn entries_that_come_twice_are_our_own_bug() {
         ledger.apply(at(1), 0, holdfast_engine::LedgerSeq(seq), report(VM1, 1));
     }
 }
+
+/// A number that a volume had is another's later, and each keeps its own record.
+#[test]
+fn a_number_that_was_forgotten_is_another_volume_s() {
+    let mut ledger = reopened(with_loss);
+    ledger.register_volume(VM1, "vm1", "serial-1", SIZE).expect("it is on record");
+    ledger.mark_drained(VM1);
+    ledger.forget(VM1);
+    ledger.register_volume(VM1, "vm9", "serial-9", SIZE).expect("the number is free");
+    assert!(ledger.lost(VM1).is_empty(), "the loss is not the newcomer's");
+    assert_eq!((ledger.lost_of("vm1"), ledger.lost_of("vm9")), (512, 0));
+    ledger.forget(VM1);
+    ledger.register_volume(VM1, "vm1", "serial-1", SIZE).expect("it comes back");
+    assert_eq!(ledger.lost(VM1).len(), 1, "and so does its loss");
+}

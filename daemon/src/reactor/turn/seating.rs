@@ -6,7 +6,7 @@ use crate::vhost::Letter;
 use holdfast_engine::{Completion, SessionId};
 use std::sync::Arc;
 
-impl Reactor<'_> {
+impl Reactor {
     pub(super) fn admit(&mut self, mut seat: Box<Seat>) {
         let session = seat.session;
         let mut watched = Ok(());
