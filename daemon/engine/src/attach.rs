@@ -86,7 +86,7 @@ impl<'a> Engine<'a> {
             Some(_) => {}
             None => self.domains.push(domain.take().expect("a loose volume has one")),
         }
-        // Its flushes wait until the volume is settled, and that wait begins now.
+        // Until the volume is settled no flush of the domain is asked for: what waits for one has waited since now.
         let state = &mut self.domains[of];
         if !state.outstanding {
             state.asked = now;

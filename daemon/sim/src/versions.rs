@@ -93,8 +93,10 @@ impl Versions {
         };
         let Some(seen) = self.all.iter().position(fine) else { return false };
         // Zeroes look all alike, and those of a failed request may go away again with the device's cache, as
-        // what is there of an accepted loss. A read that began before may have seen what was given up meanwhile.
-        if stamp != 0 && since >= self.forgotten {
+        // what is there of an accepted loss; what was asked for since is no part of that, and stays. A read that
+        // began before may have seen what was given up meanwhile.
+        let left_over = self.all[seen].submitted <= self.accepted && since < self.forgotten;
+        if stamp != 0 && since >= self.accepted && !left_over {
             for (at, version) in self.all.iter_mut().enumerate() {
                 if at == seen {
                     version.effective = version.effective.min(now);
@@ -231,6 +233,16 @@ mod tests {
         versions.forget_order(5, 10, [7, 7]);
         versions.flushed(11, 12);
         assert!(versions.seen(8, 13, None, 14) && !versions.seen(7, 15, None, 16));
+    }
+
+    /// C5: only what the loss left may change. A newer write that a read has shown stays, flush or none.
+    #[test]
+    fn what_was_written_since_a_loss_was_accepted_never_goes_back() {
+        let mut versions = written(&[(7, 1, Some(2)), (8, 3, Some(4))]);
+        versions.forget_order(5, 10, [8, 7]);
+        versions.submitted(9, 11, 0);
+        assert!(versions.seen(9, 12, None, 13), "not answered, but it may be there");
+        assert!(!versions.seen(8, 14, None, 15) && !versions.seen(7, 14, None, 15));
     }
 
     /// Seed 281: a read saw a part of a refused write in the device's cache, a flush failed and took that back.

@@ -101,6 +101,28 @@ fn a_volume_is_added_behind_the_others_and_serves() {
     assert_eq!(shell.stable(0), 1);
 }
 
+/// C3, C6: until a volume that comes is settled, no flush of its domain is asked for. A neighbour's flush waits for that from
+/// when it came, though the last flush of the domain was long ago; it does not fail at once.
+#[test]
+fn a_volume_that_comes_does_not_fail_its_neighbours_flush() {
+    let plan = Plan { budget: 64, ..Plan::default() };
+    let mut shell = Shell::new(plan.clone());
+    shell.put(0, LINE, 1);
+    assert_eq!(shell.flushed(), 0);
+    shell.run_ms(60_000);
+    shell.engine.reserve_places(8);
+    let same = Rc::clone(&shell.disks[0]);
+    shell.attach(setup(&plan, 1, 0, room(&plan), share(1)), same);
+    shell.put(0, LINE, 2);
+    let flush = shell.flush();
+    shell.run_ms(50);
+    assert_eq!(shell.errno(flush), None, "it waits for the newcomer");
+    shell.events.push_back(Event::Settled { volume: VolumeId(1) });
+    shell.run_ms(50);
+    assert_eq!(shell.errno(flush), Some(0));
+    assert_eq!(shell.stable(0), 2);
+}
+
 /// What the device refuses keeps a volume from being closed; it can be opened again and has what it had.
 #[test]
 fn a_volume_that_holds_failed_data_does_not_close() {

@@ -5,7 +5,7 @@ use crate::reactor::copy;
 use crate::reactor::link::{Entry, Mail, Word};
 use holdfast_engine::{Event, PeerMessage};
 
-impl Reactor<'_> {
+impl Reactor {
     /// Performs what hits want, before the turn is over.
     pub(super) fn perform_hits(&mut self) {
         self.copy();

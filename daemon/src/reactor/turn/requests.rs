@@ -10,7 +10,7 @@ const REQUESTS_A_SESSION: usize = 32;
 /// without requests while it looks at them. Fewer cost a store to the client's memory for each.
 const GROUP: usize = 4;
 
-impl Reactor<'_> {
+impl Reactor {
     /// Takes requests. A group of nothing but hits is performed and shown to its clients at once; from the first request on
     /// that needs more, the rest waits for the tick. Whether there were any.
     pub(super) fn take_requests(&mut self) -> bool {
