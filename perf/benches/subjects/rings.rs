@@ -144,7 +144,7 @@ fn connect() -> (Queue, Session) {
 
 /// A reactor whose volume is in its cache and dirty, and its client.
 pub(crate) struct Shell {
-    reactor: Reactor<'static>,
+    reactor: Reactor,
     queue: Queue,
     done: Vec<Done>,
     asked: u32,
@@ -189,7 +189,7 @@ impl Shell {
     }
 }
 
-fn reactor(files: &Path, ring: DaemonRing) -> Reactor<'static> {
+fn reactor(files: &Path, ring: DaemonRing) -> Reactor {
     let layout = ArenaLayout {
         path: files.join("arena"),
         size_bytes: 4 * VOLUME_BYTES,
