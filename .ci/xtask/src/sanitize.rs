@@ -109,7 +109,7 @@ pub(crate) fn fuzz(arguments: &[String]) -> Result<(), Failed> {
                 "RUSTFLAGS",
                 "--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
                  -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
-                 -Cllvm-args=-sanitizer-coverage-trace-compares -Zsanitizer=address -Ccodegen-units=1 \
+                 -Cllvm-args=-sanitizer-coverage-trace-compares -Zsanitizer=address \
                  -Cunsafe-allow-abi-mismatch=sanitizer",
             )
             .target_folder("fuzz")
