@@ -46,8 +46,12 @@ impl Shell<'_> {
         let disk = &self.disks[usize::from(plan.domain)];
         let stats = |number: usize| self.reactors[number].engine.stats(VolumeId(id));
         let mut here = (0..self.reactors.len()).map(stats);
+        // Until nothing of an earlier life is in flight on the device, it is not flushed.
+        let shares_disk = |of: u16| self.plan.volumes[usize::from(of)].domain == plan.domain;
+        let mut orphans = self.reactors.iter().flat_map(|reactor| reactor.orphans.values());
         disk.faults.iter().all(|fault| fault.until <= self.now)
             && disk.hung_until(id) < self.now
+            && !orphans.any(|flight| shares_disk(flight.io.volume.0))
             && self.reactors.iter().all(|reactor| reactor.engine.cache_stats().ledger_entries == 0)
             && here.all(|stats| stats.gate_class == 0 && stats.overdue == 0 && stats.failed == 0)
     }
