@@ -15,7 +15,7 @@ use crate::stamps::Stamps;
 
 /// In a closed loop one request in so many is timed, see `load`.
 const SAMPLE_EVERY: u32 = 8;
-/// An open loop that falls behind is given up after so many times its length.
+/// An open loop that falls behind is given up after so many times its length, and its first answer.
 const OVERRUN: u32 = 4;
 
 /// What a client does in one round.
@@ -166,9 +166,14 @@ impl<'round, T: Target> Client<'round, T> {
                 idle.push(tag);
             }
             self.done.clear();
-            if now >= end && (due >= end && self.in_flight == 0 || now >= end * OVERRUN) {
+            let over = now >= end && due >= end && self.in_flight == 0;
+            // A round without an answer is no figure: it goes on until there is one.
+            if over || (now >= end * OVERRUN && self.tally.completed > 0) {
                 break;
             }
+        }
+        if self.tally.completed == 0 {
+            return Err(LoadError::NothingArrived { rate_per_s, seconds: end.as_secs_f64() });
         }
         let given_up = self.began.elapsed();
         while due < end {

@@ -68,6 +68,17 @@ pub enum LoadError {
         /// Sum of the words in the window.
         found: u64,
     },
+    /// An open loop without a request.
+    #[error(
+        "at {rate_per_s} a second nothing arrived in {seconds} s, so there is no figure; let the job's rounds be longer \
+         (seconds = ...) or its rate higher (rate = ...)"
+    )]
+    NothingArrived {
+        /// Of this client, a second.
+        rate_per_s: f64,
+        /// Length of the round.
+        seconds: f64,
+    },
     /// A file that Holdfast is compared with.
     #[error("the file beside Holdfast cannot be read or written")]
     File(#[from] std::io::Error),

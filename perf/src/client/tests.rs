@@ -143,3 +143,26 @@ fn an_open_loop_counts_every_arrival_from_when_it_was_due() {
     let slow = tally.latencies.count_between(10_000_000, 60_000_000_000);
     assert!(slow >= 190, "{slow} of 399");
 }
+
+/// A rate of nothing is no figure, and nothing can be compared with it.
+#[test]
+fn an_open_loop_is_not_given_up_before_it_has_an_answer() {
+    let (file, progress) = (file(), AtomicU64::new(0));
+    let case = case("reads_percent = 0\ndepth = 2\nrate = 10000\narrivals = \"even\"\n");
+    let mut orders = orders(&case, None, &progress);
+    orders.duration = Duration::from_millis(2);
+    let cached = PageCache::open(file.path(), 2, 4096).unwrap();
+    let stall = orders.duration * (OVERRUN + 4);
+    let tally = run(&mut Stalled(cached, Instant::now() + stall), &orders).unwrap();
+    assert!(tally.completed > 0 && tally.rate_per_s() > 0.0, "{tally:?}");
+    assert_eq!(tally.completed + tally.unserved, 19);
+}
+
+#[test]
+fn a_round_in_which_nothing_arrives_is_an_error_with_its_way_out() {
+    let (file, progress) = (file(), AtomicU64::new(0));
+    let case = case("reads_percent = 0\ndepth = 2\nrate = 1\narrivals = \"even\"\n");
+    let mut cached = PageCache::open(file.path(), 2, 4096).unwrap();
+    let error = run(&mut cached, &orders(&case, None, &progress)).expect_err("no figure");
+    assert!(error.to_string().contains("at 1 a second nothing arrived in 0.02 s"), "{error}");
+}
