@@ -354,6 +354,10 @@ impl<'a> Engine<'a> {
         if at_once && self.write_at_once(&request, lines, out) {
             return;
         }
+        // Asked here, since a volume that closes answers nothing at once.
+        if self.volumes[usize::from(request.volume.0)].closing {
+            return answer(&request, errno::ENXIO, 0, out);
+        }
         if !self.requests.has_room(usize::from(request.volume.0)) {
             answer(&request, errno::EAGAIN, 0, out);
             return;
@@ -384,8 +388,7 @@ impl<'a> Engine<'a> {
 
     /// What a client may not ask for, as an errno; else the lines of a read or write.
     fn check(&self, request: &Request) -> Result<(u64, u64), u16> {
-        let volume = self.volumes.get(usize::from(request.volume.0)).filter(|volume| !volume.closing);
-        let volume = volume.ok_or(errno::ENXIO)?;
+        let volume = self.volumes.get(usize::from(request.volume.0)).ok_or(errno::ENXIO)?;
         match request.operation {
             Operation::Flush => Ok((0, 0)),
             Operation::Discard | Operation::WriteZeroes { .. } => {

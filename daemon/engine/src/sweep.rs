@@ -115,7 +115,7 @@ impl Engine<'_> {
     pub(crate) fn tick_domains(&mut self, now: Instant, out: &mut Actions) {
         for id in 0..self.domains.len() {
             let domain = crate::DomainId(u16::try_from(id).expect("few domains"));
-            if !self.domains[id].outstanding && self.is_settled(domain) && self.wants_flush(now, domain) {
+            if !self.domains[id].outstanding && self.wants_flush(now, domain) && self.is_settled(domain) {
                 self.want_flush(now, domain, out);
             }
             self.start_flush(now, domain, out);
