@@ -14,6 +14,8 @@ pub(crate) struct Places {
     least: usize,
     /// What each volume has for itself, now that there are so many of them.
     own: usize,
+    /// What belongs to whoever comes.
+    shared: usize,
     taken: Vec<usize>,
     /// Which volumes there are: of one that went nothing is left but its number.
     here: Vec<bool>,
@@ -27,7 +29,8 @@ pub(crate) struct Places {
 impl Places {
     /// `max` places, of which every volume has at least `least` for itself.
     pub(crate) fn new(max: usize, least: usize) -> Places {
-        Places { max, least, own: 0, taken: Vec::new(), here: Vec::new(), volumes: 0, total: 0, beyond: 0 }
+        let (taken, here) = (Vec::new(), Vec::new());
+        Places { max, least, own: 0, shared: 0, taken, here, volumes: 0, total: 0, beyond: 0 }
     }
 
     /// One more volume, with the next number: the parts of the others become smaller. `more` places come with it.
@@ -60,6 +63,7 @@ impl Places {
     fn divide(&mut self) {
         self.volumes = self.here.iter().filter(|here| **here).count();
         self.own = (self.max / (2 * self.volumes.max(1))).max(self.least);
+        self.shared = self.max.saturating_sub(self.own * self.volumes);
         self.beyond = self.taken.iter().map(|taken| taken.saturating_sub(self.own)).sum();
     }
 
@@ -88,10 +92,13 @@ impl Places {
     /// Whether a volume, which must be one that is there, may take `count` more.
     #[inline]
     pub(crate) fn has_room(&self, volume: usize, count: usize) -> bool {
+        // As good as always: what all have taken would fit into what belongs to whoever comes.
+        if self.total + count <= self.shared {
+            return true;
+        }
         let taken = self.taken[volume];
-        let others_own = self.own * self.volumes;
         let more_beyond = (taken + count).saturating_sub(self.own.max(taken));
-        let fits_beyond = more_beyond == 0 || self.beyond + more_beyond + others_own <= self.max;
+        let fits_beyond = more_beyond == 0 || self.beyond + more_beyond <= self.shared;
         fits_beyond && self.total + count <= self.max
     }
 
