@@ -111,9 +111,6 @@ impl Engine<'_> {
             self.begin(request, out);
             self.write_lines(request, first..end, out);
         }
-        // Counts one a request: 64 bits outlast the machine.
-        let stats = &mut self.volumes[index].stats;
-        stats.writes = stats.writes.wrapping_add(1);
         answer(request, 0, 0, out);
         true
     }
@@ -126,12 +123,18 @@ impl Engine<'_> {
         out.begun.push(Begun { session, tag, sequence, generation });
     }
 
-    /// Whether a volume takes in so many lines more without a further question.
+    /// Whether a volume takes in so many lines more without a further question; if so, it has one write more.
     #[inline(always)]
-    fn admits(&self, index: usize, lines: u64) -> bool {
-        let volume = &self.volumes[index];
+    fn admits(&mut self, index: usize, lines: u64) -> bool {
+        let volume = &mut self.volumes[index];
         // Slots in memory and lines of one request: the sums are far below 2^64.
-        volume.counts.not_clean().wrapping_add(lines) <= volume.calm.slots_max && lines <= self.cache.free()
+        let room = volume.counts.not_clean().wrapping_add(lines) <= volume.calm.slots_max;
+        let admitted = room && lines <= self.cache.free();
+        if admitted {
+            // Counts one a request: 64 bits outlast the machine.
+            volume.stats.writes = volume.stats.writes.wrapping_add(1);
+        }
+        admitted
     }
 
     #[inline(never)]
