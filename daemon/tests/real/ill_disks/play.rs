@@ -4,9 +4,9 @@ use super::disks::{AT, BAD, BYTES, Disk, Kind, Refuses, UNTOUCHED, WELL};
 use super::{Flush, Operators, eventually};
 use crate::pattern::{EIO, check_same, failure, on_backing, pattern};
 use crate::place::{KIB, LINE, MIB};
-use crate::running::ranges;
+use crate::running::{ANSWERED, ranges};
 use holdfast_ctl::Exit;
-use holdfast_ringbuf::client::{Client, Error};
+use holdfast_ringbuf::client::{Client, Error, Options};
 use serde_json::Value;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +43,12 @@ pub(super) struct Play<'a> {
     client: Client,
 }
 
+/// A session that is answered in the end: a request that hung would hang all the plays.
+fn patient(operators: Operators<'_>, name: &str) -> Client {
+    let options = Options { queue_depth: 8, request_timeout: Some(ANSWERED), ..Options::default() };
+    operators.daemon.client_with(name, options)
+}
+
 impl<'a> Play<'a> {
     pub(super) fn new(
         operators: Operators<'a>,
@@ -52,7 +58,7 @@ impl<'a> Play<'a> {
         policy: Policy,
         disk: &'a Disk,
     ) -> Play<'a> {
-        let client = operators.daemon.client(name);
+        let client = patient(operators, name);
         Play { operators, name, kind, flush, policy, disk, client }
     }
 
@@ -121,7 +127,7 @@ impl<'a> Play<'a> {
     fn reported(&self) {
         let first = failure(self.client.flush());
         assert_eq!(first.0, self.kind.flush, "{}", self.name);
-        let other = self.operators.daemon.client(self.name);
+        let other = patient(self.operators, self.name);
         assert_eq!(failure(other.flush()).0, self.kind.flush, "{}: for every session", self.name);
         drop(other);
         self.held();
@@ -167,7 +173,7 @@ impl<'a> Play<'a> {
 
     /// The flush waits until the cause is gone, and succeeds; reads and writes pass it.
     fn parked(&self) {
-        let waiting = self.operators.daemon.client(self.name);
+        let waiting = patient(self.operators, self.name);
         std::thread::scope(|scope| {
             let flush = scope.spawn(|| waiting.flush());
             self.shows("HF_FLUSHES_PARKED");
@@ -226,7 +232,7 @@ impl<'a> Play<'a> {
         let (offset, length) = if self.kind.refuses == Refuses::SomeWrites { BAD } else { AT };
         let inside = |&(from, bytes): &(u64, u64)| from >= offset && from + bytes <= offset + length;
         let mut lost = Vec::new();
-        let waiting = self.operators.daemon.client(self.name);
+        let waiting = patient(self.operators, self.name);
         std::thread::scope(|scope| {
             let flush = scope.spawn(|| failure(waiting.flush()));
             // Behind a closed gate line by line is tried and given up; one bad range is given up as a whole.
