@@ -36,9 +36,7 @@ impl Shell<'_> {
         }
         let mut reactor = &mut self.reactors[number];
         reactor.turns += 1;
-        while reactor.actions.has_room(&reactor.limits)
-            && let Some(event) = reactor.inbox.pop_front()
-        {
+        while let Some(event) = reactor.inbox.pop_front() {
             reactor.engine.apply(now, event, &mut reactor.actions);
         }
         // Drawn from what other draws do not depend on.

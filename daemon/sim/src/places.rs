@@ -18,6 +18,8 @@ use std::collections::BTreeMap;
 
 /// How long a removal waits in all for its device, as the daemon's.
 const PATIENCE_NS: u64 = 20_000_000_000;
+/// Losses that a reactor is told of at a time, as by the daemon.
+const LETTERS_AT_A_TIME: usize = 16;
 
 /// What a volume that goes or comes waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +36,8 @@ enum Step {
     Detach(u64),
     /// So many reactors do not have it yet.
     Plug(usize),
+    /// They have been told of so many of its losses.
+    Restore(usize),
 }
 
 /// A volume that goes or comes.
@@ -181,7 +185,8 @@ impl Shell<'_> {
     pub(crate) fn advance_places(&mut self) {
         let Some(moving) = self.places.moving else { return };
         let token = match moving.step {
-            Step::Plug(0) => return self.arrives(moving),
+            Step::Plug(0) => return self.restores(moving, 0),
+            Step::Restore(told) => return self.restores(moving, told),
             Step::Plug(_) => return,
             Step::Drain(token) | Step::Abandon(token) | Step::DrainAgain(token) => token,
             Step::Close(token) | Step::Detach(token) => token,
@@ -230,12 +235,18 @@ impl Shell<'_> {
         (0..moving.sessions).for_each(|_| _ = self.clients.open(moving.volume));
     }
 
-    /// Every reactor has it: what the ledger knows, then its device may be used.
-    fn arrives(&mut self, moving: Move) {
+    /// Every reactor has it: a few of the losses that the ledger knows, and after the last that its device may be used.
+    fn restores(&mut self, moving: Move, told: usize) {
         let id = VolumeId(moving.volume);
-        for command in self.losses_of(moving.volume) {
+        let losses: Vec<Command> = self.losses_of(moving.volume).into_iter().skip(told).collect();
+        for loss in losses.iter().take(LETTERS_AT_A_TIME) {
             self.coverage.event("volume add: with losses on record");
-            self.command(moving.volume, command);
+            self.command(moving.volume, loss.clone());
+        }
+        if losses.len() > LETTERS_AT_A_TIME {
+            let step = Step::Restore(told + LETTERS_AT_A_TIME);
+            self.places.moving = Some(Move { step, ..moving });
+            return;
         }
         let settled = Event::Settled { volume: id };
         self.reactors.iter_mut().for_each(|reactor| reactor.inbox.push_back(settled.clone()));
@@ -292,7 +303,7 @@ impl Shell<'_> {
     /// and then, in the configuration.
     pub(crate) fn places_after_death(&mut self) {
         if let Some(moving) = self.places.moving {
-            let comes = matches!(moving.step, Step::Plug(_));
+            let comes = matches!(moving.step, Step::Plug(_) | Step::Restore(_));
             self.coverage.event(if comes { "kill while a volume comes" } else { "kill while a volume goes" });
             self.serves(moving);
         }
