@@ -214,7 +214,7 @@ impl<'a> Shell<'a> {
                 self.probes.asked(self.now, volume);
             }
             Command::Drop { .. } => self.dropped[usize::from(volume)] = true,
-            Command::Abandon => {
+            Command::Abandon | Command::Close { give_up: true } => {
                 self.dropped[usize::from(volume)] = true;
                 self.abandoned[usize::from(volume)] = true;
             }

@@ -353,3 +353,22 @@ fn the_part_of_a_volume_that_went_is_its_neighbours() {
     shell.add(&plan, 0, &own);
     assert_eq!(taken(&mut shell), beside);
 }
+
+/// A reactor that has closed its part may ask for one more device flush on its way out, and is not detached before it has an
+/// answer. The owner of the domain, which has let the volume go meanwhile, does not keep it waiting for ever.
+#[test]
+fn a_flush_that_is_wanted_after_the_volume_has_gone_is_answered() {
+    let mut pair = Pair::new();
+    for command in [Command::Close { give_up: false }, Command::Detach] {
+        let token = pair.0[0].operator(command);
+        pair.run_ms(50);
+        assert_eq!(pair.0[0].answers[&token], Answer::Done);
+    }
+    let domain = DomainId(0);
+    pair.0[0].events.push_back(Event::FlushWanted { domain, from: 1, number: 7 });
+    pair.0[0].run_ms(1);
+    let [(1, PeerMessage::Flushed { number: 7, errno, .. })] = pair.0[0].peers[..] else {
+        panic!("{:?}", pair.0[0].peers)
+    };
+    assert_ne!(errno, 0, "nothing was flushed");
+}
