@@ -8,7 +8,7 @@ use std::fmt;
 const STATES: usize = State::ALL.len();
 
 /// What operators do and clients are told that must be among what a long series of runs exercises.
-const EVENTS: [&str; 42] = [
+const EVENTS: [&str; 41] = [
     "budget: a write waits and the volume fails",
     "budget: given up for another reactor",
     "flush",
@@ -41,7 +41,6 @@ const EVENTS: [&str; 42] = [
     "volume remove: gives up what is left",
     "volume remove: refused, data is held",
     "volume remove: refused, it is not drained",
-    "volume remove: refused, its device takes too long",
     "write",
     "write failed",
     "write fua",

@@ -3,11 +3,10 @@
 use super::protocol::{Refusal, error};
 use crate::device::{Backing, BackingKind};
 use holdfast_engine::{ByteRange, ListState};
-use std::cell::RefCell;
 use std::fmt;
 use std::fs::File;
 use std::os::fd::AsRawFd;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
 /// Ranges that are looked at for one answer; a client asks on from where it ends.
 const RANGES_MAX: usize = 1024;
@@ -87,30 +86,21 @@ impl fmt::Debug for BackingNow {
 }
 
 /// The volume's backing, to be asked for its holes.
-pub(super) struct Holes {
-    now: BackingNow,
-    /// A description of its file of our own, and of which backing that is: the one that the daemon's I/O uses is never
-    /// shared (M1). Only the name of that is kept, so that its lock goes when the daemon lets go of it.
-    asked: RefCell<Option<(Weak<Backing>, Arc<File>)>>,
-}
+pub(super) struct Holes(BackingNow);
 
 impl Holes {
     /// Of the backing that a volume has when it is asked.
     pub(super) fn of(now: &BackingNow) -> Holes {
-        Holes { now: now.clone(), asked: RefCell::new(None) }
+        Holes(now.clone())
     }
 
     /// The file that is the backing now; nothing of a block device, which says nothing about holes, and while there is none.
-    fn file(&self) -> Option<Arc<File>> {
-        let now = (self.now.0)().filter(|backing| backing.kind() == BackingKind::File)?;
-        let mut asked = self.asked.borrow_mut();
-        if let Some((_, file)) = asked.as_ref() {
-            return Some(Arc::clone(file));
-        }
+    /// A description of our own, because the one that the daemon's I/O uses is never shared (M1), and for one answer only: one
+    /// that stayed open would keep the file system of a volume that has left it from being unmounted.
+    fn file(&self) -> Option<File> {
+        let now = (self.0.0)().filter(|backing| backing.kind() == BackingKind::File)?;
         // By its description, not its path: that may name another file by now.
-        let file = Arc::new(File::open(format!("/proc/self/fd/{}", now.fd().as_raw_fd())).ok()?);
-        *asked = Some((Arc::downgrade(&now), Arc::clone(&file)));
-        Some(file)
+        File::open(format!("/proc/self/fd/{}", now.fd().as_raw_fd())).ok()
     }
 
     /// Ranges of data in `range`, in order, at most [`RANGES_MAX`], and from where on nothing is told.
@@ -123,12 +113,12 @@ impl Holes {
             if found.len() == RANGES_MAX {
                 return (found, Some(at));
             }
-            let data = match rustix::fs::seek(&*file, rustix::fs::SeekFrom::Data(at)) {
+            let data = match rustix::fs::seek(&file, rustix::fs::SeekFrom::Data(at)) {
                 Ok(data) if data < range.end() => data,
                 Ok(_) | Err(rustix::io::Errno::NXIO) => break,
                 Err(_) => return whole,
             };
-            let Ok(hole) = rustix::fs::seek(&*file, rustix::fs::SeekFrom::Hole(data)) else { return whole };
+            let Ok(hole) = rustix::fs::seek(&file, rustix::fs::SeekFrom::Hole(data)) else { return whole };
             // A file that is punched meanwhile may answer with a hole where data was.
             let end = hole.min(range.end()).max(data);
             found.push(ByteRange { offset: data, length: end - data });
@@ -290,10 +280,12 @@ mod tests {
         let states = Fixed { state: ListState::Dirty, ranges: vec![], told: None };
         let told = || describe(Context::Allocation, &states, &holes, range(0, 1 << 20)).expect("words");
         assert_eq!(told(), [(65536, 0), ((1 << 20) - 65536, HOLE_AND_ZERO)]);
-        let old = current.lock().expect("a lock").take().expect("a backing");
-        let old = Arc::downgrade(&old);
+        let old = current.lock().expect("a lock").take().map(|old| Arc::downgrade(&old));
         assert_eq!(told(), [(1 << 20, 0)], "while its device is let go of, nothing is known to be a hole");
-        assert!(old.upgrade().is_none(), "who asked for holes does not keep the device's lock");
+        assert!(
+            old.is_some_and(|old| old.upgrade().is_none()),
+            "who asked for holes does not keep the device's lock"
+        );
         *current.lock().expect("a lock") = Some(after);
         let hole = HOLE_AND_ZERO;
         assert_eq!(told(), [(524_288, hole), (65536, 0), (524_288 - 65536, hole)]);
