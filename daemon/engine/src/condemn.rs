@@ -64,7 +64,8 @@ impl Engine<'_> {
     fn finish_condemned(&mut self, index: usize, condemned: CondemnedSlot, out: &mut Actions) {
         let CondemnedSlot { slot, generation, .. } = condemned;
         if self.is_condemned(condemned) {
-            return self.lose(index, slot, out);
+            let line = self.lose(index, slot, out);
+            return self.record_rest(index, line, out);
         }
         if mutant!(RecordIsNotRescinded) {
             return;
@@ -95,7 +96,8 @@ impl Engine<'_> {
         }
     }
 
-    fn lose(&mut self, index: usize, slot: SlotId, out: &mut Actions) {
+    /// The slot's data is lost. Returns its line.
+    fn lose(&mut self, index: usize, slot: SlotId, out: &mut Actions) -> u64 {
         let volume = &mut self.volumes[index];
         let header = self.cache.header(slot);
         let (line, status) = (header.line(), header.status());
@@ -118,12 +120,12 @@ impl Engine<'_> {
         }
         volume.index.dirty.clear(line);
         volume.index.failed.clear(line);
-        volume.index.reported.clear(line);
         volume.stats.given_up += 1;
         self.cache.unmap(slot);
         self.cache.pass(&mut volume.counts, slot, Cause::LossRecorded);
         self.fail_line(self.volumes[index].id(), line, holdfast_policy::errno::EIO, out);
         self.fail_zeroers_over(index, line);
+        line
     }
 
     /// Makes room by giving up the failures that are oldest, about as many lines as are needed. Data that the device has

@@ -1,11 +1,11 @@
 //! Volumes that go while the engine runs: first closed, then detached.
 //!
-//! A closed volume has nothing left here: no request, no slot, no operation, no entry on its way to the ledger. It is still
-//! there, because the reactor that owns its flush domain may have to flush its device for the others, until all of them have
-//! closed it; then it is detached from each. Whoever wants to know what it held asks before, by a drain.
+//! A closed volume has nothing left here: no request, no slot, no operation, no entry on its way to the ledger, and no zeroes
+//! but those that are on record as lost. It is still there, because the reactor that owns its flush domain may have to flush
+//! its device for the others, until all of them have closed it; then it is detached from each. Whoever wants to know what it
+//! held asks before, by a drain.
 
 use crate::engine::Engine;
-use crate::epochs::Stage;
 use crate::volume::{Closing, Task, Volume, ZEROED_MAX, Zeroed};
 use crate::{Actions, Answer, Extent, LedgerEntry, ListState, SlotId, Token};
 use holdfast_policy::{State, class_of_errno, errno};
@@ -67,18 +67,14 @@ impl Engine<'_> {
         out: &mut Actions,
     ) -> Option<Task> {
         let mut closing = closing;
-        if closing.give_up {
-            self.give_up_zeroes(index, out);
-        }
         let volume = &self.volumes[index];
         let id = volume.id();
         let in_use = volume.is_in_use()
-            || !volume.zeroed.is_empty()
             // Damaged headers may have its number: whoever takes them over must not take them for another volume's.
             || !self.doubtful.is_empty()
             || self.lists.iter().any(|list| list.volume == index)
             || self.requests.any_of(volume.setup.id);
-        if in_use {
+        if in_use || !self.zeroes_may_go(index, closing.give_up, out) {
             return Some(Task::Close(closing));
         }
         if self.volumes[index].counts.of(State::Clean) > 0 {
@@ -109,18 +105,20 @@ impl Engine<'_> {
         if end == slots { 0 } else { end }
     }
 
-    /// Records zeroes as lost that the device does not do again, and forgets them once that is on record (M8).
-    fn give_up_zeroes(&mut self, index: usize, out: &mut Actions) {
-        let Some(seq) = self.volumes[index].zeroes_given_up else { return self.condemn_zeroes(index, out) };
-        if !self.ledger.is_durable(seq) {
-            return;
-        }
-        while let Some(range) = self.volumes[index].zeroed.pop() {
-            let volume = &mut self.volumes[index];
-            volume.epochs.remove(range.epoch, Stage::Failed);
-            volume.fences -= 1;
-            volume.stats.given_up += range.end - range.first;
-            self.notes.remove_zeroed(volume.id(), range.note);
+    /// Whether no zeroes are left that a device flush has not covered, or all of them are on record as lost (M8): the device
+    /// does not do them again. They are kept until the volume is detached, for it may be opened again before. Nothing else is
+    /// under way, so that none are added.
+    fn zeroes_may_go(&mut self, index: usize, give_up: bool, out: &mut Actions) -> bool {
+        let volume = &self.volumes[index];
+        match volume.zeroes_given_up {
+            _ if volume.zeroed.is_empty() => true,
+            Some(seq) => self.ledger.is_durable(seq),
+            None => {
+                if give_up {
+                    self.condemn_zeroes(index, out);
+                }
+                false
+            }
         }
     }
 
@@ -170,6 +168,9 @@ impl Engine<'_> {
         let flushing = last && !self.domains[usize::from(domain.0)].is_quiet();
         if flushing || self.ops.iter().any(|(_, op)| op.volume == id) {
             return Some(Task::Detach { token });
+        }
+        while let Some(range) = self.volumes[index].zeroed.pop() {
+            self.notes.remove_zeroed(id, range.note);
         }
         self.vacate(index);
         out.answers.push((token, Answer::Done));

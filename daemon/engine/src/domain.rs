@@ -78,7 +78,8 @@ impl Engine<'_> {
         volumes.all(|volume| volume.settled) || mutant!(NeighboursFlushIsNoFence)
     }
 
-    /// The owner's part: a request never joins a flush that has begun.
+    /// The owner's part: a request never joins a flush that has begun. One that arrives when the domain's last volume has been
+    /// let go here comes from a reactor that has nothing left to be flushed, and is told that there was no flush.
     pub(crate) fn flush_wanted(
         &mut self,
         now: Instant,
@@ -87,7 +88,12 @@ impl Engine<'_> {
         number: u64,
         out: &mut Actions,
     ) {
+        let here = self.volumes.iter().any(|volume| volume.setup.domain == domain);
         let state = &mut self.domains[usize::from(domain.0)];
+        if !here {
+            let (errno, verifier) = (holdfast_policy::errno::ENXIO, state.verifier);
+            return out.peers.push((from, PeerMessage::Flushed { domain, number, errno, verifier }));
+        }
         if mutant!(FlushIsJoined) && state.in_flight {
             return state.serving.push((from, number));
         }

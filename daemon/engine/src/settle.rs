@@ -75,6 +75,20 @@ impl Engine<'_> {
         }
     }
 
+    /// A line was given up, of which the ledger had all sectors as not stable: those that are not lost are taken off the
+    /// record, or the next life of the host would lose them, too. Where zeroes of them wait for a device flush, these go on
+    /// record anew, for the mark speaks of lines and the loss may be acknowledged before they are stable.
+    pub(crate) fn record_rest(&mut self, index: usize, line: u64, out: &mut Actions) {
+        let volume = &mut self.volumes[index];
+        if !volume.index.reported.clear(line) {
+            return;
+        }
+        match volume.zeroed.iter().position(|range| range.is_unstable_over(line)) {
+            Some(at) => self.record_zeroed(index, at, out),
+            None => self.push_healed(index, Neighbours { first: line, count: 1 }, out),
+        }
+    }
+
     fn push_healed(&mut self, index: usize, healed: Neighbours, out: &mut Actions) {
         if healed.count > 0 {
             let volume = &mut self.volumes[index];
@@ -235,9 +249,7 @@ impl Engine<'_> {
             out.count(1);
             let volume = &mut self.volumes[index];
             // A younger range of zeroes may still wait for its flush.
-            let zeroed =
-                |range: &crate::volume::Zeroed| !range.stable && range.first <= line && line < range.end;
-            if volume.zeroed.iter().any(zeroed) {
+            if volume.zeroed.iter().any(|range| range.is_unstable_over(line)) {
                 continue;
             }
             let newest = self.cache.newest(volume.id(), line);

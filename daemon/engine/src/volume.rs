@@ -125,6 +125,13 @@ pub(crate) struct Zeroed {
     pub(crate) note: usize,
 }
 
+impl Zeroed {
+    /// Whether it waits for a device flush that covers this line.
+    pub(crate) const fn is_unstable_over(&self, line: u64) -> bool {
+        !self.stable && self.first <= line && line < self.end
+    }
+}
+
 /// A slot on its way out.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct CondemnedSlot {

@@ -31,6 +31,13 @@ impl Civil {
         *self = Civil { judged, ..Civil::default() };
     }
 
+    /// A volume is gone, and nobody knows any more what its device refused.
+    pub fn left(&mut self, volume: u16) {
+        self.refused.retain(|(of, _), _| *of != volume);
+        self.alone.retain(|(of, _), _| *of != volume);
+        self.judged.retain(|(of, _)| *of != volume);
+    }
+
     /// A line is held as refused: that must have been said of it alone (M12).
     pub fn held(&self, volume: u16, line: u64) {
         demand(Clause::M12, self.judged.contains(&(volume, line)), || {

@@ -8,7 +8,7 @@ use std::fmt;
 const STATES: usize = State::ALL.len();
 
 /// What operators do and clients are told that must be among what a long series of runs exercises.
-const EVENTS: [&str; 31] = [
+const EVENTS: [&str; 41] = [
     "budget: a write waits and the volume fails",
     "budget: given up for another reactor",
     "flush",
@@ -21,6 +21,9 @@ const EVENTS: [&str; 31] = [
     "ledger: lost",
     "ledger: not stable",
     "ledger: rescinded",
+    "kill while a volume comes",
+    "kill while a volume goes",
+    "kill while a volume is away",
     "losses acknowledged in the end",
     "malformed request",
     "operator: abandon",
@@ -31,6 +34,13 @@ const EVENTS: [&str; 31] = [
     "read failed",
     "read out of time",
     "turn: answered before its tick",
+    "volume add",
+    "volume add: others had the device",
+    "volume add: with losses on record",
+    "volume remove",
+    "volume remove: gives up what is left",
+    "volume remove: refused, data is held",
+    "volume remove: refused, it is not drained",
     "write",
     "write failed",
     "write fua",

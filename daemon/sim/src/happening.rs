@@ -35,6 +35,15 @@ pub enum Happening {
         /// To which life.
         life: u64,
     },
+    /// A volume that is added reaches a reactor of the life of this number.
+    Plugs {
+        /// Which reactor.
+        reactor: usize,
+        /// Which volume.
+        volume: u16,
+        /// Of which life.
+        life: u64,
+    },
     /// Nothing: whoever was meant is dead.
     Nothing,
     /// The ledger has a reactor's entries up to this one on disk.

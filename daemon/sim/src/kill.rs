@@ -2,7 +2,7 @@
 
 use crate::Note;
 use crate::happening::Happening;
-use crate::shell::{Shell, content, engine, name, name32};
+use crate::shell::{Shell, content, engine, name};
 use holdfast_engine::{
     Actions, ByteRange, Command, Event, Instant, IoKind, Operation, Request, SessionId, Share, Token,
     VolumeId,
@@ -109,12 +109,13 @@ impl Shell<'_> {
 
     /// The engines of the next life.
     fn forget_memory(&mut self, life: u64) {
+        self.places_after_death();
         let key = |reactor: usize, op: u32| life << 48 | (reactor as u64) << 32 | u64::from(op);
         self.queue.killed(key);
         self.memory.forget_indexes();
         self.shares.iter().for_each(Share::forget);
         for number in 0..self.reactors.len() {
-            let engine = engine(self.plan, self.memory, name32(number), self.now);
+            let engine = engine(self.plan, self.memory, &self.places, number, self.now);
             self.reactors[number].killed(engine, |op| key(number, op));
         }
         self.civil.restarted();
@@ -131,7 +132,7 @@ impl Shell<'_> {
             self.rebuild(number);
         }
         let waiting = self.orphaned();
-        for volume in (0..self.plan.volumes.len()).map(name).filter(|volume| !waiting.contains(volume)) {
+        for volume in self.present().into_iter().filter(|volume| !waiting.contains(volume)) {
             self.settle_soon(volume);
         }
         for session in self.clients.sessions.keys().copied().collect::<Vec<_>>() {
@@ -144,15 +145,15 @@ impl Shell<'_> {
     fn rebuild(&mut self, number: usize) {
         let now = Instant(self.now);
         let mut actions = std::mem::take(&mut self.reactors[number].actions);
-        let ledger: Vec<Event> =
-            (0..self.plan.volumes.len()).flat_map(|volume| self.losses_of(name(volume))).collect();
+        let losses = |volume| self.losses_of(volume).into_iter().map(move |loss| operator(volume, loss));
+        let ledger: Vec<Event> = self.present().into_iter().flat_map(losses).collect();
         let engine = &mut self.reactors[number].engine;
         for event in ledger {
             engine.apply(now, event, &mut actions);
             actions.clear();
         }
         let rebuilt = engine.rebuild(now, &mut actions).expect("what an engine left");
-        for volume in (0..self.plan.volumes.len()).map(name) {
+        for volume in self.present() {
             let engine = &mut self.reactors[number].engine;
             for (from, to) in self.ledger.failed(volume) {
                 let command = Command::RestoreReport { range: bytes(from, to) };
@@ -165,11 +166,16 @@ impl Shell<'_> {
         self.trace.line(self.now, format_args!("r{number} starts again with {rebuilt:?}"));
     }
 
-    fn losses_of(&self, volume: u16) -> Vec<Event> {
+    fn present(&self) -> Vec<u16> {
+        (0..self.plan.volumes.len()).map(name).filter(|&volume| self.places.has(volume)).collect()
+    }
+
+    /// What tells an engine of the losses that the ledger has of a volume.
+    pub(crate) fn losses_of(&self, volume: u16) -> Vec<Command> {
         let lost = self.ledger.lost(volume).into_iter();
         let restore = |((from, to), generation)| {
             let (range, first) = (bytes(from, to), Instant(self.now));
-            operator(volume, Command::RestoreLoss { range, class: 4, errno: 5, first, generation })
+            Command::RestoreLoss { range, class: 4, errno: 5, first, generation }
         };
         lost.map(restore).collect()
     }

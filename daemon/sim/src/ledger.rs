@@ -2,7 +2,7 @@
 
 use crate::{Note, Random, Ranges};
 use holdfast_engine::{LedgerEntry, Token};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// A range of sectors of a volume with what the ledger is told of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,14 +52,31 @@ impl Entry {
 struct Known {
     failed: Ranges,
     lost: Ranges,
+    /// Sectors that were on record as not stable when they were lost: if that is taken back, they are again.
+    held: BTreeSet<u64>,
     /// The generations that were given up of each lost sector, the newest last.
     generations: BTreeMap<u64, Vec<u64>>,
 }
 
 impl Known {
+    fn lose(&mut self, from: u64, to: u64, generation: u64) {
+        for sector in from..to {
+            if self.failed.contains(sector) {
+                self.held.insert(sector);
+            }
+            self.generations.entry(sector).or_default().push(generation);
+        }
+        self.failed.remove(from, to);
+        self.lost.insert(from, to);
+    }
+
     fn rescind(&mut self, from: u64, to: u64, generation: u64) {
         for (&sector, generations) in self.generations.range_mut(from..to) {
+            let before = generations.len();
             generations.retain(|&other| other != generation);
+            if generations.len() < before && self.held.remove(&sector) {
+                self.failed.insert(sector, sector + 1);
+            }
             if generations.is_empty() {
                 self.lost.remove(sector, sector + 1);
             }
@@ -148,14 +165,15 @@ impl Ledger {
         let (from, to) = noted.range;
         match noted.note {
             Note::NotStable => known.failed.insert(from, to),
-            Note::Healed => known.failed.remove(from, to),
-            Note::Lost(generation) => {
-                known.lost.insert(from, to);
-                (from..to).for_each(|sector| known.generations.entry(sector).or_default().push(generation));
+            Note::Healed => {
+                known.failed.remove(from, to);
+                known.held.retain(|sector| !(from..to).contains(sector));
             }
+            Note::Lost(generation) => known.lose(from, to, generation),
             Note::Rescinded(generation) => known.rescind(from, to, generation),
             Note::LossHealed | Note::Acknowledged => {
                 known.lost.remove(from, to);
+                known.held.retain(|sector| !(from..to).contains(sector));
                 known.generations.retain(|&sector, _| sector < from || sector >= to);
             }
         }

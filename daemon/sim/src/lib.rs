@@ -21,6 +21,7 @@ mod losses;
 mod medium;
 mod model;
 mod perform;
+mod places;
 mod plan;
 mod power;
 mod probes;

@@ -51,6 +51,14 @@ impl Medium {
         }
     }
 
+    /// Somebody else had the device, and left this on it, stable.
+    pub fn replace(&mut self, sector: u64, stamp: u64) {
+        self.unflushed.remove(&sector);
+        self.view.set(sector, stamp);
+        self.stable.set(sector, stamp);
+        self.allocated.insert(sector / CHUNK);
+    }
+
     /// Makes `from .. to` zeroes, in the volatile cache.
     pub fn zero(&mut self, mark: u64, from: u64, to: u64) {
         let mut there: BTreeSet<u64> = self.view.written(from, to).map(|(sector, _)| sector).collect();

@@ -69,7 +69,7 @@ fn zeroes_over(request: &Request, volume: u16, sector: u64) -> bool {
 }
 
 impl Model {
-    fn tick(&mut self) -> u64 {
+    pub(crate) fn tick(&mut self) -> u64 {
         self.clock += 1;
         self.clock
     }

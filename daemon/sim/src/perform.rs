@@ -31,6 +31,9 @@ impl Shell<'_> {
     pub(crate) fn think(&mut self, number: usize) {
         self.before_turn(number);
         let now = Instant(self.now);
+        for volume in std::mem::take(&mut self.reactors[number].plugs) {
+            self.plug(number, volume);
+        }
         let mut reactor = &mut self.reactors[number];
         reactor.turns += 1;
         while let Some(event) = reactor.inbox.pop_front() {
@@ -156,7 +159,8 @@ impl Shell<'_> {
         let volume = &self.plan.volumes[usize::from(io.volume.0)];
         let domain = usize::from(volume.domain);
         if io.kind == IoKind::Flush {
-            let (alone, owner) = (!self.flushing[domain], domain % self.reactors.len() == number);
+            let owner = self.places.domain(volume.domain).map(|id| usize::from(id) % self.reactors.len());
+            let (alone, owner) = (!self.flushing[domain], owner == Some(number));
             demand(Clause::Seam, alone && owner, || {
                 format!("{io:?} of reactor {number}: alone {alone}, owner {owner}")
             });
@@ -179,7 +183,8 @@ impl Shell<'_> {
     /// M8: what was given up in a turn is on record, durably, and was before that turn.
     fn check_given_up(&mut self, number: usize, before: &[u64], released: &[(u16, u64)]) {
         for (at, (now, before)) in self.given_up(number).into_iter().zip(before).enumerate() {
-            if now == *before {
+            // A volume that has gone counts from nothing.
+            if now <= *before {
                 continue;
             }
             let (volume, line_sectors) = (name(at), u64::from(self.plan.line_bytes) / 512);

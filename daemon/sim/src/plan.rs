@@ -128,6 +128,12 @@ impl Memory {
         self.notes.iter().flatten().for_each(|word| word.store(0, Ordering::Relaxed));
     }
 
+    /// A volume that comes gets blank pages.
+    pub fn forget_index(&self, volume: usize) {
+        let words = self.indexes.iter().flat_map(|volumes| &volumes[volume]);
+        words.for_each(|word| word.store(0, Ordering::Relaxed));
+    }
+
     /// What is not in the arena dies with the daemon.
     pub fn forget_indexes(&self) {
         let words = self.indexes.iter().flatten().flatten();

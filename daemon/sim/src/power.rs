@@ -48,6 +48,28 @@ impl Shell<'_> {
 }
 
 impl Model {
+    /// A volume has left the daemon: what was acknowledged is stable, or on record as lost, and no memory holds it any more.
+    pub(crate) fn departed(&mut self, volume: u16, content: Content<'_>) {
+        let now = self.tick();
+        let volume = self.volume(volume);
+        volume.losses.believe();
+        volume.told.clear();
+        for (&sector, versions) in &volume.sectors {
+            let stable = content(sector).1;
+            let known = volume.losses.touch(sector, sector + 1);
+            demand(Clause::C1, known || versions.covered(stable, now), || {
+                format!("sector {sector} is {stable:x} when its volume is gone; {versions:x?}")
+            });
+        }
+    }
+
+    /// Somebody else writes a sector of a device that the daemon does not have. Returns what.
+    pub(crate) fn changed_elsewhere(&mut self, volume: u16, sector: u64) -> u64 {
+        let stamp = crate::stamp(self.tick(), sector);
+        self.volume(volume).sectors.insert(sector, Versions::after_power_cut(stamp));
+        stamp
+    }
+
     /// The host lost its power. What a successful flush covered is there; what a client was told had failed is there, too,
     /// or on record. From here on each sector is what the device has.
     fn power_cut(&mut self, volume: u16, content: Content<'_>) {

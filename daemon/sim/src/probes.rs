@@ -37,6 +37,12 @@ impl Probes {
         self.begun.clear();
     }
 
+    /// A volume is gone, with what was known of its device.
+    pub(crate) fn left(&mut self, volume: u16) {
+        self.last.retain(|(_, of), _| *of != volume);
+        self.medium.retain(|(of, _)| *of != volume);
+    }
+
     /// A device operation ended.
     pub(crate) fn ended(&mut self, io: &Io, result: i32, line_bytes: u64) {
         if io.kind != IoKind::Write {

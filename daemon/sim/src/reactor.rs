@@ -37,6 +37,8 @@ pub struct Reactor<'a> {
     pub limits: Limits,
     /// Answers, words of peers and operators' commands.
     pub inbox: VecDeque<Event>,
+    /// Volumes that are to get their places.
+    pub plugs: Vec<u16>,
     /// Requests that it has not looked at.
     pub requests: VecDeque<Request>,
     /// Its device operations in flight.
@@ -87,6 +89,7 @@ impl<'a> Reactor<'a> {
             actions,
             limits,
             inbox: VecDeque::new(),
+            plugs: Vec::new(),
             requests: VecDeque::new(),
             flights: BTreeMap::new(),
             orphans: BTreeMap::new(),
@@ -105,6 +108,7 @@ impl<'a> Reactor<'a> {
         self.engine = engine;
         self.actions.clear();
         self.inbox.clear();
+        self.plugs.clear();
         self.requests.clear();
         self.orphans
             .extend(std::mem::take(&mut self.flights).into_iter().map(|(op, flight)| (key(op), flight)));

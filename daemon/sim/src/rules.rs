@@ -37,6 +37,13 @@ impl InForce {
         self.changed.fill(now);
     }
 
+    /// A volume is gone: it comes back with the rules of its plan.
+    pub fn left(&mut self, now: u64, volume: u16, plan: &Plan) {
+        let at = usize::from(volume);
+        self.turns.iter_mut().for_each(|volumes| volumes[at] = vec![plan.volumes[at].rules]);
+        self.changed[at] = now;
+    }
+
     /// A reactor's turn begins, in which it hears `events`.
     pub fn begin<'e>(&mut self, now: u64, reactor: usize, events: impl Iterator<Item = &'e Event>) {
         for rules in &mut self.turns[reactor] {

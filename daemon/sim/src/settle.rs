@@ -95,6 +95,7 @@ pub(crate) fn settle(shell: &mut Shell<'_>) {
     let hung = shell.disks.iter().filter_map(hung).max().unwrap_or(0);
     let last = shell.queue.last_end().unwrap_or(0).max(hung);
     shell.pass(last.saturating_sub(shell.now) + 1);
+    shell.bring_all_back();
     for volume in 0..shell.plan.volumes.len() {
         let volume = u16::try_from(volume).expect("few volumes");
         shell.command(volume, Command::Retry { range: ByteRange::ALL, classes: ClassSet::ANY });
@@ -104,6 +105,13 @@ pub(crate) fn settle(shell: &mut Shell<'_>) {
     shell.pass(11_000_000_000);
     for volume in 0..shell.plan.volumes.len() {
         volume_settles(shell, u16::try_from(volume).expect("few volumes"));
+    }
+    for volume in 0..shell.plan.volumes.len() {
+        let volume = u16::try_from(volume).expect("few volumes");
+        if shell.goes_and_comes(volume) {
+            let session = shell.clients.open(volume);
+            read_all(shell, session, volume, &Ranges::default());
+        }
     }
 }
 

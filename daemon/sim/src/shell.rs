@@ -5,6 +5,7 @@ use crate::disk::Disk;
 use crate::happening::{Happening, Queue};
 use crate::ledger::{Entry, Ledger};
 use crate::model::Model;
+use crate::places::Places;
 use crate::plan::{Memory, Plan};
 use crate::probes::Probes;
 use crate::reactor::Reactor;
@@ -15,7 +16,7 @@ use crate::violation::{Clause, demand};
 use crate::{Civil, Coverage, Random};
 use holdfast_engine::{
     Actions, Answer, Command, DomainId, Engine, Event, Instant, IoKind, LedgerSeq, Notes, Operation, Request,
-    SessionId, Share, Token, VolumeId, VolumeSetup,
+    SessionId, Share, Token, VolumeId, VolumeSetup, vacancy,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -57,6 +58,8 @@ pub struct Shell<'a> {
     /// The rules that each reactor goes by.
     pub rules: InForce,
     pub(crate) probes: Probes,
+    /// Which volumes are there.
+    pub(crate) places: Places,
     /// Since when nothing is wrong with a volume.
     pub(crate) calm_since: Vec<u64>,
     tokens: u64,
@@ -77,7 +80,8 @@ impl<'a> Shell<'a> {
     /// A shell over empty memory and blank disks.
     pub fn new(plan: &'a Plan, memory: &'a Memory, trace: Trace) -> Shell<'a> {
         let mut random = Random::new(plan.seed ^ 0x7368_656c_6c00);
-        let reactors = (0..plan.reactors).map(|number| start(plan, memory, number)).collect();
+        let places = Places::new(plan);
+        let reactors = (0..plan.reactors).map(|number| start(plan, memory, &places, number)).collect();
         let disks = (0..plan.domains()).map(|domain| {
             let here = plan
                 .volumes
@@ -107,6 +111,7 @@ impl<'a> Shell<'a> {
             stuck: vec![Stuck::default(); plan.volumes.len()],
             rules: InForce::new(plan),
             probes: Probes::default(),
+            places,
             calm_since: vec![0; plan.volumes.len()],
             tokens: 0,
             civil: Civil::default(),
@@ -209,7 +214,7 @@ impl<'a> Shell<'a> {
                 self.probes.asked(self.now, volume);
             }
             Command::Drop { .. } => self.dropped[usize::from(volume)] = true,
-            Command::Abandon => {
+            Command::Abandon | Command::Close { give_up: true } => {
                 self.dropped[usize::from(volume)] = true;
                 self.abandoned[usize::from(volume)] = true;
             }
@@ -232,7 +237,7 @@ impl<'a> Shell<'a> {
     /// When something will happen; [`u64::MAX`] if nothing will.
     pub fn next_time(&self) -> u64 {
         let wake = |reactor: &Reactor<'_>| {
-            let busy = !reactor.inbox.is_empty() || reactor.has_request();
+            let busy = !reactor.is_quiet();
             if busy { self.now } else { reactor.engine.next_wake().0 }
         };
         let wakes = self.reactors.iter().map(wake).chain(self.queue.next_time());
@@ -252,10 +257,11 @@ impl<'a> Shell<'a> {
         for number in 0..self.reactors.len() {
             let reactor = &self.reactors[number];
             let due = reactor.engine.next_wake().0 <= self.now;
-            if due || !reactor.inbox.is_empty() || reactor.has_request() {
+            if due || !reactor.is_quiet() {
                 self.turn(number);
             }
         }
+        self.advance_places();
         self.check_stuck();
         self.check_starved();
     }
@@ -266,17 +272,23 @@ impl<'a> Shell<'a> {
             Happening::Lands { reactor, key } => self.lands(reactor, key),
             Happening::Settles { volume, life } => self.settles(volume, life),
             Happening::Reconnects { session, life } => self.reconnects(session, life),
+            Happening::Plugs { reactor, volume, life } => {
+                if life == self.life {
+                    self.reactors[reactor].plugs.push(volume);
+                }
+            }
             Happening::Nothing => {}
             Happening::Durable { reactor, up_to } => self.durable(reactor, up_to),
             Happening::Arrives { reactor, event } => self.reactors[reactor].inbox.push_back(*event),
             Happening::Reset { domain } => {
                 let reverted = self.disks[domain].reset();
                 self.coverage.fault(if reverted > 0 { "reset lost the cache" } else { "reset" });
-                let domain_id = DomainId(name(domain));
                 self.trace.line(self.now, format_args!("disk {domain} is reset, {reverted} sectors revert"));
                 // Every reactor hears of it at once: until then it would read what the device fell back to.
-                for reactor in &mut self.reactors {
-                    reactor.inbox.push_back(Event::DeviceChanged { domain: domain_id });
+                if let Some(domain) = self.places.domain(name(domain)).map(DomainId) {
+                    for reactor in &mut self.reactors {
+                        reactor.inbox.push_back(Event::DeviceChanged { domain });
+                    }
                 }
             }
             Happening::Grow { domain, chunks } => {
@@ -334,9 +346,9 @@ impl<'a> Shell<'a> {
 }
 
 impl Reactor<'_> {
-    /// Whether a request waits that the engine has room for.
-    pub(crate) fn has_request(&self) -> bool {
-        self.next_request().is_some()
+    /// Whether nothing waits for a turn: no event, no volume, no request that the engine has room for.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.inbox.is_empty() && self.plugs.is_empty() && self.next_request().is_none()
     }
 
     /// The place of the first request that the engine has room for: others' volumes may have none.
@@ -345,8 +357,8 @@ impl Reactor<'_> {
     }
 }
 
-fn start<'a>(plan: &Plan, memory: &'a Memory, number: u32) -> Reactor<'a> {
-    let mut engine = engine(plan, memory, number, 1_000_000);
+fn start<'a>(plan: &Plan, memory: &'a Memory, places: &Places, number: u32) -> Reactor<'a> {
+    let mut engine = engine(plan, memory, places, number as usize, 1_000_000);
     let mut nothing = Actions::default();
     engine.rebuild(Instant(1_000_000), &mut nothing).expect("empty memory");
     for volume in 0..plan.volumes.len() {
@@ -356,32 +368,59 @@ fn start<'a>(plan: &Plan, memory: &'a Memory, number: u32) -> Reactor<'a> {
     Reactor::new(plan, number, engine, &memory.headers[number as usize])
 }
 
-/// A reactor's engine over what is in memory, not yet rebuilt.
-pub(crate) fn engine<'a>(plan: &Plan, memory: &'a Memory, number: u32, now: u64) -> Engine<'a> {
-    let at = number as usize;
-    let notes = Notes::over(&memory.notes[at]);
-    let mut engine = Engine::resume(plan.limits_of(number), &memory.headers[at], notes, Instant(now));
-    for (volume, setup) in plan.volumes.iter().enumerate() {
-        engine.add_volume(VolumeSetup {
-            id: VolumeId(name(volume)),
-            geometry: setup.geometry_of(number),
-            domain: DomainId(setup.domain),
-            domain_owner: u32::from(setup.domain) % plan.reactors,
-            mode: setup.mode,
-            budget_slots: setup.budget_slots,
-            room_slots: plan.room_slots(volume),
-            share: &memory.shares[volume],
-            rules: setup.rules,
-            flush_on_failure: setup.flush_on_failure,
-            parked_flushes_max: setup.parked_flushes_max,
-            io_timeout_ms: setup.io_timeout_ms,
-            write_back_from: setup.write_back_from,
-            write_back_after_ms: setup.write_back_after_ms,
-            index_lines: setup.geometry_of(number).local_lines(),
-            index: &memory.indexes[at][volume],
-        });
+/// A reactor's engine over what is in memory, not yet rebuilt. The places of volumes that are away are vacant.
+pub(crate) fn engine<'a>(
+    plan: &Plan,
+    memory: &'a Memory,
+    places: &Places,
+    number: usize,
+    now: u64,
+) -> Engine<'a> {
+    let notes = Notes::over(&memory.notes[number]);
+    let limits = plan.limits_of(name32(number));
+    let mut engine = Engine::resume(limits, &memory.headers[number], notes, Instant(now));
+    for volume in 0..plan.volumes.len() {
+        let setup = setup(plan, memory, places, number, volume);
+        if places.has(name(volume)) {
+            engine.add_volume(setup);
+        } else {
+            let VolumeSetup { id, geometry, rules, share, index, .. } = setup;
+            engine.add_vacancy(vacancy(id, geometry, rules, share, index));
+        }
     }
+    engine.reserve_places(plan.volumes.len());
     engine
+}
+
+/// A volume as a reactor's engine gets it.
+pub(crate) fn setup<'a>(
+    plan: &Plan,
+    memory: &'a Memory,
+    places: &Places,
+    number: usize,
+    volume: usize,
+) -> VolumeSetup<'a> {
+    let of = &plan.volumes[volume];
+    let geometry = of.geometry_of(name32(number));
+    let domain = places.domain(of.domain).unwrap_or(u16::MAX);
+    VolumeSetup {
+        id: VolumeId(name(volume)),
+        geometry,
+        domain: DomainId(domain),
+        domain_owner: u32::from(domain) % plan.reactors,
+        mode: of.mode,
+        budget_slots: of.budget_slots,
+        room_slots: plan.room_slots(volume),
+        share: &memory.shares[volume],
+        rules: of.rules,
+        flush_on_failure: of.flush_on_failure,
+        parked_flushes_max: of.parked_flushes_max,
+        io_timeout_ms: of.io_timeout_ms,
+        write_back_from: of.write_back_from,
+        write_back_after_ms: of.write_back_after_ms,
+        index_lines: geometry.local_lines(),
+        index: &memory.indexes[number][volume],
+    }
 }
 
 /// What the disk has of a volume: the view of a reader, and what is stable.

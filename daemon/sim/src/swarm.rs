@@ -55,6 +55,7 @@ pub fn run(seed: u64, options: &Options) -> Report {
     for _ in 0..options.turns {
         weather.turn(&mut shell);
         workload.turn(&mut shell);
+        shell.rearrange();
         let time = if random.chance(600) { shell.next_time() } else { shell.now + random.below(pace) };
         shell.step(if time == u64::MAX { shell.now + pace } else { time });
         shell.clients.outcomes.clear();

@@ -1,8 +1,12 @@
 //! What `NBD_CMD_BLOCK_STATUS` tells: which ranges are holes, and which are dirty, failed or lost.
 
 use super::protocol::{Refusal, error};
+use crate::device::{Backing, BackingKind};
 use holdfast_engine::{ByteRange, ListState};
+use std::fmt;
 use std::fs::File;
+use std::os::fd::AsRawFd;
+use std::sync::Arc;
 
 /// Ranges that are looked at for one answer; a client asks on from where it ends.
 const RANGES_MAX: usize = 1024;
@@ -64,32 +68,57 @@ pub(super) trait States {
     ) -> Result<(Vec<ByteRange>, Option<u64>), Refusal>;
 }
 
+/// The backing that a volume has when it is asked: `volume reopen` gives it another one, and until then it may have none.
+#[derive(Clone)]
+pub struct BackingNow(Arc<dyn Fn() -> Option<Arc<Backing>> + Send + Sync>);
+
+impl BackingNow {
+    /// `tell` says which backing the volume has.
+    pub fn new(tell: impl Fn() -> Option<Arc<Backing>> + Send + Sync + 'static) -> BackingNow {
+        BackingNow(Arc::new(tell))
+    }
+}
+
+impl fmt::Debug for BackingNow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("BackingNow")
+    }
+}
+
 /// The volume's backing, to be asked for its holes.
-#[derive(Debug)]
-pub(super) struct Holes(Option<File>);
+pub(super) struct Holes(BackingNow);
 
 impl Holes {
-    /// Of a file; a block device says nothing about holes.
-    pub(super) fn of(file: Option<File>) -> Holes {
-        Holes(file)
+    /// Of the backing that a volume has when it is asked.
+    pub(super) fn of(now: &BackingNow) -> Holes {
+        Holes(now.clone())
+    }
+
+    /// The file that is the backing now; nothing of a block device, which says nothing about holes, and while there is none.
+    /// A description of our own, because the one that the daemon's I/O uses is never shared (M1), and for one answer only: one
+    /// that stayed open would keep the file system of a volume that has left it from being unmounted.
+    fn file(&self) -> Option<File> {
+        let now = (self.0.0)().filter(|backing| backing.kind() == BackingKind::File)?;
+        // By its description, not its path: that may name another file by now.
+        File::open(format!("/proc/self/fd/{}", now.fd().as_raw_fd())).ok()
     }
 
     /// Ranges of data in `range`, in order, at most [`RANGES_MAX`], and from where on nothing is told.
     fn data(&self, range: ByteRange) -> (Vec<ByteRange>, Option<u64>) {
         let whole = (vec![range], None);
-        let Some(file) = &self.0 else { return whole };
+        let Some(file) = self.file() else { return whole };
         let mut found = Vec::new();
         let mut at = range.offset;
         while at < range.end() {
             if found.len() == RANGES_MAX {
                 return (found, Some(at));
             }
-            let data = match rustix::fs::seek(file, rustix::fs::SeekFrom::Data(at)) {
+            let data = match rustix::fs::seek(&file, rustix::fs::SeekFrom::Data(at)) {
                 Ok(data) if data < range.end() => data,
                 Ok(_) | Err(rustix::io::Errno::NXIO) => break,
                 Err(_) => return whole,
             };
-            let Ok(hole) = rustix::fs::seek(file, rustix::fs::SeekFrom::Hole(data)) else { return whole };
+            let Ok(hole) = rustix::fs::seek(&file, rustix::fs::SeekFrom::Hole(data)) else { return whole };
             // A file that is punched meanwhile may answer with a hole where data was.
             let end = hole.min(range.end()).max(data);
             found.push(ByteRange { offset: data, length: end - data });
@@ -179,7 +208,10 @@ fn runs(ranges: &[ByteRange], from: u64, end: u64, flags: (u32, u32)) -> Vec<(u6
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::device::BackingSpec;
     use std::os::unix::fs::FileExt;
+    use std::path::Path;
+    use std::sync::Mutex;
 
     fn range(offset: u64, length: u64) -> ByteRange {
         ByteRange { offset, length }
@@ -209,30 +241,76 @@ mod tests {
     fn nothing_is_said_beyond_what_was_told() {
         let of = ListState::Dirty;
         let states = Fixed { state: of, ranges: vec![range(0, 4096)], told: Some(8192) };
-        let told = describe(Context::Dirty, &states, &Holes::of(None), range(0, 1 << 20));
+        let told = describe(Context::Dirty, &states, &Holes::of(&none()), range(0, 1 << 20));
         assert_eq!(told, Ok(vec![(4096, 1), (4096, 0)]));
         let stuck = Fixed { state: of, ranges: vec![], told: Some(0) };
-        assert!(describe(Context::Dirty, &stuck, &Holes::of(None), range(0, 4096)).is_err());
+        assert!(describe(Context::Dirty, &stuck, &Holes::of(&none()), range(0, 4096)).is_err());
     }
 
     #[test]
     fn what_only_the_cache_has_is_no_hole() {
-        let file = tempfile::tempfile().expect("a file");
-        file.set_len(1 << 20).expect("sparse");
-        file.write_all_at(&[1; 65536], 65536).expect("room");
+        let directory = tempfile::tempdir().expect("a directory");
+        let backing = sparse(&directory.path().join("vm1"), 65536);
         let hole = HOLE_AND_ZERO;
         let expected =
             vec![(65536, hole), (65536, 0), (131_072, hole), (4096, 0), ((1 << 20) - 266_240, hole)];
         let states = |state| Fixed { state, ranges: vec![range(262_144, 4096)], told: None };
-        let holes = Holes::of(Some(file));
+        let now = BackingNow::new(move || Some(Arc::clone(&backing)));
+        let holes = Holes::of(&now);
         // Failed data above all: a copy that takes it for a hole leaves out what only the cache has.
         for state in [ListState::Dirty, ListState::Unstable, ListState::Failed, ListState::Lost] {
             let told = describe(Context::Allocation, &states(state), &holes, range(0, 1 << 20));
             assert_eq!(told, Ok(expected.clone()), "{state:?}");
         }
-        let block =
-            describe(Context::Allocation, &states(ListState::Dirty), &Holes::of(None), range(0, 1 << 20));
-        assert_eq!(block, Ok(vec![(1 << 20, 0)]), "a device is not asked");
+        let unknown =
+            describe(Context::Allocation, &states(ListState::Dirty), &Holes::of(&none()), range(0, 1 << 20));
+        assert_eq!(unknown, Ok(vec![(1 << 20, 0)]), "without a file all of it is data");
+    }
+
+    /// A connection lasts longer than a device: after `volume reopen` the backing that is in use is asked, not the one that
+    /// the volume had when the client came, which may show a hole where there is data by now.
+    #[test]
+    fn the_backing_that_is_in_use_now_is_asked_for_holes() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let [before, after] = [0, 524_288].map(|at| sparse(&directory.path().join(format!("at{at}")), at));
+        let current = Arc::new(Mutex::new(Some(before)));
+        let seen = Arc::clone(&current);
+        let now = BackingNow::new(move || seen.lock().expect("a lock").clone());
+        let holes = Holes::of(&now);
+        let states = Fixed { state: ListState::Dirty, ranges: vec![], told: None };
+        let told = || describe(Context::Allocation, &states, &holes, range(0, 1 << 20)).expect("words");
+        assert_eq!(told(), [(65536, 0), ((1 << 20) - 65536, HOLE_AND_ZERO)]);
+        let old = current.lock().expect("a lock").take().map(|old| Arc::downgrade(&old));
+        assert_eq!(told(), [(1 << 20, 0)], "while its device is let go of, nothing is known to be a hole");
+        assert!(
+            old.is_some_and(|old| old.upgrade().is_none()),
+            "who asked for holes does not keep the device's lock"
+        );
+        *current.lock().expect("a lock") = Some(after);
+        let hole = HOLE_AND_ZERO;
+        assert_eq!(told(), [(524_288, hole), (65536, 0), (524_288 - 65536, hole)]);
+    }
+
+    /// A backing of 1 MiB with 64 KiB of data at `at`.
+    fn sparse(path: &Path, at: u64) -> Arc<Backing> {
+        let file = File::create(path).expect("a file");
+        file.set_len(1 << 20).expect("sparse");
+        file.write_all_at(&[1; 65536], at).expect("room");
+        let (kind, path) = (BackingKind::File, path.to_owned());
+        let spec = BackingSpec {
+            kind,
+            path,
+            size: None,
+            create: false,
+            buffered_allowed: true,
+            thin_limit: None,
+            read_only: false,
+        };
+        Arc::new(Backing::open(&spec).expect("a backing"))
+    }
+
+    fn none() -> BackingNow {
+        BackingNow::new(|| None)
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Who may connect, how many, and what becomes of a connection.
 
-use super::blocks::{Holes, States};
+use super::blocks::{BackingNow, Holes, States};
 use super::connection::{self, Service};
 use super::negotiate::{Export, NoAgreement, negotiate, turn_away};
 use super::protocol::{Refusal, error};
@@ -10,7 +10,6 @@ use crate::config::{Listen, NbdSettings};
 use holdfast_engine::{ByteRange, ListState, VolumeId};
 use holdfast_ringbuf::client::{Options, Queue};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use std::fs::File;
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -65,8 +64,8 @@ pub struct Volume {
     pub line_bytes: u32,
     /// Whether nobody may write to it.
     pub read_only: bool,
-    /// The file it is on, if it is on one: it knows its holes.
-    pub file: Option<PathBuf>,
+    /// What it is on, when that is asked: a file knows its holes.
+    pub backing: BackingNow,
 }
 
 /// The volumes as they are when it is asked: they come and go.
@@ -138,12 +137,6 @@ fn export(volume: &Volume, read_only: bool) -> Export {
         line_bytes: volume.line_bytes,
         read_only: volume.read_only || read_only,
     }
-}
-
-/// A description of the file of its own: the one that the daemon's I/O uses is never shared (M1). Without it, nothing is
-/// told of holes.
-fn holes(volume: &Volume) -> Holes {
-    Holes::of(volume.file.as_ref().and_then(|path| File::open(path).ok()))
 }
 
 fn listen(at: &Listen) -> Result<Listener, NbdError> {
@@ -277,7 +270,7 @@ fn serve(shared: &Arc<Shared>, mut stream: Stream) -> Result<(), NoAgreement> {
     let queue = Queue::connect(&shared.clients, &export.name, options);
     let queue = queue.map_err(|error| io::Error::other(error.to_string()))?;
     let volume = &served[agreed.export];
-    let holes = holes(volume);
+    let holes = Holes::of(&volume.backing);
     let service = Service {
         export,
         form: agreed.form,

@@ -18,6 +18,7 @@ mod negotiate;
 mod protocol;
 mod stream;
 
+pub use blocks::BackingNow;
 pub use listen::{Catalogue, Frontend, NbdError, Volume};
 
 /// A client's first words and then a request: a byte that says whether its headers are extended, and the bytes.

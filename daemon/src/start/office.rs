@@ -5,7 +5,7 @@ use super::hub::Hub;
 use super::keeper::Ask;
 use super::registry::Client;
 use super::table::Served;
-use crate::config::{Backing, FrontendSettings};
+use crate::config::FrontendSettings;
 use crate::vhost::{MakeSeats, Office, Peer, Ticket};
 use crate::{nbd, vhost};
 use holdfast_engine::SessionId;
@@ -47,12 +47,8 @@ pub(super) fn open(hub: &Arc<Hub>, asks: &Sender<Ask>) -> Result<Vec<Frontend>, 
     hub.settings.frontends.iter().map(start).collect()
 }
 
-fn nbd_volume(hub: &Hub, served: &Served) -> nbd::Volume {
-    // Where it is now.
-    let file = match hub.settings_of(served).backing {
-        Backing::File { path, .. } => Some(path),
-        Backing::Block { .. } => None,
-    };
+fn nbd_volume(hub: &Hub, served: &Arc<Served>) -> nbd::Volume {
+    let of = Arc::clone(served);
     nbd::Volume {
         name: served.settings.name.clone(),
         id: served.id,
@@ -60,7 +56,7 @@ fn nbd_volume(hub: &Hub, served: &Served) -> nbd::Volume {
         block_bytes: served.block_bytes,
         line_bytes: hub.settings.arena.line_bytes,
         read_only: served.settings.read_only,
-        file,
+        backing: nbd::BackingNow::new(move || of.backing()),
     }
 }
 

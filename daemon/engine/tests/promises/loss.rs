@@ -44,6 +44,25 @@ fn a_lost_sector_reads_as_an_error_until_it_is_overwritten() {
     assert_eq!(shell.get(3 * LINE, 1024), Err(EIO));
 }
 
+/// C9: of a line that was given up only the sectors that were not stable are lost. The ledger had the whole line as not
+/// stable: the rest of it is told to be well, or the next power cut, or `volume add`, would make a loss of it.
+#[test]
+fn the_rest_of_a_lost_line_is_not_on_record_any_more() {
+    let mut shell =
+        Shell::new(Plan { rules: rules(evict_immediately(), Retry::default()), ..Plan::default() });
+    shell.disk().bad.insert(3, i32::from(EIO));
+    shell.put(3 * LINE + 1024, 1024, 1);
+    shell.flush();
+    shell.run_ms(5_000);
+    assert_eq!(shell.stats().lost, 1);
+    let lost: Vec<u64> = shell.ledger.lost.keys().copied().collect();
+    assert_eq!(lost, [26, 27]);
+    let recorded = |entry: &LedgerEntry| matches!(entry, LedgerEntry::NotStable { .. });
+    assert!(shell.ledger.count(recorded) > 0, "the whole line was on record");
+    assert!(shell.ledger.not_stable.is_empty(), "{:?}", shell.ledger.not_stable);
+    assert_eq!(shell.get(3 * LINE, 1024).unwrap(), all(0xd5, 1024));
+}
+
 /// C2, M8: newer data heals its sectors once it is stable, no sooner, and the ledger holds that before a flush says so.
 #[test]
 fn stable_newer_data_heals() {

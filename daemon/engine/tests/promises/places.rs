@@ -176,6 +176,30 @@ fn zeroes_that_are_not_stable_hold_a_volume_until_they_are_given_up() {
     assert!(!shell.ledger.lost.is_empty(), "and it is on record");
 }
 
+/// C2: a removal that another reactor holds up is taken back after this one has closed the volume and has its zeroes on record
+/// as lost. They are held again, and no flush says that all is well before they are done.
+#[test]
+fn zeroes_that_were_given_up_are_held_again_when_the_removal_is_taken_back() {
+    let mut shell = Shell::new(Plan::default());
+    let discard = shell.send(0, 1, Operation::Discard, 0, 4 * LINE);
+    shell.run_ms(5);
+    assert_eq!(shell.errno(discard), Some(0));
+    shell.disk().refuse(IoKind::Flush, EIO);
+    shell.disk().refuse(IoKind::Discard, EIO);
+    shell.disk().refuse(IoKind::Zero, EIO);
+    shell.run_ms(3_000);
+    assert_eq!(shell.done(0, Command::Close { give_up: true }), Answer::Done);
+    assert_eq!(shell.ledger.lost.len(), 32);
+    assert_eq!(shell.done(0, Command::Reopen), Answer::Done);
+    shell.run_ms(10);
+    assert!(shell.ledger.lost.is_empty(), "it is not lost after all");
+    assert_eq!(shell.flushed(), EIO);
+    shell.disk().heal();
+    shell.run_ms(20_000);
+    assert_eq!(shell.flushed(), 0);
+    assert_eq!(shell.get(0, LINE).unwrap(), all(0, LINE as usize));
+}
+
 /// The reactor that owns a domain flushes for the others after it has closed the volume itself.
 #[test]
 fn a_domain_is_flushed_until_every_reactor_has_closed_its_part() {
@@ -328,4 +352,23 @@ fn the_part_of_a_volume_that_went_is_its_neighbours() {
     let own = disk();
     shell.add(&plan, 0, &own);
     assert_eq!(taken(&mut shell), beside);
+}
+
+/// A reactor that has closed its part may ask for one more device flush on its way out, and is not detached before it has an
+/// answer. The owner of the domain, which has let the volume go meanwhile, does not keep it waiting for ever.
+#[test]
+fn a_flush_that_is_wanted_after_the_volume_has_gone_is_answered() {
+    let mut pair = Pair::new();
+    for command in [Command::Close { give_up: false }, Command::Detach] {
+        let token = pair.0[0].operator(command);
+        pair.run_ms(50);
+        assert_eq!(pair.0[0].answers[&token], Answer::Done);
+    }
+    let domain = DomainId(0);
+    pair.0[0].events.push_back(Event::FlushWanted { domain, from: 1, number: 7 });
+    pair.0[0].run_ms(1);
+    let [(1, PeerMessage::Flushed { number: 7, errno, .. })] = pair.0[0].peers[..] else {
+        panic!("{:?}", pair.0[0].peers)
+    };
+    assert_ne!(errno, 0, "nothing was flushed");
 }
