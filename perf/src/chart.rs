@@ -19,6 +19,7 @@ fn color(contender: Contender) -> RGBColor {
         Contender::Floor => RGBColor(80, 80, 80),
         Contender::PageCache => RGBColor(230, 159, 0),
         Contender::Direct => RGBColor(204, 121, 167),
+        Contender::Undisturbed => RGBColor(0, 158, 115),
     }
 }
 

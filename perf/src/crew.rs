@@ -42,7 +42,7 @@ pub struct Heard {
     pub timeline: Vec<(Duration, u64)>,
 }
 
-/// Has every client carry its orders out. `look` is told the requests a second since it was told last.
+/// Has every client carry its orders out. `began` is told when that begins, `look` is told the requests a second since it was told last.
 ///
 /// # Errors
 /// Of the first client that has one.
@@ -52,6 +52,7 @@ pub struct Heard {
 pub fn round<T: Target + Send>(
     targets: Vec<T>,
     plan: Plan<'_>,
+    began: impl FnOnce(Instant),
     mut look: impl FnMut(f64),
 ) -> anyhow::Result<Heard> {
     assert_eq!(targets.len(), plan.case.clients as usize, "a target for each client");
@@ -67,7 +68,8 @@ pub fn round<T: Target + Send>(
             })
             .collect();
         together.wait();
-        let (began, mut timeline) = (Instant::now(), vec![(Duration::ZERO, 0)]);
+        let (start, mut timeline) = (Instant::now(), vec![(Duration::ZERO, 0)]);
+        began(start);
         loop {
             thread::sleep(LOOK.min(Duration::from_secs_f64(plan.job.seconds / 4.0)));
             let over = clients.iter().all(thread::ScopedJoinHandle::is_finished);
@@ -75,7 +77,7 @@ pub fn round<T: Target + Send>(
             if over && timeline.len() > 1 {
                 break;
             }
-            let now = (began.elapsed(), progress.iter().map(|count| count.load(Relaxed)).sum());
+            let now = (start.elapsed(), progress.iter().map(|count| count.load(Relaxed)).sum());
             let last = timeline[timeline.len() - 1];
             look(rate(last, now));
             timeline.push(now);

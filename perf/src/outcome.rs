@@ -8,6 +8,7 @@ use crate::job::{Case, Job};
 use crate::machine::{During, Machine};
 use crate::statistics::Repeats;
 use crate::testbed::Testbed;
+use crate::trouble::Mark;
 
 /// Who carries requests out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -21,6 +22,8 @@ pub enum Contender {
     PageCache,
     /// O_DIRECT through io_uring.
     Direct,
+    /// The daemon, without the job's trouble.
+    Undisturbed,
 }
 
 impl Contender {
@@ -32,6 +35,7 @@ impl Contender {
             Self::Floor => "floor",
             Self::PageCache => "page cache",
             Self::Direct => "O_DIRECT",
+            Self::Undisturbed => "undisturbed",
         }
     }
 }
@@ -89,6 +93,8 @@ pub struct Ratio {
     pub rate: Repeats,
     /// Of median times: less is better for Holdfast.
     pub p50: Repeats,
+    /// Of 99th percentiles.
+    pub p99: Repeats,
 }
 
 /// All rounds of one contender.
@@ -135,6 +141,12 @@ pub struct RoundOutcome {
     pub unserved: u64,
     /// Time in s since the beginning, and requests a second since the row before.
     pub timeline: Vec<(f64, f64)>,
+    /// What happened meanwhile, in a job with a trouble.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub marks: Vec<Mark>,
+    /// Bytes a second that devices were given, in a job with a trouble.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub write_back_bytes_per_s: Option<f64>,
 }
 
 impl RoundOutcome {
@@ -169,6 +181,8 @@ impl RoundOutcome {
                 .windows(2)
                 .map(|looks| (looks[1].0.as_secs_f64(), rate(looks[0], looks[1])))
                 .collect(),
+            marks: Vec::new(),
+            write_back_bytes_per_s: None,
         }
     }
 }
@@ -190,6 +204,14 @@ impl ContenderOutcome {
     }
 }
 
+impl ContenderOutcome {
+    /// What devices were given in each round; `None` where nobody looked.
+    #[must_use]
+    pub fn write_back_bytes_per_s(&self) -> Option<Repeats> {
+        self.rounds.iter().map(|round| round.write_back_bytes_per_s).collect::<Option<_>>().map(Repeats::new)
+    }
+}
+
 impl CaseOutcome {
     /// With the ratios of the first contender to all others.
     ///
@@ -202,6 +224,7 @@ impl CaseOutcome {
             to: other.contender,
             rate: ours.rate_per_s.ratio_to(&other.rate_per_s),
             p50: ours.p50_ns.ratio_to(&other.p50_ns),
+            p99: ours.p99_ns.ratio_to(&other.p99_ns),
         };
         Self { case, ratios: contenders[1..].iter().map(ratio).collect(), contenders }
     }

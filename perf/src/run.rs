@@ -20,6 +20,7 @@ use crate::own_daemon::{OwnDaemon, VOLUME};
 use crate::stamps::Versions;
 use crate::statistics::Repeats;
 use crate::testbed::Testbed;
+use crate::trouble::{self, Scene};
 
 /// What a run is told.
 #[derive(Debug)]
@@ -44,6 +45,13 @@ pub struct Request {
 /// If the daemon does not start or refuses, a read returns what was not written, or there is no room.
 pub fn run(request: Request, machine: Machine) -> anyhow::Result<Outcome> {
     let Request { name, job, testbed, running, compare, mut findings } = request;
+    if job.trouble.is_some() {
+        anyhow::ensure!(!compare, "a job with a trouble stands beside itself without it: use `run`");
+        anyhow::ensure!(
+            running.is_none(),
+            "a job with a trouble makes a device fail or kills its daemon: it starts one of its own, so leave --socket out"
+        );
+    }
     let before = Counters::now();
     let mut stage = Stage::set(&job, &testbed, running, compare, &machine, &mut findings)?;
     let mut ping_pong = stage.ping_pongs()?;
@@ -107,6 +115,7 @@ struct Stage<'run> {
     volume: String,
     daemon: Option<OwnDaemon>,
     floor: Option<Floor>,
+    scene: Option<Scene>,
     /// The files of the page cache and of O_DIRECT, if there is a comparison.
     files: Option<TempDir>,
     versions: BTreeMap<Contender, Versions>,
@@ -132,11 +141,16 @@ impl<'run> Stage<'run> {
         };
         let (floor, why_not) = start_floor(job, testbed, machine)?;
         findings.extend(why_not);
+        let scene = job.trouble.zip(daemon.as_ref()).map(|(trouble, daemon)| {
+            let cache = job.cache.unwrap_or(testbed.cache);
+            Scene::set(trouble, job, cache, daemon).with_context(|| format!("before {}", trouble.name()))
+        });
+        let scene = scene.transpose()?;
         let files =
             compare.then(|| tempfile::Builder::new().prefix("holdfast-perf-").tempdir_in(&testbed.directory));
         let files = files.transpose().with_context(|| format!("files in {}", testbed.directory.display()))?;
         let mut stage =
-            Self { job, testbed, socket, volume, daemon, floor, files, versions: BTreeMap::new() };
+            Self { job, testbed, socket, volume, daemon, floor, scene, files, versions: BTreeMap::new() };
         stage.fill().context("writing the span for the first time")?;
         Ok(stage)
     }
@@ -179,6 +193,7 @@ impl<'run> Stage<'run> {
     fn contenders(&self, case: &Case) -> Vec<Contender> {
         let floor = self.floor.is_some() && case.clients == 1 && case.block == 4096;
         let mut contenders = vec![Contender::Holdfast];
+        contenders.extend(self.scene.as_ref().map(|_| Contender::Undisturbed));
         contenders.extend(floor.then_some(Contender::Floor));
         if self.files.is_some() {
             contenders.extend([Contender::PageCache, Contender::Direct]);
@@ -193,29 +208,56 @@ impl<'run> Stage<'run> {
         repeat: u32,
         bar: &ProgressBar,
     ) -> anyhow::Result<RoundOutcome> {
+        let look = |rate: f64| bar.set_prefix(format!("{:.1} K/s", rate / 1000.0));
+        if self.scene.is_some() {
+            return self.beside(case, repeat, contender == Contender::Holdfast, look);
+        }
         let versions = self.versions.get(&contender);
         let plan = Plan { job: self.job, case, repeat, versions, cores: &self.testbed.client_cores };
-        let look = |rate: f64| bar.set_prefix(format!("{:.1} K/s", rate / 1000.0));
         let file = self.file(contender);
         let file = || file.as_deref().context("a file to compare with");
         let heard = match contender {
-            Contender::Holdfast => round(self.sessions(case)?, plan, look),
+            Contender::Holdfast | Contender::Undisturbed => round(self.sessions(case)?, plan, |_| (), look),
             Contender::Floor => {
                 let floor = self.floor.as_mut().context("a floor")?;
-                round(vec![floor.session(Phase::Ring)], plan, look)
+                round(vec![floor.session(Phase::Ring)], plan, |_| (), look)
             }
             Contender::PageCache => {
                 make_durable(file()?)?;
                 let open = |path: &Path| PageCache::open(path, case.depth, case.block);
-                round(each(case, || Ok(open(file()?)?))?, plan, look)
+                round(each(case, || Ok(open(file()?)?))?, plan, |_| (), look)
             }
             Contender::Direct => {
                 make_durable(file()?)?;
                 let open = |path: &Path| Direct::open(path, case.depth, case.block);
-                round(each(case, || Ok(open(file()?)?))?, plan, look)
+                round(each(case, || Ok(open(file()?)?))?, plan, |_| (), look)
             }
         };
         Ok(RoundOutcome::new(&heard?, case.block))
+    }
+
+    /// A round with the job's trouble, or without it and all else the same.
+    fn beside(
+        &mut self,
+        case: &Case,
+        repeat: u32,
+        troubled: bool,
+        look: impl FnMut(f64),
+    ) -> anyhow::Result<RoundOutcome> {
+        let sessions = self.sessions(case)?;
+        let versions = self.versions.get(&Contender::Holdfast);
+        let plan = Plan { job: self.job, case, repeat, versions, cores: &self.testbed.client_cores };
+        let daemon = self.daemon.as_mut().context("a daemon of the job's own")?;
+        let scene = self.scene.as_mut().context("a trouble")?;
+        let duration = Duration::from_secs_f64(self.job.seconds);
+        let played = scene.play(
+            trouble::Round { troubled, bytes_per_s: case.neighbour, duration },
+            daemon,
+            |began| round(sessions, plan, began, look),
+        )?;
+        let mut outcome = RoundOutcome::new(&played.heard, case.block);
+        (outcome.marks, outcome.write_back_bytes_per_s) = (played.marks, Some(played.write_back_bytes_per_s));
+        Ok(outcome)
     }
 
     fn sessions(&self, case: &Case) -> anyhow::Result<Vec<DaemonTarget>> {
@@ -239,12 +281,15 @@ fn each<T: Target>(case: &Case, mut open: impl FnMut() -> anyhow::Result<T>) -> 
     (0..case.clients).map(|_| open()).collect()
 }
 
-/// The floor keeps its span in memory: beyond half of what is available there is none, and the report says so.
+/// Beside a trouble there is none: it would keep the daemon's core. The floor keeps its span in memory: beyond half of what is available there is none, and the report says so.
 fn start_floor(
     job: &Job,
     testbed: &Testbed,
     machine: &Machine,
 ) -> anyhow::Result<(Option<Floor>, Option<String>)> {
+    if job.trouble.is_some() {
+        return Ok((None, None));
+    }
     if job.span > machine.memory_available / 2 {
         let why = format!("no floor: a span of {} bytes is more than half of the available memory", job.span);
         return Ok((None, Some(why)));
