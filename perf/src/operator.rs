@@ -32,7 +32,7 @@ pub(crate) fn ask(admin: &Path, method: &str, path: &str, body: &str) -> anyhow:
     Ok(body.to_owned())
 }
 
-/// Has operations of a volume fail (`X`) or hang (`H`), from now on.
+/// Has operations of a volume fail (`x`; `X`: all) or hang (`h`), one letter after the other.
 pub(crate) fn break_device(
     admin: &Path,
     volume: &str,

@@ -142,8 +142,7 @@ impl<'run> Stage<'run> {
         let (floor, why_not) = start_floor(job, testbed, machine)?;
         findings.extend(why_not);
         let scene = job.trouble.zip(daemon.as_ref()).map(|(trouble, daemon)| {
-            let cache = job.cache.unwrap_or(testbed.cache);
-            Scene::set(trouble, job, cache, daemon).with_context(|| format!("before {}", trouble.name()))
+            Scene::set(trouble, job, daemon).with_context(|| format!("before {}", trouble.name()))
         });
         let scene = scene.transpose()?;
         let files =

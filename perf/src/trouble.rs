@@ -17,8 +17,6 @@ pub(crate) const NEIGHBOUR: &str = "neighbour";
 pub(crate) const LAZY: &str = "lazy";
 /// Bytes that the neighbour writes, from the first to the last and again.
 const NEIGHBOUR_SPAN: u64 = 64 << 20;
-/// Bytes of a line and its header.
-const SLOT: u64 = 4096 + 32;
 
 /// A kind of trouble.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -69,11 +67,11 @@ impl Trouble {
         matches!(self, Self::Refuse | Self::Hang | Self::WriteBack)
     }
 
-    /// Lines of the neighbour that are refused before a round.
-    fn lines(self, job: &Job, cache: u64) -> u64 {
+    /// Lines of the neighbour that are refused before a round, of a cache with so many.
+    fn lines(self, job: &Job, of: u64) -> u64 {
         match self {
             Self::Retry => u64::from(job.extents),
-            Self::Hold => cache / SLOT * 95 / 100,
+            Self::Hold => of * 95 / 100,
             _ => 0,
         }
     }
@@ -92,7 +90,8 @@ impl Trouble {
         };
         let held = "[[volume.on_failure]]\nclass = \"any\"\npolicy = { kind = \"hold-forever\" }\n";
         let by_hand = format!("{held}retry = {{ on = [] }}\n");
-        let lines = self.lines(job, cache);
+        // No more than there can be: headers and tables need memory, too.
+        let lines = self.lines(job, cache / 4096);
         match self {
             Self::Restart => Vec::new(),
             Self::Refuse | Self::Hang => {

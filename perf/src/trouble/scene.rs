@@ -15,6 +15,9 @@ use crate::job::Job;
 use crate::operator::{break_device, mend_device, retry};
 use crate::own_daemon::OwnDaemon;
 
+/// Of 64 operations each, the most that a rule can hang: together more than a reactor has in flight.
+const HANGING_RULES: usize = 4;
+
 /// A trouble and the volume that has it.
 #[derive(Debug)]
 pub(crate) struct Scene {
@@ -50,7 +53,7 @@ pub(crate) struct Played<T> {
 
 impl Scene {
     /// Everything written once, and well.
-    pub(crate) fn set(trouble: Trouble, job: &Job, cache: u64, daemon: &OwnDaemon) -> anyhow::Result<Self> {
+    pub(crate) fn set(trouble: Trouble, job: &Job, daemon: &OwnDaemon) -> anyhow::Result<Self> {
         let open = |name: &str| -> anyhow::Result<Neighbour> {
             let mut neighbour = Neighbour::connect(&daemon.socket, name)?;
             neighbour.fill()?;
@@ -58,13 +61,23 @@ impl Scene {
         };
         let neighbour = (trouble != Trouble::Restart).then(|| open(NEIGHBOUR)).transpose()?;
         let lazy = (trouble == Trouble::WriteBack).then(|| open(LAZY)).transpose()?;
-        Ok(Self { trouble, lines: trouble.lines(job, cache), neighbour, lazy, holds: false })
+        let bytes = Counters::scrape(&daemon.admin)?.sum("holdfast_reactor_cache_bytes", &[]);
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "bytes of a cache")]
+        let lines = trouble.lines(job, bytes as u64 / 4096);
+        Ok(Self { trouble, lines, neighbour, lazy, holds: false })
     }
 
-    /// Before a round, with the trouble or without.
+    /// Before a round, with the trouble or without: the neighbour holds what it is to hold, and nothing is left of the
+    /// round before.
     fn prepare(&mut self, troubled: bool, admin: &Path) -> anyhow::Result<()> {
         if self.lines > 0 && troubled != self.holds {
             if troubled { self.hold(admin)? } else { self.heal(admin)? }
+        }
+        if self.holds {
+            return Ok(());
+        }
+        for volume in [&mut self.neighbour, &mut self.lazy].into_iter().flatten() {
+            ensure!(volume.flush()?, "a device refuses that is well");
         }
         Ok(())
     }
@@ -162,10 +175,12 @@ fn act(
     let admin = daemon.admin.clone();
     match trouble {
         Trouble::Refuse | Trouble::Hang => {
-            let (sequence, what) = if trouble == Trouble::Hang { ("H", "hangs") } else { ("X", "refuses") };
-            break_device(&admin, NEIGHBOUR, "write", sequence)?;
-            break_device(&admin, NEIGHBOUR, "flush", sequence)?;
-            mark(what.into());
+            let hangs = trouble == Trouble::Hang;
+            for operation in ["write", "flush"] {
+                let (rules, sequence) = if hangs { (HANGING_RULES, "h".repeat(64)) } else { (1, "X".into()) };
+                (0..rules).try_for_each(|_| break_device(&admin, NEIGHBOUR, operation, &sequence))?;
+            }
+            mark(if hangs { "hangs" } else { "refuses" }.into());
             sleep_to(0.75);
             mend_device(&admin, NEIGHBOUR)?;
             mark("well again".into());
