@@ -15,6 +15,7 @@
 
 pub mod arrivals;
 pub mod bench;
+pub mod board;
 pub mod cases;
 pub mod chance;
 pub mod chart;
@@ -22,6 +23,7 @@ pub mod client;
 mod counters;
 pub mod crew;
 pub mod daemon_target;
+pub mod door;
 pub mod figures;
 pub mod files;
 pub mod floor;

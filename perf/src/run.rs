@@ -1,23 +1,24 @@
 //! Jobs, carried out: Holdfast and what it stands beside, in alternating rounds.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context;
 use indicatif::{ProgressBar, ProgressStyle};
 use tempfile::TempDir;
 
-use crate::crew::{Plan, round};
+use crate::board::Board;
+use crate::crew::{Plan, round, round_here};
 use crate::daemon_target::DaemonTarget;
-use crate::files::{Direct, PageCache, allocate, make_durable};
+use crate::door::Door;
+use crate::files::{PageCache, allocate, make_durable};
 use crate::floor::{Floor, Phase, ping_pong_ns};
 use crate::job::{Case, Job};
-use crate::load::{Load, Operation, Target, warm_up};
+use crate::load::{Load, Operation, warm_up};
 use crate::machine::{Counters, Machine};
 use crate::outcome::{CaseOutcome, Contender, ContenderOutcome, Outcome, RoundOutcome};
 use crate::own_daemon::{OwnDaemon, VOLUME};
-use crate::stamps::Versions;
 use crate::statistics::Repeats;
 use crate::testbed::Testbed;
 use crate::trouble::{self, Scene};
@@ -118,7 +119,8 @@ struct Stage<'run> {
     scene: Option<Scene>,
     /// The files of the page cache and of O_DIRECT, if there is a comparison.
     files: Option<TempDir>,
-    versions: BTreeMap<Contender, Versions>,
+    /// What the clients of each contender share: versions go on from round to round.
+    boards: BTreeMap<Contender, Board>,
 }
 
 impl<'run> Stage<'run> {
@@ -149,7 +151,7 @@ impl<'run> Stage<'run> {
             compare.then(|| tempfile::Builder::new().prefix("holdfast-perf-").tempdir_in(&testbed.directory));
         let files = files.transpose().with_context(|| format!("files in {}", testbed.directory.display()))?;
         let mut stage =
-            Self { job, testbed, socket, volume, daemon, floor, scene, files, versions: BTreeMap::new() };
+            Self { job, testbed, socket, volume, daemon, floor, scene, files, boards: BTreeMap::new() };
         stage.fill().context("writing the span for the first time")?;
         Ok(stage)
     }
@@ -177,8 +179,9 @@ impl<'run> Stage<'run> {
             make_durable(&path)?;
             all.push(contender);
         }
-        if self.job.verify {
-            self.versions = all.into_iter().map(|who| (who, Versions::new(self.job.span))).collect();
+        let versioned = if self.job.verify { self.job.span } else { 0 };
+        for contender in all {
+            self.boards.insert(contender, Board::create(versioned)?);
         }
         Ok(())
     }
@@ -211,28 +214,43 @@ impl<'run> Stage<'run> {
         if self.scene.is_some() {
             return self.beside(case, repeat, contender == Contender::Holdfast, look);
         }
-        let versions = self.versions.get(&contender);
-        let plan = Plan { job: self.job, case, repeat, versions, cores: &self.testbed.client_cores };
-        let file = self.file(contender);
-        let file = || file.as_deref().context("a file to compare with");
-        let heard = match contender {
-            Contender::Holdfast | Contender::Undisturbed => round(self.sessions(case)?, plan, |_| (), look),
-            Contender::Floor => {
+        let board = self.boards.get(&contender).context("what its clients share")?;
+        let plan = Plan { job: self.job, case, repeat, board, cores: &self.testbed.client_cores };
+        let heard = match self.door(contender)? {
+            Some(door) => {
+                self.settle(&door)?;
+                round(&door, plan, |_| (), look)?
+            }
+            None => {
                 let floor = self.floor.as_mut().context("a floor")?;
-                round(vec![floor.session(Phase::Ring)], plan, |_| (), look)
-            }
-            Contender::PageCache => {
-                make_durable(file()?)?;
-                let open = |path: &Path| PageCache::open(path, case.depth, case.block);
-                round(each(case, || Ok(open(file()?)?))?, plan, |_| (), look)
-            }
-            Contender::Direct => {
-                make_durable(file()?)?;
-                let open = |path: &Path| Direct::open(path, case.depth, case.block);
-                round(each(case, || Ok(open(file()?)?))?, plan, |_| (), look)
+                round_here(floor.session(Phase::Ring), plan, look)?
             }
         };
-        Ok(RoundOutcome::new(&heard?, case.block))
+        Ok(RoundOutcome::new(&heard, case.block))
+    }
+
+    /// How its clients come to a contender; `None` for the floor, which has room for one.
+    fn door(&self, contender: Contender) -> anyhow::Result<Option<Door>> {
+        let file = || self.file(contender).context("a file to compare with");
+        Ok(match contender {
+            Contender::Floor => None,
+            Contender::Holdfast | Contender::Undisturbed => {
+                Some(Door::Holdfast { socket: self.socket.clone(), volume: self.volume.clone() })
+            }
+            Contender::PageCache => Some(Door::PageCache(file()?)),
+            Contender::Direct => Some(Door::Direct(file()?)),
+        })
+    }
+
+    /// A round does not begin with the write-back of an earlier one.
+    fn settle(&self, door: &Door) -> anyhow::Result<()> {
+        match door {
+            Door::Holdfast { socket, volume } => {
+                DaemonTarget::connect(socket, volume, 1, self.job.span)?.flush()?;
+            }
+            Door::PageCache(path) | Door::Direct(path) => make_durable(path)?,
+        }
+        Ok(())
     }
 
     /// A round with the job's trouble, or without it and all else the same.
@@ -243,30 +261,21 @@ impl<'run> Stage<'run> {
         troubled: bool,
         look: impl FnMut(f64),
     ) -> anyhow::Result<RoundOutcome> {
-        let sessions = self.sessions(case)?;
-        let versions = self.versions.get(&Contender::Holdfast);
-        let plan = Plan { job: self.job, case, repeat, versions, cores: &self.testbed.client_cores };
+        let door = self.door(Contender::Holdfast)?.context("a door")?;
+        self.settle(&door)?;
+        let board = self.boards.get(&Contender::Holdfast).context("what its clients share")?;
+        let plan = Plan { job: self.job, case, repeat, board, cores: &self.testbed.client_cores };
         let daemon = self.daemon.as_mut().context("a daemon of the job's own")?;
         let scene = self.scene.as_mut().context("a trouble")?;
         let duration = Duration::from_secs_f64(self.job.seconds);
         let played = scene.play(
             trouble::Round { troubled, bytes_per_s: case.neighbour, duration },
             daemon,
-            |began| round(sessions, plan, began, look),
+            |began| round(&door, plan, began, look),
         )?;
         let mut outcome = RoundOutcome::new(&played.heard, case.block);
         (outcome.marks, outcome.write_back_bytes_per_s) = (played.marks, Some(played.write_back_bytes_per_s));
         Ok(outcome)
-    }
-
-    fn sessions(&self, case: &Case) -> anyhow::Result<Vec<DaemonTarget>> {
-        let block = u32::try_from(case.block)?;
-        let connect =
-            || DaemonTarget::connect_sized(&self.socket, &self.volume, case.depth, self.job.span, block);
-        let mut sessions = each(case, connect)?;
-        // A round does not begin with the write-back of an earlier one.
-        sessions[0].flush()?;
-        Ok(sessions)
     }
 
     fn ping_pongs(&mut self) -> anyhow::Result<Vec<f64>> {
@@ -274,10 +283,6 @@ impl<'run> Stage<'run> {
         let Some(floor) = &mut self.floor else { return Ok(Vec::new()) };
         Ok((0..3).map(|_| ping_pong_ns(floor, duration)).collect::<Result<_, _>>()?)
     }
-}
-
-fn each<T: Target>(case: &Case, mut open: impl FnMut() -> anyhow::Result<T>) -> anyhow::Result<Vec<T>> {
-    (0..case.clients).map(|_| open()).collect()
 }
 
 /// Beside a trouble there is none: it would keep the daemon's core. The floor keeps its span in memory: beyond half of what is available there is none, and the report says so.

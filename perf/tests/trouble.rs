@@ -29,11 +29,11 @@ fn jobs() -> Vec<(String, Table)> {
     jobs.filter(|(_, job)| job.contains_key("trouble")).collect()
 }
 
-/// Shorter in every way, its first case and its last.
+/// Shorter in every way.
 fn shortened(job: &mut Table) {
     for (key, value) in [
         ("seconds", Value::Float(0.3)),
-        ("repeats", Value::Integer(2)),
+        ("repeats", Value::Integer(1)),
         ("span", "2MiB".into()),
         ("cache", "160MiB".into()),
     ] {
@@ -43,9 +43,7 @@ fn shortened(job: &mut Table) {
         job.insert("extents".into(), Value::Integer(500));
     }
     let cases = job["case"].as_array_mut().unwrap();
-    let last = cases.split_off(cases.len() - 1);
-    cases.truncate(1);
-    cases.extend(last);
+    *cases = cases.split_off(cases.len() - 1);
     for case in cases {
         let case = case.as_table_mut().unwrap();
         if case.contains_key("rate") {
@@ -90,13 +88,13 @@ fn every_trouble_has_a_job_that_runs_and_marks_its_time_line() {
         shortened(&mut job);
         let folder = tempfile::tempdir().unwrap();
         let outcome = run(folder.path(), &name, &job);
-        assert_eq!(outcome.cases.len(), 2, "{name}");
+        assert_eq!(outcome.cases.len(), 1, "{name}");
         for case in &outcome.cases {
             let [troubled, undisturbed] = &case.contenders[..] else { panic!("{name}: {case:?}") };
             assert_eq!(troubled.contender, Contender::Holdfast);
             assert_eq!(undisturbed.contender, Contender::Undisturbed);
             assert_eq!(case.ratios[0].to, Contender::Undisturbed);
-            assert_eq!((troubled.rounds.len(), undisturbed.rounds.len()), (2, 2));
+            assert_eq!((troubled.rounds.len(), undisturbed.rounds.len()), (1, 1));
             for round in &troubled.rounds {
                 let marks: Vec<_> = round.marks.iter().map(|mark| mark.what.as_str()).collect();
                 assert_eq!(marks, expected(&trouble), "{name}");
@@ -108,7 +106,7 @@ fn every_trouble_has_a_job_that_runs_and_marks_its_time_line() {
         let page = std::fs::read_to_string(folder.path().join(format!("{name}-run.html"))).unwrap();
         assert_eq!(page.contains("Hits while write-back runs</h2>"), trouble == "write-back", "{name}");
         for what in expected(&trouble).iter().take(1) {
-            assert!(page.matches(what).count() > 4, "{name}: {what} is in the text and in the time lines");
+            assert!(page.matches(what).count() > 2, "{name}: {what} is in the text and in the time line");
         }
         seen.insert(trouble);
     }
@@ -125,8 +123,8 @@ fn writes_are_written_back_with_the_trouble_and_not_without() {
     job.insert("seconds".into(), Value::Float(1.0));
     let folder = tempfile::tempdir().unwrap();
     let outcome = run(folder.path(), &name, &job);
-    // Of its last case, hits are reads: all that is written is the neighbour's.
-    let [troubled, undisturbed] = &outcome.cases[1].contenders[..] else { panic!("two contenders") };
+    // Its last case's hits are reads: all that is written is the neighbour's.
+    let [troubled, undisturbed] = &outcome.cases[0].contenders[..] else { panic!("two contenders") };
     let written = |who: &holdfast_perf::outcome::ContenderOutcome| who.write_back_bytes_per_s().unwrap().max;
     assert!(written(troubled) > 1e6, "{}", written(troubled));
     assert!(written(undisturbed) < written(troubled) / 10.0, "{}", written(undisturbed));
