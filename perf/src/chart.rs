@@ -20,6 +20,9 @@ fn color(contender: Contender) -> RGBColor {
         Contender::PageCache => RGBColor(230, 159, 0),
         Contender::Direct => RGBColor(204, 121, 167),
         Contender::Undisturbed => RGBColor(0, 158, 115),
+        Contender::HoldfastNbd => RGBColor(86, 180, 233),
+        Contender::Nbdkit => RGBColor(213, 94, 0),
+        Contender::QemuStorageDaemon => RGBColor(240, 228, 66),
     }
 }
 

@@ -9,6 +9,7 @@ use crate::crew::{Plan, one_client};
 use crate::daemon_target::DaemonTarget;
 use crate::files::{Direct, PageCache};
 use crate::load::Target;
+use crate::nbd_target::Nbd;
 
 /// Each client goes through it by itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,6 +26,13 @@ pub enum Door {
     PageCache(PathBuf),
     /// O_DIRECT through io_uring.
     Direct(PathBuf),
+    /// An NBD server.
+    Nbd {
+        /// Where it listens.
+        socket: PathBuf,
+        /// What it serves.
+        export: String,
+    },
 }
 
 impl Door {
@@ -43,6 +51,9 @@ impl Door {
                 through(session, plan, client, begin)
             }
             Self::PageCache(path) => through(PageCache::open(path, depth, block)?, plan, client, begin),
+            Self::Nbd { socket, export } => {
+                through(Nbd::connect(socket, export, depth, block)?, plan, client, begin)
+            }
             Self::Direct(path) => through(Direct::open(path, depth, block)?, plan, client, begin),
         }
     }

@@ -24,7 +24,16 @@ pub enum Contender {
     Direct,
     /// The daemon, without the job's trouble.
     Undisturbed,
+    /// The daemon through its NBD door, by the same client as the other NBD servers.
+    HoldfastNbd,
+    /// nbdkit's file plugin under its cache filter, by NBD.
+    Nbdkit,
+    /// qemu-storage-daemon over a file in the page cache, by NBD.
+    QemuStorageDaemon,
 }
+
+/// Other NBD servers.
+pub(crate) const PEERS: [Contender; 2] = [Contender::Nbdkit, Contender::QemuStorageDaemon];
 
 impl Contender {
     /// For tables.
@@ -36,6 +45,9 @@ impl Contender {
             Self::PageCache => "page cache",
             Self::Direct => "O_DIRECT",
             Self::Undisturbed => "undisturbed",
+            Self::HoldfastNbd => "holdfast, NBD",
+            Self::Nbdkit => "nbdkit cache, NBD",
+            Self::QemuStorageDaemon => "qemu-storage-daemon, NBD",
         }
     }
 }
@@ -87,6 +99,8 @@ pub struct CaseOutcome {
 /// Holdfast over another one.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Ratio {
+    /// Holdfast's rings, or its NBD door.
+    pub of: Contender,
     /// The other one.
     pub to: Contender,
     /// Of requests a second: more is better for Holdfast.
@@ -219,13 +233,22 @@ impl CaseOutcome {
     /// If there are no contenders, or they have not equally many rounds.
     #[must_use]
     pub fn new(case: Case, contenders: Vec<ContenderOutcome>) -> Self {
-        let ours = &contenders[0];
-        let ratio = |other: &ContenderOutcome| Ratio {
-            to: other.contender,
-            rate: ours.rate_per_s.ratio_to(&other.rate_per_s),
-            p50: ours.p50_ns.ratio_to(&other.p50_ns),
-            p99: ours.p99_ns.ratio_to(&other.p99_ns),
-        };
-        Self { case, ratios: contenders[1..].iter().map(ratio).collect(), contenders }
+        let mut ratios: Vec<_> = contenders[1..].iter().map(|other| over(&contenders[0], other)).collect();
+        // Like with like: by the same protocol.
+        if let Some(door) = contenders.iter().find(|one| one.contender == Contender::HoldfastNbd) {
+            let peers = contenders.iter().filter(|one| PEERS.contains(&one.contender));
+            ratios.extend(peers.map(|peer| over(door, peer)));
+        }
+        Self { case, ratios, contenders }
+    }
+}
+
+fn over(ours: &ContenderOutcome, other: &ContenderOutcome) -> Ratio {
+    Ratio {
+        of: ours.contender,
+        to: other.contender,
+        rate: ours.rate_per_s.ratio_to(&other.rate_per_s),
+        p50: ours.p50_ns.ratio_to(&other.p50_ns),
+        p99: ours.p99_ns.ratio_to(&other.p99_ns),
     }
 }

@@ -25,6 +25,8 @@ pub struct OwnDaemon {
     child: Child,
     /// Where clients connect.
     pub socket: PathBuf,
+    /// Where NBD clients do.
+    pub nbd: PathBuf,
     /// Where operators do.
     pub admin: PathBuf,
     /// Its configuration, as it was told.
@@ -50,12 +52,15 @@ impl OwnDaemon {
         let backing = backing(job, testbed, folder.path())?;
         let mut config = configuration(job, testbed, folder.path(), arena.path(), cache, &backing);
         config += &beside(job, cache, folder.path())?;
+        let nbd = folder.path().join("nbd.sock");
+        config +=
+            &format!("[[frontend]]\nkind = \"nbd\"\nsocket = {}\nconnections_max = 100\n", quoted(&nbd));
         std::fs::write(folder.path().join("holdfast.toml"), &config)?;
         let log = folder.path().join("log");
         let child = spawn(folder.path(), &log)?;
         let socket = folder.path().join("clients.sock");
         let admin = folder.path().join("admin.sock");
-        let mut daemon = Self { child, socket, admin, config, log, folder, _arena: arena };
+        let mut daemon = Self { child, socket, nbd, admin, config, log, folder, _arena: arena };
         daemon.await_ready()?;
         Ok(daemon)
     }

@@ -1,7 +1,8 @@
 //! A job's report as one HTML page that needs nothing else: no script, no font, no other file.
 
 use crate::chart::{columns, curve, percentiles, time_line};
-use crate::outcome::{CaseOutcome, Outcome};
+use crate::outcome::{CaseOutcome, Contender, Outcome};
+use crate::statistics::Repeats;
 use crate::table;
 use crate::trouble::Trouble;
 
@@ -58,11 +59,20 @@ fn section(case: &CaseOutcome) -> anyhow::Result<String> {
         time_line("requests a second over the time, round after round", &case.contenders)?,
     ];
     if !case.ratios.is_empty() {
-        let ratios: Vec<_> = case.ratios.iter().map(|ratio| (ratio.to, &ratio.rate)).collect();
+        let ratios = ratios_of(case, Contender::Holdfast);
         charts.insert(0, columns("Holdfast's rate over that of", &ratios, true)?);
+    }
+    let by_nbd = ratios_of(case, Contender::HoldfastNbd);
+    if !by_nbd.is_empty() {
+        charts.insert(1, columns("The rate of Holdfast's NBD door over that of", &by_nbd, true)?);
     }
     let name = escaped(&case.case.name);
     Ok(format!("<h2>{name}</h2>\n<div class=\"charts\">{}</div>\n", charts.join("\n")))
+}
+
+fn ratios_of(case: &CaseOutcome, who: Contender) -> Vec<(Contender, &Repeats)> {
+    let of = case.ratios.iter().filter(|ratio| ratio.of == who);
+    of.map(|ratio| (ratio.to, &ratio.rate)).collect()
 }
 
 /// Job files and machines are not ours: their words are text, never markup.

@@ -17,8 +17,10 @@ use crate::floor::{Floor, Phase, ping_pong_ns};
 use crate::job::{Case, Job};
 use crate::load::{Load, Operation, warm_up};
 use crate::machine::{Counters, Machine};
-use crate::outcome::{CaseOutcome, Contender, ContenderOutcome, Outcome, RoundOutcome};
+use crate::nbd_target::Nbd;
+use crate::outcome::{CaseOutcome, Contender, ContenderOutcome, Outcome, PEERS, RoundOutcome};
 use crate::own_daemon::{OwnDaemon, VOLUME};
+use crate::peers::{Peer, missing};
 use crate::statistics::Repeats;
 use crate::testbed::Testbed;
 use crate::trouble::{self, Scene};
@@ -119,6 +121,7 @@ struct Stage<'run> {
     scene: Option<Scene>,
     /// The files of the page cache and of O_DIRECT, if there is a comparison.
     files: Option<TempDir>,
+    peers: BTreeMap<Contender, Peer>,
     /// What the clients of each contender share: versions go on from round to round.
     boards: BTreeMap<Contender, Board>,
 }
@@ -147,11 +150,26 @@ impl<'run> Stage<'run> {
             Scene::set(trouble, job, daemon).with_context(|| format!("before {}", trouble.name()))
         });
         let scene = scene.transpose()?;
+        if compare {
+            let left_out: Vec<_> = PEERS.into_iter().filter_map(missing).collect();
+            left_out.iter().for_each(|what| eprintln!("compare: {what}"));
+            findings.extend(left_out);
+        }
         let files =
             compare.then(|| tempfile::Builder::new().prefix("holdfast-perf-").tempdir_in(&testbed.directory));
         let files = files.transpose().with_context(|| format!("files in {}", testbed.directory.display()))?;
-        let mut stage =
-            Self { job, testbed, socket, volume, daemon, floor, scene, files, boards: BTreeMap::new() };
+        let mut stage = Self {
+            job,
+            testbed,
+            socket,
+            volume,
+            daemon,
+            floor,
+            scene,
+            files,
+            peers: BTreeMap::new(),
+            boards: BTreeMap::new(),
+        };
         stage.fill().context("writing the span for the first time")?;
         Ok(stage)
     }
@@ -179,6 +197,7 @@ impl<'run> Stage<'run> {
             make_durable(&path)?;
             all.push(contender);
         }
+        all.extend(self.fill_peers(&load)?);
         let versioned = if self.job.verify { self.job.span } else { 0 };
         for contender in all {
             self.boards.insert(contender, Board::create(versioned)?);
@@ -186,8 +205,28 @@ impl<'run> Stage<'run> {
         Ok(())
     }
 
+    /// Starts the other servers, each with a file of its own.
+    fn fill_peers(&mut self, load: &Load) -> anyhow::Result<Vec<Contender>> {
+        let core = self.testbed.reactor_cores[0];
+        for contender in PEERS.into_iter().filter(|&who| missing(who).is_none()) {
+            let Some(path) = self.file(contender) else { continue };
+            allocate(&path, self.job.span)?;
+            let peer = Peer::start(contender, &path, core)?;
+            let mut target = Nbd::connect(&peer.socket, "", 32, 4096)?;
+            warm_up(&mut target, load).with_context(|| contender.name().to_owned())?;
+            target.flush()?;
+            self.peers.insert(contender, peer);
+        }
+        Ok(self.peers.keys().copied().collect())
+    }
+
     fn file(&self, contender: Contender) -> Option<PathBuf> {
-        let name = if contender == Contender::PageCache { "page-cache" } else { "direct" };
+        let name = match contender {
+            Contender::PageCache => "page-cache",
+            Contender::Nbdkit => "nbdkit",
+            Contender::QemuStorageDaemon => "qemu-storage-daemon",
+            _ => "direct",
+        };
         self.files.as_ref().map(|folder| folder.path().join(name))
     }
 
@@ -199,6 +238,8 @@ impl<'run> Stage<'run> {
         contenders.extend(floor.then_some(Contender::Floor));
         if self.files.is_some() {
             contenders.extend([Contender::PageCache, Contender::Direct]);
+            contenders.extend(self.daemon.as_ref().map(|_| Contender::HoldfastNbd));
+            contenders.extend(self.peers.keys());
         }
         contenders
     }
@@ -214,7 +255,9 @@ impl<'run> Stage<'run> {
         if self.scene.is_some() {
             return self.beside(case, repeat, contender == Contender::Holdfast, look);
         }
-        let board = self.boards.get(&contender).context("what its clients share")?;
+        // One volume behind two doors: whoever reads knows what the other one wrote.
+        let of = if contender == Contender::HoldfastNbd { Contender::Holdfast } else { contender };
+        let board = self.boards.get(&of).context("what its clients share")?;
         let plan = Plan { job: self.job, case, repeat, board, cores: &self.testbed.client_cores };
         let heard = match self.door(contender)? {
             Some(door) => {
@@ -239,6 +282,14 @@ impl<'run> Stage<'run> {
             }
             Contender::PageCache => Some(Door::PageCache(file()?)),
             Contender::Direct => Some(Door::Direct(file()?)),
+            Contender::HoldfastNbd => {
+                let daemon = self.daemon.as_ref().context("a daemon of the job's own")?;
+                Some(Door::Nbd { socket: daemon.nbd.clone(), export: VOLUME.into() })
+            }
+            Contender::Nbdkit | Contender::QemuStorageDaemon => {
+                let peer = self.peers.get(&contender).context("a server")?;
+                Some(Door::Nbd { socket: peer.socket.clone(), export: String::new() })
+            }
         })
     }
 
@@ -248,6 +299,7 @@ impl<'run> Stage<'run> {
             Door::Holdfast { socket, volume } => {
                 DaemonTarget::connect(socket, volume, 1, self.job.span)?.flush()?;
             }
+            Door::Nbd { socket, export } => Nbd::connect(socket, export, 1, 4096)?.flush()?,
             Door::PageCache(path) | Door::Direct(path) => make_durable(path)?,
         }
         Ok(())
@@ -274,7 +326,7 @@ impl<'run> Stage<'run> {
             |began| round(&door, plan, began, look),
         )?;
         let mut outcome = RoundOutcome::new(&played.heard, case.block);
-        (outcome.marks, outcome.write_back_bytes_per_s) = (played.marks, Some(played.write_back_bytes_per_s));
+        (outcome.marks, outcome.write_back_bytes_per_s) = (played.marks, played.write_back_bytes_per_s);
         Ok(outcome)
     }
 

@@ -6,7 +6,7 @@ use bytesize::ByteSize;
 use comfy_table::{CellAlignment, Table, presets::ASCII_MARKDOWN};
 
 use crate::job::Case;
-use crate::outcome::{CaseOutcome, ContenderOutcome, Outcome};
+use crate::outcome::{CaseOutcome, Contender, ContenderOutcome, Outcome};
 use crate::report::{nanoseconds, rate, ratio};
 use crate::statistics::Repeats;
 
@@ -78,7 +78,10 @@ fn ratios(outcome: &Outcome) -> Table {
     for case in &outcome.cases {
         for other in &case.ratios {
             let figures = [&other.rate, &other.p50, &other.p99].map(ratio);
-            table.add_row([name(case), other.to.name().into()].into_iter().chain(figures));
+            let by_nbd = other.of == Contender::HoldfastNbd;
+            let to =
+                if by_nbd { format!("{} (so is holdfast)", other.to.name()) } else { other.to.name().into() };
+            table.add_row([name(case), to].into_iter().chain(figures));
         }
         if case.ratios.is_empty() {
             table.add_row([name(case), "nothing".into()]);

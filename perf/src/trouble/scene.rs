@@ -48,7 +48,7 @@ pub(crate) struct Played<T> {
     /// What happened when.
     pub(crate) marks: Vec<Mark>,
     /// Of all volumes, from shortly before the round to shortly behind it.
-    pub(crate) write_back_bytes_per_s: f64,
+    pub(crate) write_back_bytes_per_s: Option<f64>,
 }
 
 impl Scene {
@@ -145,7 +145,10 @@ impl Scene {
             Ok::<_, anyhow::Error>((heard?, marks.context("what happens beside the round")?))
         })?;
         let seconds = began.elapsed().as_secs_f64();
-        let write_back_bytes_per_s = (written_back(&admin)? - before).max(0.0) / seconds;
+        // A daemon that was started meanwhile counts from 0 on.
+        let counted = trouble != Trouble::Restart;
+        let written = written_back(&admin)? - before;
+        let write_back_bytes_per_s = counted.then_some(written / seconds);
         if round.troubled && trouble != Trouble::Hold {
             self.holds = false;
         }
