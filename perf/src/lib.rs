@@ -6,13 +6,15 @@
 //!   not generators.
 //! - [`bench`](mod@bench): a running daemon beside the floor, in alternating rounds.
 //! - [`job`], [`testbed`], [`run`](mod@run): jobs in TOML, where they run, and how: [`client`] is their generator, [`places`] and
-//!   [`arrivals`] its load, [`stamps`] its payloads, [`files`] what Holdfast is compared with.
+//!   [`arrivals`] its load, [`stamps`] its payloads, [`files`] and [`nbd_target`] what Holdfast is compared with,
+//!   [`crew`] its processes, [`trouble`] what may happen beside it.
 //! - [`honesty`]: no figure, but what flushes say when a disk refuses, here and elsewhere.
 //! - [`machine`], [`statistics`], [`report`]: where a figure was taken, how it spreads, how it is printed.
 //!
 //! `README.md` beside this crate says how a number is believed.
 #![deny(unsafe_code)]
 
+mod affinity;
 pub mod arrivals;
 pub mod bench;
 pub mod board;

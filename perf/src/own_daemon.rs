@@ -9,6 +9,7 @@ use anyhow::{Context, ensure};
 use holdfast_ringbuf::client::{Client, Options};
 use tempfile::{Builder, TempDir};
 
+use crate::affinity::spawn_anywhere;
 use crate::files::allocate;
 use crate::job::Job;
 use crate::testbed::{Idle, Testbed};
@@ -32,6 +33,7 @@ pub struct OwnDaemon {
     /// Its configuration, as it was told.
     pub config: String,
     log: PathBuf,
+    testbed: Testbed,
     folder: TempDir,
     _arena: TempDir,
 }
@@ -57,10 +59,11 @@ impl OwnDaemon {
             &format!("[[frontend]]\nkind = \"nbd\"\nsocket = {}\nconnections_max = 100\n", quoted(&nbd));
         std::fs::write(folder.path().join("holdfast.toml"), &config)?;
         let log = folder.path().join("log");
-        let child = spawn(folder.path(), &log)?;
+        let child = spawn(folder.path(), &log, testbed)?;
         let socket = folder.path().join("clients.sock");
         let admin = folder.path().join("admin.sock");
-        let mut daemon = Self { child, socket, nbd, admin, config, log, folder, _arena: arena };
+        let mut daemon =
+            Self { child, socket, nbd, admin, config, log, testbed: testbed.clone(), folder, _arena: arena };
         daemon.await_ready()?;
         Ok(daemon)
     }
@@ -77,7 +80,7 @@ impl OwnDaemon {
     /// # Errors
     /// As `start`.
     pub(crate) fn start_again(&mut self) -> anyhow::Result<()> {
-        self.child = spawn(self.folder.path(), &self.log)?;
+        self.child = spawn(self.folder.path(), &self.log, &self.testbed)?;
         self.await_ready()
     }
 
@@ -112,13 +115,13 @@ impl Drop for OwnDaemon {
     }
 }
 
-fn spawn(folder: &Path, log: &Path) -> anyhow::Result<Child> {
+fn spawn(folder: &Path, log: &Path, testbed: &Testbed) -> anyhow::Result<Child> {
     let program = program()?;
     let log = File::options().create(true).append(true).open(log)?;
     let mut serve = Command::new(&program);
     serve.args(["serve", "--config"]).arg(folder.join("holdfast.toml"));
-    let child = serve.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn();
-    child.with_context(|| format!("starting {}", program.display()))
+    serve.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+    spawn_anywhere(&mut serve, testbed).with_context(|| format!("starting {}", program.display()))
 }
 
 /// `holdfastd` beside this program, so that both are of one build.

@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 
+use crate::affinity::spawn_anywhere;
 use crate::outcome::Contender;
+use crate::testbed::Testbed;
 
 /// How long a start may take.
 const START_MAX: Duration = Duration::from_secs(20);
@@ -41,15 +43,15 @@ impl Peer {
     ///
     /// # Errors
     /// If it does not start, or does not listen in time.
-    pub(crate) fn start(who: Contender, file: &Path, core: usize) -> anyhow::Result<Self> {
+    pub(crate) fn start(who: Contender, file: &Path, testbed: &Testbed) -> anyhow::Result<Self> {
         let (name, _) = program(who).with_context(|| format!("{} is no server", who.name()))?;
         let socket = file.with_extension("sock");
-        // Where a daemon's reactor would be: servers and clients on one core would take turns.
-        let mut command = Command::new("taskset");
-        command.args(["--cpu-list", &core.to_string(), name]).args(arguments(who, file, &socket));
+        let mut command = Command::new(name);
+        command.args(arguments(who, file, &socket));
         let log = file.with_extension("log");
-        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(std::fs::File::create(&log)?);
-        let mut peer = Self { child: child.spawn().with_context(|| format!("starting {name}"))?, socket };
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(std::fs::File::create(&log)?);
+        let child = spawn_anywhere(&mut command, testbed).with_context(|| format!("starting {name}"))?;
+        let mut peer = Self { child, socket };
         let deadline = Instant::now() + START_MAX;
         while std::os::unix::net::UnixStream::connect(&peer.socket).is_err() {
             let said = || std::fs::read_to_string(&log).unwrap_or_default();

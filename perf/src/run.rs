@@ -207,11 +207,10 @@ impl<'run> Stage<'run> {
 
     /// Starts the other servers, each with a file of its own.
     fn fill_peers(&mut self, load: &Load) -> anyhow::Result<Vec<Contender>> {
-        let core = self.testbed.reactor_cores[0];
         for contender in PEERS.into_iter().filter(|&who| missing(who).is_none()) {
             let Some(path) = self.file(contender) else { continue };
             allocate(&path, self.job.span)?;
-            let peer = Peer::start(contender, &path, core)?;
+            let peer = Peer::start(contender, &path, self.testbed)?;
             let mut target = Nbd::connect(&peer.socket, "", 32, 4096)?;
             warm_up(&mut target, load).with_context(|| contender.name().to_owned())?;
             target.flush()?;
