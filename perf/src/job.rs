@@ -66,7 +66,7 @@ pub struct Case {
     /// Of Zipf's distribution.
     #[serde(default = "usual_exponent", deserialize_with = "exponent")]
     pub exponent: f64,
-    /// Sessions, each with a thread of its own.
+    /// Sessions, each with a process of its own.
     #[serde(default = "single", deserialize_with = "clients")]
     pub clients: u32,
     /// Requests of all clients that arrive in a second; left out, the loop is closed.

@@ -54,7 +54,7 @@ enum Command {
     },
     /// Carry a job out: a daemon is started for it, and the floor is measured beside it.
     Run(JobArguments),
-    /// The same, beside the page cache and O_DIRECT through io_uring, too.
+    /// The same, beside the page cache, O_DIRECT through io_uring, and NBD servers, too.
     Compare(JobArguments),
     /// Figures that are no rates beside a floor, each against what it should be. A daemon is started for them.
     Figures {

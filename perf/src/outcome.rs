@@ -18,7 +18,7 @@ pub enum Contender {
     Holdfast,
     /// An ideal ring to another process that only copies.
     Floor,
-    /// `pwrite` and `pread`, one thread for each client.
+    /// `pwrite` and `pread`, one process for each client.
     PageCache,
     /// O_DIRECT through io_uring.
     Direct,
@@ -55,7 +55,7 @@ impl Contender {
 /// A whole run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Outcome {
-    /// Of this form of JSON: 1.
+    /// Of this form of JSON: 2.
     pub version: u32,
     /// "run" or "compare".
     pub kind: String,

@@ -36,7 +36,7 @@ pub struct Request {
     pub testbed: Testbed,
     /// Socket and volume of a daemon that runs; `None` starts one.
     pub running: Option<(PathBuf, String)>,
-    /// Whether the page cache and O_DIRECT are measured, too.
+    /// Whether the page cache, O_DIRECT and NBD servers are measured, too.
     pub compare: bool,
     /// What preflight found.
     pub findings: Vec<String>,
@@ -86,7 +86,7 @@ pub fn run(request: Request, machine: Machine) -> anyhow::Result<Outcome> {
         CaseOutcome::new(case.clone(), all.collect())
     });
     Ok(Outcome {
-        version: 1,
+        version: 2,
         kind: if compare { "compare" } else { "run" }.into(),
         job: name,
         question: job.question.clone(),
