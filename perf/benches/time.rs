@@ -6,6 +6,7 @@
 mod subjects;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use holdfast_daemon::reactor::Clock;
 use subjects::rings::{DEPTH, Pair, Shell};
 use subjects::{REQUESTS, engine, index};
 
@@ -46,7 +47,7 @@ fn ring(criterion: &mut Criterion) {
         });
     });
     for (name, writes) in [("turn, write", true), ("turn, read", false)] {
-        let mut shell = Shell::warm(writes, DEPTH);
+        let mut shell = Shell::warm(Clock::start(), writes, DEPTH);
         group.bench_function(name, |bencher| bencher.iter(|| shell.round(writes)));
     }
     group.finish();

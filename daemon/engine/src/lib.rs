@@ -38,6 +38,7 @@ mod engine;
 mod epochs;
 mod event;
 mod failures;
+mod fence;
 #[cfg(test)]
 mod fixture;
 mod flush;

@@ -20,9 +20,7 @@ use crate::epochs::Stage;
 use crate::header::{GENERATIONS, at};
 use crate::losses::Loss;
 use crate::volume::{Volume, Zeroed};
-use crate::{
-    Actions, Header, HeaderDamage, Identity, Instant, LedgerSeq, Limits, Notes, SlotId, Status, VolumeId,
-};
+use crate::{Actions, Header, HeaderDamage, Identity, Instant, LedgerSeq, Limits, Notes, SlotId, Status};
 use alloc::vec::Vec;
 use holdfast_mutants::mutant;
 use holdfast_policy::{Cause, ErrorClass, State};
@@ -31,7 +29,7 @@ use holdfast_policy::{Cause, ErrorClass, State};
 pub const DAMAGED: u16 = 117;
 
 /// The link of a slot in quarantine whose data is given up.
-const UNBOOKED: u32 = u32::MAX;
+pub(crate) const UNBOOKED: u32 = u32::MAX;
 /// Generations between two lives: more than a request has lines, so that no request is of two lives.
 const GAP: u64 = 1 << 16;
 
@@ -334,7 +332,7 @@ impl<'a> Engine<'a> {
     }
 
     /// The books of a slot that is not clean; one in flight counts as such until its volume is settled.
-    fn book(&mut self, index: usize, slot: SlotId, status: Status, epoch: u32) {
+    pub(crate) fn book(&mut self, index: usize, slot: SlotId, status: Status, epoch: u32) {
         let (line, now) = (self.cache.header(slot).line(), self.now);
         let volume = &mut self.volumes[index];
         self.cache.set_link(slot, epoch);
@@ -438,60 +436,9 @@ impl<'a> Engine<'a> {
         self.published = self.first_generation - 1;
         self.notes.set_published(self.published);
     }
-
-    /// No operation of the earlier life is in flight for the volume any more.
-    pub(crate) fn settled(&mut self, volume: VolumeId) {
-        let Some(state) = self.volumes.get_mut(usize::from(volume.0)).filter(|volume| !volume.settled) else {
-            return;
-        };
-        state.settled = true;
-        let domain = state.setup.domain;
-        if self.is_settled(domain) {
-            // The dead daemon's last flush may have failed after what was written meanwhile to other volumes of the device.
-            self.doubt(domain);
-        }
-        let intents = self.notes.zeroed(volume.0).filter(|(_, note)| note.generation == 0);
-        intents.for_each(|(place, _)| self.notes.remove_zeroed(volume.0, place));
-        let mut left = core::mem::take(&mut self.quarantine);
-        left.retain(|&slot| {
-            let ours = self.cache.header(slot).volume() == volume.0;
-            if ours {
-                self.release_quarantined(usize::from(volume.0), slot);
-            }
-            !ours
-        });
-        self.quarantine = left;
-        self.release_doubtful();
-    }
-
-    fn release_quarantined(&mut self, index: usize, slot: SlotId) {
-        let header = self.cache.header(slot);
-        let (line, status) = (header.line(), header.status());
-        let volume = &mut self.volumes[index];
-        let newest = self.cache.newest(volume.id(), line);
-        if status.state != State::Writing {
-            return self.cache.pass(&mut volume.counts, slot, Cause::Superseded);
-        }
-        volume.index.busy.clear(line);
-        if self.cache.link(slot) == UNBOOKED {
-            return self.cache.pass(&mut volume.counts, slot, Cause::Superseded);
-        }
-        if newest != Some(slot) {
-            return self.hand_over(index, line, slot);
-        }
-        // A flush may have come meanwhile: what it saw stays its own.
-        let epoch = self.cache.link(slot);
-        volume.epochs.remove(epoch, Stage::Writing);
-        if status.attempts > 0 {
-            self.failures.remove(&mut volume.failed, slot);
-            volume.failing[class_of(status) as usize] -= 1;
-        }
-        self.cache.pass(&mut volume.counts, slot, Cause::Restarted);
-        self.book(index, slot, self.cache.header(slot).status(), epoch);
-    }
 }
 
 /// The class of a refusal; of one that no release knows, the one that says least.
-fn class_of(status: Status) -> ErrorClass {
+pub(crate) fn class_of(status: Status) -> ErrorClass {
     ErrorClass::from_u8(status.class).unwrap_or(ErrorClass::Medium)
 }

@@ -1,14 +1,13 @@
 //! The thread that lets clients in and out.
 
 use super::crowd::{Crowd, portion};
+use super::handshake::{Admitted, Outcome, Ticket, errno, hello, shake_hands, turn_away};
 use super::hub::Hub;
-use super::registry::{Client, number_of};
-use super::table::Served;
+use super::registry::Client;
 use crate::reactor::{Mail, SEATS_MAX, Seat, Word, place_of};
 use crate::vhost::MakeSeats;
 use holdfast_engine::{SessionId, VolumeId};
-use holdfast_ringbuf::VolumeInfo;
-use holdfast_ringbuf::daemon_side::{Door, Hello, Offer, Pending, Refusal, Session};
+use holdfast_ringbuf::daemon_side::{Door, Pending, Refusal};
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -17,9 +16,8 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// How long a client may take for its part of the handshake.
-const HANDSHAKE: Duration = Duration::from_secs(5);
-/// Handshakes at a time: each has a thread, and a silent client keeps its for [`HANDSHAKE`]. One user has a share of them.
+/// Handshakes at a time: each has a thread, and a silent client keeps its for [`HANDSHAKE`](super::handshake::HANDSHAKE). One user has
+/// a share of them.
 const HANDSHAKES_MAX: usize = 32;
 /// How often the sockets of live sessions are looked at; the reactors usually notice first.
 const LOOK: Duration = Duration::from_millis(500);
@@ -40,18 +38,6 @@ struct Live {
     leaving: bool,
     volume: VolumeId,
 }
-
-/// A client whose handshake is over.
-struct Admitted {
-    session: Session,
-    id: SessionId,
-    client: Client,
-    /// Of the volume that it chose.
-    serial: u64,
-}
-
-/// How a handshake ended; the place of one that failed is free again.
-type Outcome = Result<Admitted, SessionId>;
 
 /// What the threads that negotiate with virtual machines ask for.
 pub(super) enum Ask {
@@ -341,130 +327,6 @@ impl Keeper {
             self.hub.post(link, Mail::Seat(Box::new(Seat::new(id, volume, read_only, ring))));
         }
     }
-}
-
-/// Runs one client's handshake on a thread of its own. Without threads there are no clients: this one sees its connection
-/// closed.
-fn hello(handshake: impl FnOnce() + Send + 'static) {
-    if let Err(error) = std::thread::Builder::new().name("holdfast-hello".to_owned()).spawn(handshake) {
-        tracing::warn!(%error, "no thread for a client's handshake");
-    }
-}
-
-/// A handshake under way: counted while it lives. Its place is given back if it ends without a session, however.
-struct Ticket {
-    handshakes: Arc<Crowd>,
-    uid: u32,
-    place: Option<(Sender<Outcome>, SessionId)>,
-}
-
-impl Ticket {
-    fn new(handshakes: &Arc<Crowd>, uid: u32, place: Option<(Sender<Outcome>, SessionId)>) -> Ticket {
-        handshakes.enter(uid);
-        Ticket { handshakes: Arc::clone(handshakes), uid, place }
-    }
-
-    fn admit(&mut self, admitted: Admitted) {
-        if let Some((sender, _)) = self.place.take() {
-            // The keeper is gone only when the daemon is.
-            let _ = sender.send(Ok(admitted));
-        }
-    }
-}
-
-impl Drop for Ticket {
-    fn drop(&mut self) {
-        self.handshakes.leave(self.uid);
-        if let Some((sender, id)) = self.place.take() {
-            let _ = sender.send(Err(id));
-        }
-    }
-}
-
-/// Refuses a client for want of places, after its hello: a peer that hangs up while the client still talks is not heard.
-fn turn_away(mut pending: Pending, text: String, _counted: &Ticket) {
-    if pending.read_hello(HANDSHAKE).is_ok() {
-        // It may have gone meanwhile.
-        let _ = pending.refuse(&Refusal { errno: errno(rustix::io::Errno::AGAIN), text });
-    }
-}
-
-/// One handshake; `None` if the client was refused or gave up.
-fn shake_hands(hub: &Hub, mut pending: Pending, id: SessionId) -> Option<Admitted> {
-    let (pid, uid, gid) = (pending.pid(), pending.uid(), pending.gid());
-    let hello = pending.read_hello(HANDSHAKE).ok()?;
-    let served = match choose(hub, &hello, uid, gid) {
-        Ok(served) => served,
-        Err(refusal) => {
-            let _ = pending.refuse(&refusal);
-            return None;
-        }
-    };
-    let offer = offer(hub, &hello, &served, id);
-    match pending.offer(&offer, HANDSHAKE) {
-        Ok(session) => {
-            let (client, serial) = (Client { volume: served.id, pid, uid, gid }, served.serial);
-            Some(Admitted { session, id, client, serial })
-        }
-        Err(error) => {
-            tracing::warn!(volume = hello.volume, %error, "a client's handshake failed");
-            None
-        }
-    }
-}
-
-fn choose(hub: &Hub, hello: &Hello, uid: u32, gid: u32) -> Result<Arc<Served>, Refusal> {
-    let Some(served) = hub.table().named(&hello.volume).cloned() else {
-        let text = format!("there is no volume '{}'; 'holdfastctl volumes' lists them", hello.volume);
-        return Err(Refusal { errno: errno(rustix::io::Errno::NOENT), text });
-    };
-    let own = rustix::process::geteuid().as_raw();
-    if !hub.settings_of(&served).clients.admit(uid, gid, own) {
-        let text = format!(
-            "uid {uid}, gid {gid} may not open volume '{}': name one of them in its 'clients'",
-            hello.volume
-        );
-        return Err(Refusal { errno: errno(rustix::io::Errno::ACCESS), text });
-    }
-    if hub.stopping() {
-        let text = "the daemon is stopping; connect again when it is back".to_owned();
-        return Err(Refusal { errno: errno(rustix::io::Errno::AGAIN), text });
-    }
-    if served.is_leaving() {
-        let text = format!(
-            "volume '{}' is about to be removed; connect again to learn how that ended",
-            hello.volume
-        );
-        return Err(Refusal { errno: errno(rustix::io::Errno::AGAIN), text });
-    }
-    Ok(served)
-}
-
-fn offer(hub: &Hub, hello: &Hello, volume: &Served, id: SessionId) -> Offer {
-    let settings = hub.in_force();
-    let limits = &settings.limits;
-    let (entries, payload) = Offer::sized_for(hello, limits.queue_depth_max, limits.session_bytes_max);
-    let payload = payload.max(u64::from(limits.request_bytes_max));
-    Offer {
-        session: number_of(id),
-        incarnation: hub.incarnation,
-        arena: hub.arena.id,
-        volume: VolumeInfo {
-            bytes: volume.bytes.load(Ordering::Acquire),
-            block_bytes: volume.block_bytes,
-            line_bytes: hub.settings.arena.line_bytes,
-            stripe_bytes: hub.settings.arena.stripe_bytes,
-            read_only: volume.settings.read_only,
-        },
-        reactors: hub.settings.daemon.reactors,
-        ring_entries: entries,
-        payload_bytes: payload,
-        request_bytes_max: limits.request_bytes_max,
-    }
-}
-
-fn errno(errno: rustix::io::Errno) -> i32 {
-    errno.raw_os_error()
 }
 
 /// Whether the other end of a socket is closed.

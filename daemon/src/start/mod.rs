@@ -11,6 +11,7 @@ mod crowd;
 mod end;
 mod error;
 mod fence;
+mod handshake;
 mod hub;
 mod keeper;
 mod lookout;

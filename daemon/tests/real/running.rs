@@ -16,6 +16,10 @@ use std::time::{Duration, Instant};
 /// How long anything may take that will come: generous, because the machine may have much else to do.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
+/// How long an operator's command, or a request of a client that is not to hang, may take: whatever it waits for has failed by
+/// its own patience before.
+pub(crate) const ANSWERED: Duration = Duration::from_secs(240);
+
 /// Reactors publish their counters once a millisecond while they turn, and before they sleep.
 const PUBLISHED: Duration = Duration::from_millis(5);
 
@@ -39,6 +43,24 @@ pub(crate) struct Told {
     pub(crate) json: Value,
     /// What went wrong.
     pub(crate) words: String,
+}
+
+/// What a command came to, if it came to anything in time.
+fn told(socket: PathBuf, arguments: &[&str], patience: Duration) -> Option<Told> {
+    let words: Vec<OsString> = ["--json".into(), "--socket".into(), socket.into()]
+        .into_iter()
+        .chain(arguments.iter().map(OsString::from))
+        .collect();
+    let (tell, told) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        let mut streams = Streams { out: &mut out, err: &mut err, progress: false, terminal: false };
+        let exit = holdfast_ctl::run_on("holdfastctl", words, &mut streams);
+        let json = serde_json::from_slice(&out).unwrap_or_default();
+        // Whoever asked may have lost patience.
+        let _ = tell.send(Told { exit, json, words: String::from_utf8_lossy(&err).into_owned() });
+    });
+    told.recv_timeout(patience).ok()
 }
 
 /// The daemon. Killed when dropped.
@@ -117,18 +139,17 @@ impl<'a> Daemon<'a> {
         Client::connect(self.place.clients(), volume, options).expect("a session")
     }
 
-    /// An operator's command.
+    /// An operator's command, which is answered: one that is not would keep everybody waiting who waits for it.
     pub(crate) fn ctl(&self, arguments: &[&str]) -> Told {
-        let socket = self.place.admin();
-        let words: Vec<OsString> = ["--json".into(), "--socket".into(), socket.into()]
-            .into_iter()
-            .chain(arguments.iter().map(OsString::from))
-            .collect();
-        let (mut out, mut err) = (Vec::new(), Vec::new());
-        let mut streams = Streams { out: &mut out, err: &mut err, progress: false, terminal: false };
-        let exit = holdfast_ctl::run_on("holdfastctl", words, &mut streams);
-        let json = serde_json::from_slice(&out).unwrap_or_default();
-        Told { exit, json, words: String::from_utf8_lossy(&err).into_owned() }
+        told(self.place.admin(), arguments, ANSWERED).unwrap_or_else(|| {
+            let shown = |verb: &str| told(self.place.admin(), &[verb], PATIENCE).map(|told| told.json);
+            panic!(
+                "{arguments:?} was not answered within {} s: volumes {:?}, operations {:?}",
+                ANSWERED.as_secs(),
+                shown("volumes"),
+                shown("operation")
+            )
+        })
     }
 
     /// One that must succeed; its answer.

@@ -153,11 +153,11 @@ pub(crate) struct Shell {
 
 impl Shell {
     /// A reactor with `asked` requests in its ring, all of them hits.
-    pub(crate) fn warm(writes: bool, asked: u32) -> Shell {
+    pub(crate) fn warm(clock: Clock, writes: bool, asked: u32) -> Shell {
         let files = TempDir::new_in("/dev/shm").expect("memory");
         let (queue, mut session) = connect();
         let mut shell = Shell {
-            reactor: reactor(files.path(), session.rings.remove(0)),
+            reactor: reactor(files.path(), session.rings.remove(0), clock),
             queue,
             done: Vec::with_capacity(DEPTH as usize),
             asked: DEPTH,
@@ -189,7 +189,7 @@ impl Shell {
     }
 }
 
-fn reactor(files: &Path, ring: DaemonRing) -> Reactor {
+fn reactor(files: &Path, ring: DaemonRing, clock: Clock) -> Reactor {
     let layout = ArenaLayout {
         path: files.join("arena"),
         size_bytes: 4 * VOLUME_BYTES,
@@ -228,7 +228,6 @@ fn reactor(files: &Path, ring: DaemonRing) -> Reactor {
         read_only: false,
     };
     disk.attach(VolumeId(0), &Backing::open(&spec).expect("a file"), None).expect("attached");
-    let clock = Clock::start();
     let mut engine = Engine::new(limits, shard.headers, clock.now());
     engine.add_volume(setup(4 * LINES - u64::from(RESERVE)));
     let links: Arc<[Link]> = Arc::new([Link::new(1).expect("an eventfd")]);

@@ -5,6 +5,7 @@ use crate::pattern::{EIO, ENOSPC};
 use crate::place::{KIB, LINE, MIB};
 use crate::running::Daemon;
 use crate::world::{FullDisk, Fuse, Loop, Mount, run};
+use rustix::io::Errno;
 use rustix::process::Signal;
 use std::any::Any;
 use std::fs::File;
@@ -40,6 +41,17 @@ impl Kind {
     /// Whether a refusal speaks of the whole disk: only a probe goes out then.
     pub(super) fn gates(&self) -> bool {
         self.errno != "EIO"
+    }
+
+    /// What a client is told whose write waited for such a disk.
+    pub(super) fn number(&self) -> i32 {
+        match self.errno {
+            "ENOSPC" => ENOSPC,
+            "EROFS" => Errno::ROFS.raw_os_error(),
+            "EPERM" => Errno::PERM.raw_os_error(),
+            "ENODEV" => Errno::NODEV.raw_os_error(),
+            _ => EIO,
+        }
     }
 }
 

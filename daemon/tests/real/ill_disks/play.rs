@@ -4,10 +4,15 @@ use super::disks::{AT, BAD, BYTES, Disk, Kind, Refuses, UNTOUCHED, WELL};
 use super::{Flush, Operators, eventually};
 use crate::pattern::{EIO, check_same, failure, on_backing, pattern};
 use crate::place::{KIB, LINE, MIB};
-use crate::running::ranges;
+use crate::running::{ANSWERED, ranges};
 use holdfast_ctl::Exit;
-use holdfast_ringbuf::client::{Client, Error};
+use holdfast_ringbuf::client::{Client, Error, Options};
+use rustix::io::Errno;
 use serde_json::Value;
+use std::time::Duration;
+
+/// How long a write waits for a disk that may say nothing.
+const WAITS: Duration = Duration::from_secs(5);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Policy {
@@ -43,6 +48,12 @@ pub(super) struct Play<'a> {
     client: Client,
 }
 
+/// A session that is answered in the end: a request that hung would hang all the plays.
+fn patient(operators: Operators<'_>, name: &str, patience: Duration) -> Client {
+    let options = Options { queue_depth: 8, request_timeout: Some(patience), ..Options::default() };
+    operators.daemon.client_with(name, options)
+}
+
 impl<'a> Play<'a> {
     pub(super) fn new(
         operators: Operators<'a>,
@@ -52,7 +63,7 @@ impl<'a> Play<'a> {
         policy: Policy,
         disk: &'a Disk,
     ) -> Play<'a> {
-        let client = operators.daemon.client(name);
+        let client = patient(operators, name, ANSWERED);
         Play { operators, name, kind, flush, policy, disk, client }
     }
 
@@ -107,7 +118,13 @@ impl<'a> Play<'a> {
     }
 
     fn refused(&self) {
-        self.write(2, AT);
+        if self.policy == Policy::EvictImmediately {
+            if !self.is_taken() {
+                return self.waited();
+            }
+        } else {
+            self.write(2, AT);
+        }
         if self.policy.gives_up(self.kind) {
             return self.given_up();
         }
@@ -117,11 +134,38 @@ impl<'a> Play<'a> {
         }
     }
 
+    /// A write under a policy that acknowledges, while a disk refuses, only what the disk has: the write goes out in parts, and if
+    /// the first is refused before the last comes, that one is told so, or waits for a disk that says nothing. Whether the daemon
+    /// has taken what is to be lost or held.
+    fn is_taken(&self) -> bool {
+        let client = patient(self.operators, self.name, WAITS);
+        match client.write_at(&pattern(2, AT.0, AT.1), AT.0) {
+            Ok(()) => true,
+            Err(error) if self.kind.gates() && self.policy.gives_up(self.kind) => {
+                assert_eq!(error.errno(), self.kind.number(), "{}: {error}", self.name);
+                true
+            }
+            Err(error) => {
+                let told =
+                    if self.kind.refuses == Refuses::Flushes { EIO } else { Errno::TIMEDOUT.raw_os_error() };
+                assert_eq!(error.errno(), told, "{}: {error}", self.name);
+                false
+            }
+        }
+    }
+
+    /// What was not acknowledged is written again, when the disk takes it.
+    fn waited(&self) {
+        self.mended();
+        self.write(2, AT);
+        self.flushed();
+    }
+
     /// The error is told, to everybody, as long as it is true; what is held is read; what is wrong is shown, and explained.
     fn reported(&self) {
         let first = failure(self.client.flush());
         assert_eq!(first.0, self.kind.flush, "{}", self.name);
-        let other = self.operators.daemon.client(self.name);
+        let other = patient(self.operators, self.name, ANSWERED);
         assert_eq!(failure(other.flush()).0, self.kind.flush, "{}: for every session", self.name);
         drop(other);
         self.held();
@@ -167,7 +211,7 @@ impl<'a> Play<'a> {
 
     /// The flush waits until the cause is gone, and succeeds; reads and writes pass it.
     fn parked(&self) {
-        let waiting = self.operators.daemon.client(self.name);
+        let waiting = patient(self.operators, self.name, ANSWERED);
         std::thread::scope(|scope| {
             let flush = scope.spawn(|| waiting.flush());
             self.shows("HF_FLUSHES_PARKED");
@@ -226,7 +270,7 @@ impl<'a> Play<'a> {
         let (offset, length) = if self.kind.refuses == Refuses::SomeWrites { BAD } else { AT };
         let inside = |&(from, bytes): &(u64, u64)| from >= offset && from + bytes <= offset + length;
         let mut lost = Vec::new();
-        let waiting = self.operators.daemon.client(self.name);
+        let waiting = patient(self.operators, self.name, ANSWERED);
         std::thread::scope(|scope| {
             let flush = scope.spawn(|| failure(waiting.flush()));
             // Behind a closed gate line by line is tried and given up; one bad range is given up as a whole.
