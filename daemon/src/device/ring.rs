@@ -167,12 +167,14 @@ pub(super) fn register_buffers(
 /// off the reactors' cores.
 pub(super) fn tame_workers(
     ring: &IoUring,
-    bounded: u32,
+    workers_max: u32,
     reactor_cores: &[usize],
     fallbacks: &mut Vec<Fallback>,
 ) {
-    // The second is for sockets and the like, of which we have none; 0 would leave it as it is.
-    if let Err(error) = ring.submitter().register_iowq_max_workers(&mut [bounded, 1]) {
+    // The second limit is for what may take for ever, such as sockets; but what is to go to a worker at once has no file yet when
+    // the kernel chooses between the two (`io_prep_async_work`, io_uring/io_uring.c), so that reads and writes on FUSE and NFS
+    // are counted there, and fsync and fallocate here.
+    if let Err(error) = ring.submitter().register_iowq_max_workers(&mut [workers_max, workers_max]) {
         fallbacks.push(Fallback::WorkersUnbounded { errno: error.raw_os_error().unwrap_or(0) });
     }
     let free: Vec<usize> = allowed_cores().into_iter().filter(|core| !reactor_cores.contains(core)).collect();

@@ -138,6 +138,37 @@ fn a_fuse_server_that_stops_holds_no_reactor_up() {
     daemon.stop_clean();
 }
 
+/// The kernel's threads carry out what both have to write, and those that hang leave threads for the others.
+#[test]
+fn a_fuse_server_that_stops_leaves_threads_for_another() {
+    if !can_use(&["nbdkit", "nbdfuse", "umount"]) {
+        return;
+    }
+    let mut place = Place::new();
+    let served = ["ill", "well"].map(|name| {
+        let directory = place.file(&format!("{name}-served"));
+        std::fs::create_dir(&directory).expect("a directory");
+        let fuse = Fuse::start(&directory, 8 * MIB, &["memory", "8M"]);
+        let backing = format!(r#"{{ kind = "file", path = "{}" }}"#, fuse.file.display());
+        place.add(&[Volume::over(name, backing).with(r#"io_timeout = "500ms""#)]);
+        fuse
+    });
+    let daemon = Daemon::start(&place);
+    let client = daemon.client("ill");
+    served[0].signal(Signal::STOP);
+    let goes_on = Stopped(&served[0]);
+    // On both reactors, so that each has threads that wait.
+    for at in [0, STRIPE] {
+        client.write_at(&pattern(1, at, LINE), at).expect("acknowledged");
+    }
+    assert_eq!(failure(client.flush()).0, EIO, "the device says nothing");
+    work(&daemon, 1);
+    drop(goes_on);
+    eventually("the flush after the device came back", || client.flush().ok());
+    drop(client);
+    daemon.stop_clean();
+}
+
 #[test]
 fn a_volume_that_refuses_and_then_hangs_takes_nothing_from_another() {
     let mut place = Place::new();
