@@ -19,6 +19,10 @@ fn color(contender: Contender) -> RGBColor {
         Contender::Floor => RGBColor(80, 80, 80),
         Contender::PageCache => RGBColor(230, 159, 0),
         Contender::Direct => RGBColor(204, 121, 167),
+        Contender::Undisturbed => RGBColor(0, 158, 115),
+        Contender::HoldfastNbd => RGBColor(86, 180, 233),
+        Contender::Nbdkit => RGBColor(213, 94, 0),
+        Contender::QemuStorageDaemon => RGBColor(240, 228, 66),
     }
 }
 
@@ -125,7 +129,8 @@ pub fn percentiles(title: &str, contenders: &[ContenderOutcome]) -> anyhow::Resu
     })
 }
 
-/// Requests a second over the time of each contender's rounds, one after the other.
+/// Requests a second over the time of each contender's rounds, one after the other, with a line at each moment when
+/// something was done.
 ///
 /// # Errors
 /// None is known.
@@ -154,8 +159,61 @@ pub fn time_line(title: &str, contenders: &[ContenderOutcome]) -> anyhow::Result
                 .label(contender.name())
                 .legend(move |(x, y)| PathElement::new([(x, y), (x + 14, y)], color.stroke_width(2)));
         }
+        for (place, (at, what)) in marks(contenders).into_iter().enumerate() {
+            chart.draw_series([PathElement::new([(at, 0.0), (at, most * 1.05)], RED.stroke_width(1))])?;
+            // One below the other, so that neighbours can be read.
+            let height = most * [0.72, 0.64, 0.56, 0.48][place % 4];
+            chart.draw_series([Text::new(what, (at, height), (FONT, 11))])?;
+        }
         legend(&mut chart)
     })
+}
+
+/// The median ratio of a figure over what stands on the other axis, with a line from the least to the most.
+///
+/// # Errors
+/// None is known.
+pub fn curve(title: &str, unit: &str, figures: &[(f64, &Repeats)]) -> anyhow::Result<String> {
+    let mut figures = figures.to_vec();
+    figures.sort_by(|left, right| left.0.total_cmp(&right.0));
+    let end = figures.iter().map(|(at, _)| *at).fold(0.001, f64::max);
+    let most = figures.iter().map(|(_, ratio)| ratio.max).fold(1.0, f64::max);
+    let color = color(Contender::Holdfast);
+    svg(|area| {
+        let mut chart = ChartBuilder::on(area)
+            .caption(title, (FONT, 15))
+            .margin(8)
+            .margin_right(20)
+            .x_label_area_size(36)
+            .y_label_area_size(56)
+            .build_cartesian_2d(0.0..end * 1.05, 0.0..most * 1.05)?;
+        chart.configure_mesh().x_desc(unit).y_label_formatter(&|ratio| short(*ratio)).draw()?;
+        chart.draw_series(LineSeries::new(
+            figures.iter().map(|(at, ratio)| (*at, ratio.median)),
+            color.stroke_width(2),
+        ))?;
+        for (at, ratio) in &figures {
+            chart.draw_series([PathElement::new(
+                [(*at, ratio.min), (*at, ratio.max)],
+                BLACK.stroke_width(2),
+            )])?;
+        }
+        Ok(())
+    })
+}
+
+/// Of all rounds, where the time line has them.
+fn marks(contenders: &[ContenderOutcome]) -> Vec<(f64, String)> {
+    let mut marks = Vec::new();
+    for one in contenders {
+        for (began, round) in begun(&one.rounds) {
+            // What ends after its round would stand in the next one's part.
+            let end = round.timeline.last().map_or(0.0, |(at, _)| *at);
+            let inside = round.marks.iter().filter(|mark| mark.at_s <= end);
+            marks.extend(inside.map(|mark| (began + mark.at_s, mark.what.clone())));
+        }
+    }
+    marks
 }
 
 fn legend<'a, 'text: 'a, C: CoordTranslate>(
@@ -180,13 +238,19 @@ fn times(round: &RoundOutcome) -> [f64; 5] {
 }
 
 fn joined(rounds: &[RoundOutcome]) -> Vec<(f64, f64)> {
-    let mut began = 0.0;
-    let mut line = Vec::new();
-    for round in rounds {
-        line.extend(round.timeline.iter().map(|(at, rate)| (began + at, *rate)));
-        began += round.timeline.last().map_or(0.0, |(at, _)| *at);
-    }
-    line
+    let points = |(began, round): (f64, &RoundOutcome)| {
+        round.timeline.iter().map(|(at, rate)| (began + at, *rate)).collect::<Vec<_>>()
+    };
+    begun(rounds).flat_map(points).collect()
+}
+
+/// Rounds with the time at which each begins, if they follow each other.
+fn begun(rounds: &[RoundOutcome]) -> impl Iterator<Item = (f64, &RoundOutcome)> {
+    rounds.iter().scan(0.0, |next, round| {
+        let began = *next;
+        *next += round.timeline.last().map_or(0.0, |(at, _)| *at);
+        Some((began, round))
+    })
 }
 
 /// `1.2 M`, `340 K`, `0.75`.

@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
+use hdrhistogram::iterators::IterationValue;
+use serde::{Deserialize, Serialize};
 
 use crate::arrivals::{Arrivals, Gaps};
 use crate::chance::{Chance, of_2_32};
@@ -58,6 +60,39 @@ impl Tally {
     }
 }
 
+/// A tally on its way from one process to another.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Told {
+    completed: u64,
+    seconds: f64,
+    unserved: u64,
+    /// Times and how often each was seen, as the histogram's classes have them.
+    latencies: Vec<(u64, u64)>,
+}
+
+impl From<&Tally> for Told {
+    fn from(tally: &Tally) -> Self {
+        let class = |class: IterationValue<u64>| (class.value_iterated_to(), class.count_at_value());
+        let latencies = tally.latencies.iter_recorded().map(class).collect();
+        Self { completed: tally.completed, seconds: tally.seconds, unserved: tally.unserved, latencies }
+    }
+}
+
+impl From<Told> for Tally {
+    fn from(told: Told) -> Self {
+        let mut latencies = empty();
+        for (value, count) in told.latencies {
+            latencies.saturating_record_n(value, count);
+        }
+        Self { completed: told.completed, seconds: told.seconds, latencies, unserved: told.unserved }
+    }
+}
+
+/// Up to a minute, in three digits: allocated before a round, never later.
+fn empty() -> Histogram<u64> {
+    Histogram::new_with_max(60_000_000_000, 3).expect("constants that it accepts")
+}
+
 /// Carries orders out.
 ///
 /// # Errors
@@ -97,8 +132,7 @@ impl<'round, T: Target> Client<'round, T> {
     fn new(target: &'round mut T, orders: &'round Orders<'round>) -> Self {
         let case = orders.case;
         let part_bytes = orders.part.end - orders.part.start;
-        // Up to a minute, in three digits: allocated here, never later.
-        let latencies = Histogram::new_with_max(60_000_000_000, 3).expect("constants that it accepts");
+        let latencies = empty();
         let depth = case.depth as usize;
         Self {
             target,

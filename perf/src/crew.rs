@@ -1,22 +1,28 @@
-//! One round by all clients: a thread each, begun together.
+//! One round by all clients, begun together: each a process of its own, this program run again.
 
 use std::ops::Range;
-use std::sync::Barrier;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
-use crossbeam::utils::CachePadded;
+use anyhow::{Context, ensure};
+use serde::{Deserialize, Serialize};
 
+use crate::board::{Board, CLIENTS_MAX};
 use crate::chance::Chance;
-use crate::client::{Orders, Tally, run};
+use crate::client::{Orders, Tally, Told, run};
+use crate::door::Door;
 use crate::job::{Case, Job, PatternName};
 use crate::load::Target;
-use crate::stamps::{Stamps, Versions};
+use crate::stamps::Stamps;
 
 /// How often the progress is looked at.
 const LOOK: Duration = Duration::from_millis(100);
+/// How long clients may take to be ready.
+const READY_MAX: Duration = Duration::from_secs(60);
+/// Looks after which the core is offered to others.
+const SPINS: u32 = 1 << 10;
 
 /// What all clients of a round are told.
 #[derive(Debug, Clone, Copy)]
@@ -27,8 +33,8 @@ pub struct Plan<'run> {
     pub case: &'run Case,
     /// Which repeat: each has other places.
     pub repeat: u32,
-    /// With `verify`.
-    pub versions: Option<&'run Versions>,
+    /// What the clients share; with versions, every read is checked against them.
+    pub board: &'run Board,
     /// Client by client, again from the first if there are more clients.
     pub cores: &'run [usize],
 }
@@ -42,47 +48,207 @@ pub struct Heard {
     pub timeline: Vec<(Duration, u64)>,
 }
 
-/// Has every client carry its orders out. `look` is told the requests a second since it was told last.
+/// What one client's process is told.
+#[derive(Debug, Serialize, Deserialize)]
+struct Errand {
+    door: Door,
+    job: Job,
+    case: Case,
+    repeat: u32,
+    client: u32,
+    core: usize,
+    /// Who starts it: it ends when that process does.
+    parent: u32,
+}
+
+/// Running clients; killed if nobody waited for them.
+struct Crew(Vec<Child>);
+
+impl Drop for Crew {
+    fn drop(&mut self) {
+        for child in &mut self.0 {
+            // Fails only if it ended by itself.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// Has every client carry its orders out, each in a process of its own. `began` is told when that begins, `look` the
+/// requests a second since it was told last.
 ///
 /// # Errors
 /// Of the first client that has one.
+pub fn round(
+    door: &Door,
+    plan: Plan<'_>,
+    began: impl FnOnce(Instant),
+    look: impl FnMut(f64),
+) -> anyhow::Result<Heard> {
+    plan.board.reset();
+    let mut crew = Crew(Vec::new());
+    for client in 0..plan.case.clients {
+        crew.0.push(spawn(door, plan, client)?);
+    }
+    let ended = |crew: &mut Crew| crew.0.iter_mut().any(|child| !matches!(child.try_wait(), Ok(None)));
+    let deadline = Instant::now() + READY_MAX;
+    while plan.board.head().ready.load(Acquire) < plan.case.clients {
+        if ended(&mut crew) {
+            // Not all of them can begin: whoever ended says why.
+            return Err(complaint(crew));
+        }
+        ensure!(Instant::now() < deadline, "the clients were not ready within 60 s");
+        thread::sleep(Duration::from_millis(1));
+    }
+    // Pairs with the Acquire in `serve`.
+    plan.board.head().go.store(1, Release);
+    let timeline = watch(plan, began, look, || {
+        plan.board.head().over.load(Relaxed) == plan.case.clients || ended(&mut crew)
+    });
+    let outcomes: Vec<_> = crew.0.drain(..).zip(0..).map(|(child, client)| tally_of(child, client)).collect();
+    Ok(Heard { tallies: outcomes.into_iter().collect::<anyhow::Result<_>>()?, timeline })
+}
+
+/// The same with one client, a thread of this process: for a target that cannot be opened twice.
+///
+/// # Errors
+/// Of the client.
 ///
 /// # Panics
-/// If there is not one target for each client.
-pub fn round<T: Target + Send>(
-    targets: Vec<T>,
+/// If the case has more clients.
+pub fn round_here<T: Target + Send>(
+    mut target: T,
     plan: Plan<'_>,
-    mut look: impl FnMut(f64),
+    look: impl FnMut(f64),
 ) -> anyhow::Result<Heard> {
-    assert_eq!(targets.len(), plan.case.clients as usize, "a target for each client");
-    let progress: Vec<_> = targets.iter().map(|_| CachePadded::new(AtomicU64::new(0))).collect();
-    let together = Barrier::new(targets.len() + 1);
+    assert_eq!(plan.case.clients, 1, "one target");
+    plan.board.reset();
     thread::scope(|scope| {
-        let clients: Vec<_> = (0u32..)
-            .zip(targets)
-            .zip(&progress)
-            .map(|((client, target), progress)| {
-                let together = &together;
-                scope.spawn(move || one_client(client, target, plan, progress, together))
-            })
-            .collect();
-        together.wait();
-        let (began, mut timeline) = (Instant::now(), vec![(Duration::ZERO, 0)]);
-        loop {
-            thread::sleep(LOOK.min(Duration::from_secs_f64(plan.job.seconds / 4.0)));
-            let over = clients.iter().all(thread::ScopedJoinHandle::is_finished);
-            // Behind the end nothing happens: a look there would show a rate that nobody had.
-            if over && timeline.len() > 1 {
-                break;
-            }
-            let now = (began.elapsed(), progress.iter().map(|count| count.load(Relaxed)).sum());
-            let last = timeline[timeline.len() - 1];
-            look(rate(last, now));
-            timeline.push(now);
-        }
-        let outcomes = clients.into_iter().map(|client| client.join().expect("a client does not panic"));
-        Ok(Heard { tallies: outcomes.collect::<anyhow::Result<_>>()?, timeline })
+        let core = plan.cores[0];
+        let client = scope.spawn(move || {
+            pin(core)?;
+            one_client(&mut target, plan, 0)
+        });
+        let timeline = watch(plan, |_| (), look, || client.is_finished());
+        let tally = client.join().expect("a client does not panic")?;
+        Ok(Heard { tallies: vec![tally], timeline })
     })
+}
+
+/// Looks at the progress until the round is over.
+fn watch(
+    plan: Plan<'_>,
+    began: impl FnOnce(Instant),
+    mut look: impl FnMut(f64),
+    mut is_over: impl FnMut() -> bool,
+) -> Vec<(Duration, u64)> {
+    let (start, mut timeline) = (Instant::now(), vec![(Duration::ZERO, 0)]);
+    began(start);
+    loop {
+        thread::sleep(LOOK.min(Duration::from_secs_f64(plan.job.seconds / 4.0)));
+        let over = is_over();
+        // Behind the end nothing happens: a look there would show a rate that nobody had.
+        if over && timeline.len() > 1 {
+            return timeline;
+        }
+        let progress = &plan.board.head().progress;
+        let now = (start.elapsed(), progress.iter().map(|count| count.load(Relaxed)).sum());
+        let last = timeline[timeline.len() - 1];
+        look(rate(last, now));
+        timeline.push(now);
+    }
+}
+
+fn spawn(door: &Door, plan: Plan<'_>, client: u32) -> anyhow::Result<Child> {
+    assert!((client as usize) < CLIENTS_MAX, "client {client}");
+    let errand = Errand {
+        door: door.clone(),
+        job: plan.job.clone(),
+        case: plan.case.clone(),
+        repeat: plan.repeat,
+        client,
+        core: plan.cores[client as usize % plan.cores.len()],
+        parent: std::process::id(),
+    };
+    Command::new(std::env::current_exe()?)
+        .args(["client", &serde_json::to_string(&errand)?])
+        .stdin(Stdio::from(plan.board.file()?))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .context("starting a client's process")
+}
+
+/// Waits for a client's end.
+fn tally_of(child: Child, client: u32) -> anyhow::Result<Tally> {
+    let output = child.wait_with_output()?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "client {client}: {}", said.trim());
+    let told: Told = serde_json::from_slice(&output.stdout).with_context(|| format!("client {client}"))?;
+    Ok(told.into())
+}
+
+/// Why not all clients are there.
+fn complaint(mut crew: Crew) -> anyhow::Error {
+    let failed = |child: &mut Child| !matches!(child.try_wait(), Ok(None));
+    let found = crew.0.iter_mut().position(failed).map(|at| (crew.0.swap_remove(at), at));
+    let client = found.map(|(child, at)| tally_of(child, u32::try_from(at).unwrap_or(u32::MAX)));
+    match client {
+        Some(Err(error)) => error,
+        _ => anyhow::anyhow!("a client's process ended before the round began"),
+    }
+}
+
+/// What a client's process does: carries out what `errand` says, with the memory of the round as standard input, and
+/// returns what it saw, to be printed.
+///
+/// # Errors
+/// If it was not started by `round`, or a request fails.
+pub fn serve(errand: &str) -> anyhow::Result<String> {
+    let errand: Errand =
+        serde_json::from_str(errand).context("a client's process is started by `run` and `compare` only")?;
+    let board = Board::open(rustix::io::dup(std::io::stdin())?)?;
+    pin(errand.core)?;
+    let Errand { ref door, ref job, ref case, repeat, client, .. } = errand;
+    ensure!((client as usize) < CLIENTS_MAX, "client {client} of at most {CLIENTS_MAX}");
+    let plan = Plan { job, case, repeat, board: &board, cores: &[errand.core] };
+    let tally = door.carry_out(plan, client, || await_beginning(&board, errand.parent));
+    board.head().over.fetch_add(1, Relaxed);
+    Ok(serde_json::to_string(&Told::from(&tally?))?)
+}
+
+fn await_beginning(board: &Board, parent: u32) -> anyhow::Result<()> {
+    // Pairs with the Acquire in `round`.
+    board.head().ready.fetch_add(1, Release);
+    let mut fruitless = 0u32;
+    while board.head().go.load(Acquire) == 0 {
+        fruitless += 1;
+        if fruitless.is_multiple_of(SPINS) {
+            ensure!(std::os::unix::process::parent_id() == parent, "whoever started this client is gone");
+            thread::yield_now();
+        }
+        std::hint::spin_loop();
+    }
+    Ok(())
+}
+
+fn pin(core: usize) -> anyhow::Result<()> {
+    let pinned = core_affinity::set_for_current(core_affinity::CoreId { id: core });
+    ensure!(pinned, "core {core} cannot be used: see `taskset -p $$` for those that can");
+    Ok(())
+}
+
+/// One client's part of a plan.
+pub(crate) fn one_client<T: Target>(target: &mut T, plan: Plan<'_>, client: u32) -> anyhow::Result<Tally> {
+    let orders = Orders {
+        case: plan.case,
+        part: part(plan.job, plan.case, client),
+        seed: seed(plan, client),
+        stamps: Stamps { seed: plan.job.seed, versions: plan.board.versions() },
+        duration: Duration::from_secs_f64(plan.job.seconds),
+        progress: &plan.board.head().progress[client as usize],
+    };
+    Ok(run(target, &orders)?)
 }
 
 /// Requests a second between two looks.
@@ -90,28 +256,6 @@ pub fn round<T: Target + Send>(
 #[expect(clippy::cast_precision_loss, reason = "a rate, not a count")]
 pub fn rate(from: (Duration, u64), to: (Duration, u64)) -> f64 {
     to.1.saturating_sub(from.1) as f64 / (to.0 - from.0).as_secs_f64().max(1e-9)
-}
-
-fn one_client<T: Target>(
-    client: u32,
-    mut target: T,
-    plan: Plan<'_>,
-    progress: &AtomicU64,
-    together: &Barrier,
-) -> anyhow::Result<Tally> {
-    let core = plan.cores[client as usize % plan.cores.len()];
-    let pinned = core_affinity::set_for_current(core_affinity::CoreId { id: core });
-    together.wait();
-    anyhow::ensure!(pinned, "core {core} cannot be used: see `taskset -p $$` for those that can");
-    let orders = Orders {
-        case: plan.case,
-        part: part(plan.job, plan.case, client),
-        seed: seed(plan, client),
-        stamps: Stamps { seed: plan.job.seed, versions: plan.versions },
-        duration: Duration::from_secs_f64(plan.job.seconds),
-        progress,
-    };
-    run(&mut target, &orders).with_context(|| format!("client {client}"))
 }
 
 /// Mixed, as neighbouring seeds would lead to neighbouring places.

@@ -1,6 +1,5 @@
 //! Figures that are no rates beside a floor: what idling, flushes, crowds and write-back cost. One line of the table each.
 
-mod counters;
 mod flushes;
 mod idle;
 mod sessions;

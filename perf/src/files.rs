@@ -19,14 +19,14 @@ const SPINS: u32 = 1 << 8;
 
 /// A block of private, page-aligned memory for each tag.
 #[derive(Debug)]
-struct Buffers {
+pub(crate) struct Buffers {
     map: MmapRaw,
     tags: usize,
     block: usize,
 }
 
 impl Buffers {
-    fn new(depth: u32, block: u64) -> io::Result<Self> {
+    pub(crate) fn new(depth: u32, block: u64) -> io::Result<Self> {
         let block = usize::try_from(block).map_err(io::Error::other)?;
         let tags = depth as usize;
         let map = MmapRaw::from(MmapOptions::new().len(tags * block.next_multiple_of(4096)).map_anon()?);
@@ -41,14 +41,14 @@ impl Buffers {
         NonNull::new(start).expect("a mapping is not at address 0")
     }
 
-    fn window(&self, tag: u32) -> Window<'_> {
+    pub(crate) fn window(&self, tag: u32) -> Window<'_> {
         // SAFETY: page-aligned, `block` bytes inside the mapping (`start`), which lives as long as `&self`.
         unsafe { Window::sized(self.start(tag), self.block) }
     }
 
-    fn bytes(&mut self, tag: u32) -> &mut [u8] {
+    pub(crate) fn bytes(&mut self, tag: u32) -> &mut [u8] {
         // SAFETY: as in `window`; `&mut self` excludes windows, which borrow `self`, and no kernel request uses the
-        // memory, as only `PageCache`, which has none in flight, calls this.
+        // memory: those who call this give it to the kernel for the time of a system call only. `Direct` does not.
         unsafe { std::slice::from_raw_parts_mut(self.start(tag).as_ptr(), self.block) }
     }
 }

@@ -6,6 +6,7 @@ use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 use crate::arrivals::Gaps;
 use crate::floor::ring::DEPTH_MAX;
 use crate::places::Pattern;
+use crate::trouble::Trouble;
 
 /// A checked job.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -33,6 +34,12 @@ pub struct Job {
     /// its own, and requests in flight never overlap.
     #[serde(default)]
     pub verify: bool,
+    /// What happens beside the load, in every other round; with it, there is no floor.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<Trouble>,
+    /// Of the trouble "retry": extents that failed, each of one line.
+    #[serde(default = "hundred_thousand", deserialize_with = "extents")]
+    pub extents: u32,
     /// What is measured, one row of the table each.
     #[serde(rename = "case", deserialize_with = "cases")]
     pub cases: Vec<Case>,
@@ -59,7 +66,7 @@ pub struct Case {
     /// Of Zipf's distribution.
     #[serde(default = "usual_exponent", deserialize_with = "exponent")]
     pub exponent: f64,
-    /// Sessions, each with a thread of its own.
+    /// Sessions, each with a process of its own.
     #[serde(default = "single", deserialize_with = "clients")]
     pub clients: u32,
     /// Requests of all clients that arrive in a second; left out, the loop is closed.
@@ -68,6 +75,9 @@ pub struct Case {
     /// How they arrive.
     #[serde(default = "poisson")]
     pub arrivals: Gaps,
+    /// Bytes a second that the neighbour writes, in blocks of 64 KiB, in rounds with and without the trouble.
+    #[serde(default, deserialize_with = "neighbour", skip_serializing_if = "Option::is_none")]
+    pub neighbour: Option<u64>,
 }
 
 /// A pattern without its parameter.
@@ -104,6 +114,9 @@ pub enum JobError {
     /// Everything must say what it is for.
     #[error("line 1: a job begins with a comment that asks its question, as `# How fast is ...?`")]
     NoQuestion,
+    /// A trouble that the cases do not fit.
+    #[error("trouble: {0}")]
+    Trouble(String),
     /// Keys that do not go together.
     #[error("case {case:?}: {what}")]
     Case {
@@ -130,7 +143,13 @@ impl Job {
                 return Err(JobError::Case { case: case.name.clone(), what });
             }
         }
-        Ok(job)
+        match job.trouble {
+            Some(trouble) => trouble.contradiction(&job).map_or(Ok(job), |what| Err(JobError::Trouble(what))),
+            None if job.cases.iter().any(|case| case.neighbour.is_some()) => {
+                Err(JobError::Trouble("there is none, and so no neighbour: leave `neighbour` out".into()))
+            }
+            None => Ok(job),
+        }
     }
 
     fn contradiction(&self, case: &Case) -> Option<String> {
@@ -166,6 +185,9 @@ fn five() -> u32 {
 }
 fn one() -> u64 {
     1
+}
+fn hundred_thousand() -> u32 {
+    100_000
 }
 fn single() -> u32 {
     1
@@ -240,6 +262,14 @@ fn block<'de, D: Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
     } else {
         Err(D::Error::custom(format!("block = {bytes} is not a power of two")))
     }
+}
+
+fn extents<'de, D: Deserializer<'de>>(from: D) -> Result<u32, D::Error> {
+    within("extents", u32::deserialize(from)?, 1, 100_000_000)
+}
+
+fn neighbour<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u64>, D::Error> {
+    within("neighbour", size("neighbour", from)?, 1 << 16, 1 << 40).map(Some)
 }
 
 fn seconds<'de, D: Deserializer<'de>>(from: D) -> Result<f64, D::Error> {

@@ -6,21 +6,26 @@
 //!   not generators.
 //! - [`bench`](mod@bench): a running daemon beside the floor, in alternating rounds.
 //! - [`job`], [`testbed`], [`run`](mod@run): jobs in TOML, where they run, and how: [`client`] is their generator, [`places`] and
-//!   [`arrivals`] its load, [`stamps`] its payloads, [`files`] what Holdfast is compared with.
+//!   [`arrivals`] its load, [`stamps`] its payloads, [`files`] and [`nbd_target`] what Holdfast is compared with,
+//!   [`crew`] its processes, [`trouble`] what may happen beside it.
 //! - [`honesty`]: no figure, but what flushes say when a disk refuses, here and elsewhere.
 //! - [`machine`], [`statistics`], [`report`]: where a figure was taken, how it spreads, how it is printed.
 //!
 //! `README.md` beside this crate says how a number is believed.
 #![deny(unsafe_code)]
 
+mod affinity;
 pub mod arrivals;
 pub mod bench;
+pub mod board;
 pub mod cases;
 pub mod chance;
 pub mod chart;
 pub mod client;
+mod counters;
 pub mod crew;
 pub mod daemon_target;
+pub mod door;
 pub mod figures;
 pub mod files;
 pub mod floor;
@@ -28,10 +33,13 @@ pub mod honesty;
 pub mod job;
 pub mod load;
 pub mod machine;
+pub mod nbd_target;
 pub mod offsets;
+mod operator;
 pub mod outcome;
 pub mod own_daemon;
 pub mod page;
+mod peers;
 pub mod places;
 pub mod preflight;
 pub mod report;
@@ -41,5 +49,6 @@ pub mod stamps;
 pub mod statistics;
 pub mod table;
 pub mod testbed;
+pub mod trouble;
 pub mod window;
 pub mod zipf;

@@ -18,7 +18,7 @@ use holdfast_perf::offsets::BLOCK_BYTES;
 use holdfast_perf::preflight::{Preflight, preflight};
 use holdfast_perf::run::{Request, run};
 use holdfast_perf::testbed::Testbed;
-use holdfast_perf::{honesty, page, report, restart, table};
+use holdfast_perf::{crew, honesty, page, report, restart, table};
 
 /// How fast Holdfast is, beside what the machine allows.
 #[derive(Parser)]
@@ -54,7 +54,7 @@ enum Command {
     },
     /// Carry a job out: a daemon is started for it, and the floor is measured beside it.
     Run(JobArguments),
-    /// The same, beside the page cache and O_DIRECT through io_uring, too.
+    /// The same, beside the page cache, O_DIRECT through io_uring, and NBD servers, too.
     Compare(JobArguments),
     /// Figures that are no rates beside a floor, each against what it should be. A daemon is started for them.
     Figures {
@@ -78,6 +78,12 @@ enum Command {
     /// What flushes say and reads return when a disk refuses: the kernel's page cache beside Holdfast. Needs root. Exits
     /// with 0 if all was played and Holdfast kept its promises, 1 if it did not or a play failed, 3 if something is missing.
     Honesty(HonestyArguments),
+    /// A client of a job; started by this program.
+    #[command(hide = true)]
+    Client {
+        /// What it does, as JSON.
+        errand: String,
+    },
     /// The floor's other process; started by this program.
     #[command(hide = true)]
     FloorServer {
@@ -212,6 +218,7 @@ fn main() -> anyhow::Result<ExitCode> {
         }
         Command::Restart(arguments) => restarts(arguments),
         Command::Honesty(arguments) => return honesty(arguments),
+        Command::Client { errand } => return client(&errand),
         Command::FloorServer { core, span_bytes, parent } => floor_server(core, span_bytes, parent),
     };
     done.map(|()| ExitCode::SUCCESS)
@@ -360,6 +367,18 @@ fn print(report: &Report, json: bool) -> anyhow::Result<()> {
         print!("{}", report::text(report));
     }
     Ok(())
+}
+
+/// Errors in one line: whoever started it says where they come from.
+fn client(errand: &str) -> anyhow::Result<ExitCode> {
+    match crew::serve(errand) {
+        Ok(told) => println!("{told}"),
+        Err(error) => {
+            eprintln!("{error:#}");
+            return Ok(ExitCode::FAILURE);
+        }
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn floor_server(core: usize, span_bytes: u64, parent: u32) -> anyhow::Result<()> {

@@ -8,6 +8,7 @@ use crate::job::{Case, Job};
 use crate::machine::{During, Machine};
 use crate::statistics::Repeats;
 use crate::testbed::Testbed;
+use crate::trouble::Mark;
 
 /// Who carries requests out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -17,11 +18,22 @@ pub enum Contender {
     Holdfast,
     /// An ideal ring to another process that only copies.
     Floor,
-    /// `pwrite` and `pread`, one thread for each client.
+    /// `pwrite` and `pread`, one process for each client.
     PageCache,
     /// O_DIRECT through io_uring.
     Direct,
+    /// The daemon, without the job's trouble.
+    Undisturbed,
+    /// The daemon through its NBD door, by the same client as the other NBD servers.
+    HoldfastNbd,
+    /// nbdkit's file plugin under its cache filter, by NBD.
+    Nbdkit,
+    /// qemu-storage-daemon over a file in the page cache, by NBD.
+    QemuStorageDaemon,
 }
+
+/// Other NBD servers.
+pub(crate) const PEERS: [Contender; 2] = [Contender::Nbdkit, Contender::QemuStorageDaemon];
 
 impl Contender {
     /// For tables.
@@ -32,6 +44,10 @@ impl Contender {
             Self::Floor => "floor",
             Self::PageCache => "page cache",
             Self::Direct => "O_DIRECT",
+            Self::Undisturbed => "undisturbed",
+            Self::HoldfastNbd => "holdfast, NBD",
+            Self::Nbdkit => "nbdkit cache, NBD",
+            Self::QemuStorageDaemon => "qemu-storage-daemon, NBD",
         }
     }
 }
@@ -39,7 +55,7 @@ impl Contender {
 /// A whole run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Outcome {
-    /// Of this form of JSON: 1.
+    /// Of this form of JSON: 2.
     pub version: u32,
     /// "run" or "compare".
     pub kind: String,
@@ -83,12 +99,16 @@ pub struct CaseOutcome {
 /// Holdfast over another one.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Ratio {
+    /// Holdfast's rings, or its NBD door.
+    pub of: Contender,
     /// The other one.
     pub to: Contender,
     /// Of requests a second: more is better for Holdfast.
     pub rate: Repeats,
     /// Of median times: less is better for Holdfast.
     pub p50: Repeats,
+    /// Of 99th percentiles.
+    pub p99: Repeats,
 }
 
 /// All rounds of one contender.
@@ -135,6 +155,12 @@ pub struct RoundOutcome {
     pub unserved: u64,
     /// Time in s since the beginning, and requests a second since the row before.
     pub timeline: Vec<(f64, f64)>,
+    /// What happened meanwhile, in a job with a trouble.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub marks: Vec<Mark>,
+    /// Bytes a second that devices were given, in a job with a trouble.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub write_back_bytes_per_s: Option<f64>,
 }
 
 impl RoundOutcome {
@@ -169,6 +195,8 @@ impl RoundOutcome {
                 .windows(2)
                 .map(|looks| (looks[1].0.as_secs_f64(), rate(looks[0], looks[1])))
                 .collect(),
+            marks: Vec::new(),
+            write_back_bytes_per_s: None,
         }
     }
 }
@@ -190,6 +218,14 @@ impl ContenderOutcome {
     }
 }
 
+impl ContenderOutcome {
+    /// What devices were given in each round; `None` where nobody looked.
+    #[must_use]
+    pub fn write_back_bytes_per_s(&self) -> Option<Repeats> {
+        self.rounds.iter().map(|round| round.write_back_bytes_per_s).collect::<Option<_>>().map(Repeats::new)
+    }
+}
+
 impl CaseOutcome {
     /// With the ratios of the first contender to all others.
     ///
@@ -197,12 +233,22 @@ impl CaseOutcome {
     /// If there are no contenders, or they have not equally many rounds.
     #[must_use]
     pub fn new(case: Case, contenders: Vec<ContenderOutcome>) -> Self {
-        let ours = &contenders[0];
-        let ratio = |other: &ContenderOutcome| Ratio {
-            to: other.contender,
-            rate: ours.rate_per_s.ratio_to(&other.rate_per_s),
-            p50: ours.p50_ns.ratio_to(&other.p50_ns),
-        };
-        Self { case, ratios: contenders[1..].iter().map(ratio).collect(), contenders }
+        let mut ratios: Vec<_> = contenders[1..].iter().map(|other| over(&contenders[0], other)).collect();
+        // Like with like: by the same protocol.
+        if let Some(door) = contenders.iter().find(|one| one.contender == Contender::HoldfastNbd) {
+            let peers = contenders.iter().filter(|one| PEERS.contains(&one.contender));
+            ratios.extend(peers.map(|peer| over(door, peer)));
+        }
+        Self { case, ratios, contenders }
+    }
+}
+
+fn over(ours: &ContenderOutcome, other: &ContenderOutcome) -> Ratio {
+    Ratio {
+        of: ours.contender,
+        to: other.contender,
+        rate: ours.rate_per_s.ratio_to(&other.rate_per_s),
+        p50: ours.p50_ns.ratio_to(&other.p50_ns),
+        p99: ours.p99_ns.ratio_to(&other.p99_ns),
     }
 }

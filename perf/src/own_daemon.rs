@@ -9,9 +9,11 @@ use anyhow::{Context, ensure};
 use holdfast_ringbuf::client::{Client, Options};
 use tempfile::{Builder, TempDir};
 
+use crate::affinity::spawn_anywhere;
 use crate::files::allocate;
 use crate::job::Job;
 use crate::testbed::{Idle, Testbed};
+use crate::trouble::Trouble;
 
 /// How long its start may take.
 const START_MAX: Duration = Duration::from_secs(60);
@@ -24,11 +26,15 @@ pub struct OwnDaemon {
     child: Child,
     /// Where clients connect.
     pub socket: PathBuf,
+    /// Where NBD clients do.
+    pub nbd: PathBuf,
     /// Where operators do.
     pub admin: PathBuf,
     /// Its configuration, as it was told.
     pub config: String,
-    _folder: TempDir,
+    log: PathBuf,
+    testbed: Testbed,
+    folder: TempDir,
     _arena: TempDir,
 }
 
@@ -46,24 +52,36 @@ impl OwnDaemon {
         let folder = place(&testbed.directory)?;
         let arena = place(testbed.arena(cache, huge_pages_free))?;
         let backing = backing(job, testbed, folder.path())?;
-        let config = configuration(job, testbed, folder.path(), arena.path(), cache, &backing);
-        let file = folder.path().join("holdfast.toml");
-        std::fs::write(&file, &config)?;
+        let mut config = configuration(job, testbed, folder.path(), arena.path(), cache, &backing);
+        config += &beside(job, cache, folder.path())?;
+        let nbd = folder.path().join("nbd.sock");
+        config +=
+            &format!("[[frontend]]\nkind = \"nbd\"\nsocket = {}\nconnections_max = 100\n", quoted(&nbd));
+        std::fs::write(folder.path().join("holdfast.toml"), &config)?;
         let log = folder.path().join("log");
-        let program = program()?;
-        let child = Command::new(&program)
-            .args(["serve", "--config"])
-            .arg(&file)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(File::create(&log)?)
-            .spawn()
-            .with_context(|| format!("starting {}", program.display()))?;
+        let child = spawn(folder.path(), &log, testbed)?;
         let socket = folder.path().join("clients.sock");
         let admin = folder.path().join("admin.sock");
-        let mut daemon = Self { child, socket, admin, config, _folder: folder, _arena: arena };
-        daemon.await_ready(&log)?;
+        let mut daemon =
+            Self { child, socket, nbd, admin, config, log, testbed: testbed.clone(), folder, _arena: arena };
+        daemon.await_ready()?;
         Ok(daemon)
+    }
+
+    /// Ends it without a word.
+    pub(crate) fn kill(&mut self) {
+        // Fails only if it ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// Starts the next one with the arena of the one that was killed, and returns when a client can connect.
+    ///
+    /// # Errors
+    /// As `start`.
+    pub(crate) fn start_again(&mut self) -> anyhow::Result<()> {
+        self.child = spawn(self.folder.path(), &self.log, &self.testbed)?;
+        self.await_ready()
     }
 
     /// Its process.
@@ -72,15 +90,16 @@ impl OwnDaemon {
         self.child.id()
     }
 
-    fn await_ready(&mut self, log: &Path) -> anyhow::Result<()> {
+    fn await_ready(&mut self) -> anyhow::Result<()> {
         let deadline = Instant::now() + START_MAX;
         loop {
             let error = match Client::connect(&self.socket, VOLUME, Options::default()) {
                 Ok(_) => return Ok(()),
                 Err(error) => error,
             };
-            let said = || std::fs::read_to_string(log).unwrap_or_default();
-            if let Some(status) = self.child.try_wait()? {
+            let ended = self.child.try_wait()?;
+            let said = || std::fs::read_to_string(&self.log).unwrap_or_default();
+            if let Some(status) = ended {
                 anyhow::bail!("the daemon ended with {status} and said:\n{}", said());
             }
             ensure!(Instant::now() < deadline, "no daemon within 60 s: {error}; it said:\n{}", said());
@@ -91,10 +110,18 @@ impl OwnDaemon {
 
 impl Drop for OwnDaemon {
     fn drop(&mut self) {
-        // Nobody wants its data: its files go with it. Fails only if it ended by itself.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        // Nobody wants its data: its files go with it.
+        self.kill();
     }
+}
+
+fn spawn(folder: &Path, log: &Path, testbed: &Testbed) -> anyhow::Result<Child> {
+    let program = program()?;
+    let log = File::options().create(true).append(true).open(log)?;
+    let mut serve = Command::new(&program);
+    serve.args(["serve", "--config"]).arg(folder.join("holdfast.toml"));
+    serve.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+    spawn_anywhere(&mut serve, testbed).with_context(|| format!("starting {}", program.display()))
 }
 
 /// `holdfastd` beside this program, so that both are of one build.
@@ -123,6 +150,22 @@ pub(crate) fn quoted(path: &Path) -> String {
     toml::Value::String(path.display().to_string()).to_string()
 }
 
+/// Files of the volumes that a job's trouble needs, and their part of the configuration.
+fn beside(job: &Job, cache: u64, folder: &Path) -> anyhow::Result<String> {
+    let Some(trouble) = job.trouble else { return Ok(String::new()) };
+    let mut text = "[debug]\nfault_injection = true\n".to_owned();
+    for volume in trouble.beside(job, cache) {
+        let path = folder.join(volume.name);
+        allocate(&path, volume.bytes)
+            .with_context(|| format!("{} bytes in {}", volume.bytes, folder.display()))?;
+        let (name, path, settings) = (volume.name, quoted(&path), volume.settings);
+        text += &format!(
+            "[[volume]]\nname = \"{name}\"\nbacking = {{ kind = \"file\", path = {path} }}\n{settings}"
+        );
+    }
+    Ok(text)
+}
+
 fn configuration(
     job: &Job,
     testbed: &Testbed,
@@ -136,11 +179,12 @@ fn configuration(
     // At least what the daemon's default is, which has room for a largest request on each of 16 reactors.
     let session = session.next_multiple_of(1 << 20).max(16 << 20);
     let file = |name: &str| quoted(&folder.join(name));
+    let (budget, reserve) = job.trouble.map_or(("", ""), Trouble::shares);
     format!(
         "[daemon]\ncores = {cores:?}\nidle = \"{idle}\"\nstate_dir = {state}\nsocket = {socket}\nadmin_socket = {admin}\n\
          [arena]\npath = {arena}\nsize = {cache}\n\
-         [limits]\nsession_bytes_max = {session}\nsessions_max = 300\n\
-         [[volume]]\nname = \"{VOLUME}\"\nbacking = {backing}\n",
+         [limits]\nsession_bytes_max = {session}\nsessions_max = 300\n{reserve}\
+         [[volume]]\nname = \"{VOLUME}\"\nbacking = {backing}\n{budget}",
         cores = testbed.reactor_cores,
         state = file("state"),
         socket = file("clients.sock"),

@@ -1,25 +1,29 @@
 //! Jobs, carried out: Holdfast and what it stands beside, in alternating rounds.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context;
 use indicatif::{ProgressBar, ProgressStyle};
 use tempfile::TempDir;
 
-use crate::crew::{Plan, round};
+use crate::board::Board;
+use crate::crew::{Plan, round, round_here};
 use crate::daemon_target::DaemonTarget;
-use crate::files::{Direct, PageCache, allocate, make_durable};
+use crate::door::Door;
+use crate::files::{PageCache, allocate, make_durable};
 use crate::floor::{Floor, Phase, ping_pong_ns};
 use crate::job::{Case, Job};
-use crate::load::{Load, Operation, Target, warm_up};
+use crate::load::{Load, Operation, warm_up};
 use crate::machine::{Counters, Machine};
-use crate::outcome::{CaseOutcome, Contender, ContenderOutcome, Outcome, RoundOutcome};
+use crate::nbd_target::Nbd;
+use crate::outcome::{CaseOutcome, Contender, ContenderOutcome, Outcome, PEERS, RoundOutcome};
 use crate::own_daemon::{OwnDaemon, VOLUME};
-use crate::stamps::Versions;
+use crate::peers::{Peer, missing};
 use crate::statistics::Repeats;
 use crate::testbed::Testbed;
+use crate::trouble::{self, Scene};
 
 /// What a run is told.
 #[derive(Debug)]
@@ -32,7 +36,7 @@ pub struct Request {
     pub testbed: Testbed,
     /// Socket and volume of a daemon that runs; `None` starts one.
     pub running: Option<(PathBuf, String)>,
-    /// Whether the page cache and O_DIRECT are measured, too.
+    /// Whether the page cache, O_DIRECT and NBD servers are measured, too.
     pub compare: bool,
     /// What preflight found.
     pub findings: Vec<String>,
@@ -44,6 +48,13 @@ pub struct Request {
 /// If the daemon does not start or refuses, a read returns what was not written, or there is no room.
 pub fn run(request: Request, machine: Machine) -> anyhow::Result<Outcome> {
     let Request { name, job, testbed, running, compare, mut findings } = request;
+    if job.trouble.is_some() {
+        anyhow::ensure!(!compare, "a job with a trouble stands beside itself without it: use `run`");
+        anyhow::ensure!(
+            running.is_none(),
+            "a job with a trouble makes a device fail or kills its daemon: it starts one of its own, so leave --socket out"
+        );
+    }
     let before = Counters::now();
     let mut stage = Stage::set(&job, &testbed, running, compare, &machine, &mut findings)?;
     let mut ping_pong = stage.ping_pongs()?;
@@ -75,7 +86,7 @@ pub fn run(request: Request, machine: Machine) -> anyhow::Result<Outcome> {
         CaseOutcome::new(case.clone(), all.collect())
     });
     Ok(Outcome {
-        version: 1,
+        version: 2,
         kind: if compare { "compare" } else { "run" }.into(),
         job: name,
         question: job.question.clone(),
@@ -107,9 +118,12 @@ struct Stage<'run> {
     volume: String,
     daemon: Option<OwnDaemon>,
     floor: Option<Floor>,
+    scene: Option<Scene>,
     /// The files of the page cache and of O_DIRECT, if there is a comparison.
     files: Option<TempDir>,
-    versions: BTreeMap<Contender, Versions>,
+    peers: BTreeMap<Contender, Peer>,
+    /// What the clients of each contender share: versions go on from round to round.
+    boards: BTreeMap<Contender, Board>,
 }
 
 impl<'run> Stage<'run> {
@@ -132,11 +146,30 @@ impl<'run> Stage<'run> {
         };
         let (floor, why_not) = start_floor(job, testbed, machine)?;
         findings.extend(why_not);
+        let scene = job.trouble.zip(daemon.as_ref()).map(|(trouble, daemon)| {
+            Scene::set(trouble, job, daemon).with_context(|| format!("before {}", trouble.name()))
+        });
+        let scene = scene.transpose()?;
+        if compare {
+            let left_out: Vec<_> = PEERS.into_iter().filter_map(missing).collect();
+            left_out.iter().for_each(|what| eprintln!("compare: {what}"));
+            findings.extend(left_out);
+        }
         let files =
             compare.then(|| tempfile::Builder::new().prefix("holdfast-perf-").tempdir_in(&testbed.directory));
         let files = files.transpose().with_context(|| format!("files in {}", testbed.directory.display()))?;
-        let mut stage =
-            Self { job, testbed, socket, volume, daemon, floor, files, versions: BTreeMap::new() };
+        let mut stage = Self {
+            job,
+            testbed,
+            socket,
+            volume,
+            daemon,
+            floor,
+            scene,
+            files,
+            peers: BTreeMap::new(),
+            boards: BTreeMap::new(),
+        };
         stage.fill().context("writing the span for the first time")?;
         Ok(stage)
     }
@@ -164,14 +197,35 @@ impl<'run> Stage<'run> {
             make_durable(&path)?;
             all.push(contender);
         }
-        if self.job.verify {
-            self.versions = all.into_iter().map(|who| (who, Versions::new(self.job.span))).collect();
+        all.extend(self.fill_peers(&load)?);
+        let versioned = if self.job.verify { self.job.span } else { 0 };
+        for contender in all {
+            self.boards.insert(contender, Board::create(versioned)?);
         }
         Ok(())
     }
 
+    /// Starts the other servers, each with a file of its own.
+    fn fill_peers(&mut self, load: &Load) -> anyhow::Result<Vec<Contender>> {
+        for contender in PEERS.into_iter().filter(|&who| missing(who).is_none()) {
+            let Some(path) = self.file(contender) else { continue };
+            allocate(&path, self.job.span)?;
+            let peer = Peer::start(contender, &path, self.testbed)?;
+            let mut target = Nbd::connect(&peer.socket, "", 32, 4096)?;
+            warm_up(&mut target, load).with_context(|| contender.name().to_owned())?;
+            target.flush()?;
+            self.peers.insert(contender, peer);
+        }
+        Ok(self.peers.keys().copied().collect())
+    }
+
     fn file(&self, contender: Contender) -> Option<PathBuf> {
-        let name = if contender == Contender::PageCache { "page-cache" } else { "direct" };
+        let name = match contender {
+            Contender::PageCache => "page-cache",
+            Contender::Nbdkit => "nbdkit",
+            Contender::QemuStorageDaemon => "qemu-storage-daemon",
+            _ => "direct",
+        };
         self.files.as_ref().map(|folder| folder.path().join(name))
     }
 
@@ -179,9 +233,12 @@ impl<'run> Stage<'run> {
     fn contenders(&self, case: &Case) -> Vec<Contender> {
         let floor = self.floor.is_some() && case.clients == 1 && case.block == 4096;
         let mut contenders = vec![Contender::Holdfast];
+        contenders.extend(self.scene.as_ref().map(|_| Contender::Undisturbed));
         contenders.extend(floor.then_some(Contender::Floor));
         if self.files.is_some() {
             contenders.extend([Contender::PageCache, Contender::Direct]);
+            contenders.extend(self.daemon.as_ref().map(|_| Contender::HoldfastNbd));
+            contenders.extend(self.peers.keys());
         }
         contenders
     }
@@ -193,39 +250,83 @@ impl<'run> Stage<'run> {
         repeat: u32,
         bar: &ProgressBar,
     ) -> anyhow::Result<RoundOutcome> {
-        let versions = self.versions.get(&contender);
-        let plan = Plan { job: self.job, case, repeat, versions, cores: &self.testbed.client_cores };
         let look = |rate: f64| bar.set_prefix(format!("{:.1} K/s", rate / 1000.0));
-        let file = self.file(contender);
-        let file = || file.as_deref().context("a file to compare with");
-        let heard = match contender {
-            Contender::Holdfast => round(self.sessions(case)?, plan, look),
-            Contender::Floor => {
+        if self.scene.is_some() {
+            return self.beside(case, repeat, contender == Contender::Holdfast, look);
+        }
+        // One volume behind two doors: whoever reads knows what the other one wrote.
+        let of = if contender == Contender::HoldfastNbd { Contender::Holdfast } else { contender };
+        let board = self.boards.get(&of).context("what its clients share")?;
+        let plan = Plan { job: self.job, case, repeat, board, cores: &self.testbed.client_cores };
+        let heard = match self.door(contender)? {
+            Some(door) => {
+                self.settle(&door)?;
+                round(&door, plan, |_| (), look)?
+            }
+            None => {
                 let floor = self.floor.as_mut().context("a floor")?;
-                round(vec![floor.session(Phase::Ring)], plan, look)
-            }
-            Contender::PageCache => {
-                make_durable(file()?)?;
-                let open = |path: &Path| PageCache::open(path, case.depth, case.block);
-                round(each(case, || Ok(open(file()?)?))?, plan, look)
-            }
-            Contender::Direct => {
-                make_durable(file()?)?;
-                let open = |path: &Path| Direct::open(path, case.depth, case.block);
-                round(each(case, || Ok(open(file()?)?))?, plan, look)
+                round_here(floor.session(Phase::Ring), plan, look)?
             }
         };
-        Ok(RoundOutcome::new(&heard?, case.block))
+        Ok(RoundOutcome::new(&heard, case.block))
     }
 
-    fn sessions(&self, case: &Case) -> anyhow::Result<Vec<DaemonTarget>> {
-        let block = u32::try_from(case.block)?;
-        let connect =
-            || DaemonTarget::connect_sized(&self.socket, &self.volume, case.depth, self.job.span, block);
-        let mut sessions = each(case, connect)?;
-        // A round does not begin with the write-back of an earlier one.
-        sessions[0].flush()?;
-        Ok(sessions)
+    /// How its clients come to a contender; `None` for the floor, which has room for one.
+    fn door(&self, contender: Contender) -> anyhow::Result<Option<Door>> {
+        let file = || self.file(contender).context("a file to compare with");
+        Ok(match contender {
+            Contender::Floor => None,
+            Contender::Holdfast | Contender::Undisturbed => {
+                Some(Door::Holdfast { socket: self.socket.clone(), volume: self.volume.clone() })
+            }
+            Contender::PageCache => Some(Door::PageCache(file()?)),
+            Contender::Direct => Some(Door::Direct(file()?)),
+            Contender::HoldfastNbd => {
+                let daemon = self.daemon.as_ref().context("a daemon of the job's own")?;
+                Some(Door::Nbd { socket: daemon.nbd.clone(), export: VOLUME.into() })
+            }
+            Contender::Nbdkit | Contender::QemuStorageDaemon => {
+                let peer = self.peers.get(&contender).context("a server")?;
+                Some(Door::Nbd { socket: peer.socket.clone(), export: String::new() })
+            }
+        })
+    }
+
+    /// A round does not begin with the write-back of an earlier one.
+    fn settle(&self, door: &Door) -> anyhow::Result<()> {
+        match door {
+            Door::Holdfast { socket, volume } => {
+                DaemonTarget::connect(socket, volume, 1, self.job.span)?.flush()?;
+            }
+            Door::Nbd { socket, export } => Nbd::connect(socket, export, 1, 4096)?.flush()?,
+            Door::PageCache(path) | Door::Direct(path) => make_durable(path)?,
+        }
+        Ok(())
+    }
+
+    /// A round with the job's trouble, or without it and all else the same.
+    fn beside(
+        &mut self,
+        case: &Case,
+        repeat: u32,
+        troubled: bool,
+        look: impl FnMut(f64),
+    ) -> anyhow::Result<RoundOutcome> {
+        let door = self.door(Contender::Holdfast)?.context("a door")?;
+        self.settle(&door)?;
+        let board = self.boards.get(&Contender::Holdfast).context("what its clients share")?;
+        let plan = Plan { job: self.job, case, repeat, board, cores: &self.testbed.client_cores };
+        let daemon = self.daemon.as_mut().context("a daemon of the job's own")?;
+        let scene = self.scene.as_mut().context("a trouble")?;
+        let duration = Duration::from_secs_f64(self.job.seconds);
+        let played = scene.play(
+            trouble::Round { troubled, bytes_per_s: case.neighbour, duration },
+            daemon,
+            |began| round(&door, plan, began, look),
+        )?;
+        let mut outcome = RoundOutcome::new(&played.heard, case.block);
+        (outcome.marks, outcome.write_back_bytes_per_s) = (played.marks, played.write_back_bytes_per_s);
+        Ok(outcome)
     }
 
     fn ping_pongs(&mut self) -> anyhow::Result<Vec<f64>> {
@@ -235,16 +336,15 @@ impl<'run> Stage<'run> {
     }
 }
 
-fn each<T: Target>(case: &Case, mut open: impl FnMut() -> anyhow::Result<T>) -> anyhow::Result<Vec<T>> {
-    (0..case.clients).map(|_| open()).collect()
-}
-
-/// The floor keeps its span in memory: beyond half of what is available there is none, and the report says so.
+/// Beside a trouble there is none: it would keep the daemon's core. The floor keeps its span in memory: beyond half of what is available there is none, and the report says so.
 fn start_floor(
     job: &Job,
     testbed: &Testbed,
     machine: &Machine,
 ) -> anyhow::Result<(Option<Floor>, Option<String>)> {
+    if job.trouble.is_some() {
+        return Ok((None, None));
+    }
     if job.span > machine.memory_available / 2 {
         let why = format!("no floor: a span of {} bytes is more than half of the available memory", job.span);
         return Ok((None, Some(why)));

@@ -11,18 +11,28 @@ const BUSY: u32 = 1 << 31;
 /// Which version every 4 KiB of a set has, and whether a request for it is in flight.
 ///
 /// Each word has one writer at a time: the client whose part of the set it is. Rounds are separated by the end of their
-/// threads, so no ordering is needed.
-#[derive(Debug)]
-pub struct Versions(Box<[AtomicU32]>);
+/// processes, so no ordering is needed.
+#[derive(Debug, Clone, Copy)]
+pub struct Versions<'set>(&'set [AtomicU32]);
 
-impl Versions {
-    /// All of version 0.
+impl<'set> Versions<'set> {
+    /// A word for every 4 KiB of the set.
     #[must_use]
-    pub fn new(span_bytes: u64) -> Self {
-        Self((0..span_bytes.div_ceil(BLOCK_BYTES)).map(|_| AtomicU32::new(0)).collect())
+    pub fn of(words: &'set [AtomicU32]) -> Self {
+        Self(words)
     }
 
-    fn units(&self, offset: u64, bytes: u64) -> &[AtomicU32] {
+    /// Whether no request for any of the bytes is in flight; from now on one is.
+    pub(crate) fn claim(&self, offset: u64, bytes: u64) -> bool {
+        let units = self.units(offset, bytes);
+        let free = units.iter().all(|unit| unit.load(Relaxed) & BUSY == 0);
+        if free {
+            units.iter().for_each(|unit| unit.store(unit.load(Relaxed) | BUSY, Relaxed));
+        }
+        free
+    }
+
+    fn units(&self, offset: u64, bytes: u64) -> &'set [AtomicU32] {
         let unit = |at: u64| usize::try_from(at).expect("an index");
         &self.0[unit(offset / BLOCK_BYTES)..unit((offset + bytes).div_ceil(BLOCK_BYTES))]
     }
@@ -34,7 +44,7 @@ pub struct Stamps<'set> {
     /// Of the job: other seeds have other stamps.
     pub seed: u64,
     /// With them, an overwrite that was lost is seen; without, only data in the wrong place or never written.
-    pub versions: Option<&'set Versions>,
+    pub versions: Option<Versions<'set>>,
 }
 
 impl Stamps<'_> {
@@ -43,13 +53,7 @@ impl Stamps<'_> {
     #[inline]
     #[must_use]
     pub fn claim(&self, offset: u64, bytes: u64) -> bool {
-        let Some(versions) = self.versions else { return true };
-        let units = versions.units(offset, bytes);
-        let free = units.iter().all(|unit| unit.load(Relaxed) & BUSY == 0);
-        if free {
-            units.iter().for_each(|unit| unit.store(unit.load(Relaxed) | BUSY, Relaxed));
-        }
-        free
+        self.versions.is_none_or(|versions| versions.claim(offset, bytes))
     }
 
     /// Ends what `claim` began.

@@ -6,7 +6,7 @@ use bytesize::ByteSize;
 use comfy_table::{CellAlignment, Table, presets::ASCII_MARKDOWN};
 
 use crate::job::Case;
-use crate::outcome::{CaseOutcome, ContenderOutcome, Outcome};
+use crate::outcome::{CaseOutcome, Contender, ContenderOutcome, Outcome};
 use crate::report::{nanoseconds, rate, ratio};
 use crate::statistics::Repeats;
 
@@ -46,17 +46,45 @@ pub fn text(outcome: &Outcome) -> String {
     line(
         "\nMedian of the repeats, and in brackets (max - min) / median. Times include touching the payload.",
     );
+    if let Some(trouble) = outcome.settings.trouble {
+        line(&format!("Undisturbed: the same load, but not that {}.", trouble.name()));
+    }
+    text + &outcome.cases.iter().map(beside).collect::<String>()
+}
+
+/// What happened beside a case: when, in each of its rounds, and what devices were given.
+fn beside(case: &CaseOutcome) -> String {
+    let mut text = String::new();
+    let of = |who: &ContenderOutcome| format!("{}, {}", name(case), who.contender.name());
+    for who in &case.contenders {
+        for (round, marks) in (1..).zip(who.rounds.iter().map(|round| &round.marks)) {
+            let marks: Vec<_> =
+                marks.iter().map(|mark| format!("{:.2} s {}", mark.at_s, mark.what)).collect();
+            if !marks.is_empty() {
+                text += &format!("{}, round {round}: {}\n", of(who), marks.join(", "));
+            }
+        }
+        if let Some(written) = who.write_back_bytes_per_s() {
+            let megabytes = written.median / 1e6;
+            text +=
+                &format!("{}: {megabytes:.0} MB/s written back ({:.0}%)\n", of(who), written.spread * 100.0);
+        }
+    }
     text
 }
 
 fn ratios(outcome: &Outcome) -> Table {
-    let mut table = table(&["case", "holdfast over", "rate", "p50"], 2);
+    let mut table = table(&["case", "holdfast over", "rate", "p50", "p99"], 2);
     for case in &outcome.cases {
         for other in &case.ratios {
-            table.add_row([name(case), other.to.name().into(), ratio(&other.rate), ratio(&other.p50)]);
+            let figures = [&other.rate, &other.p50, &other.p99].map(ratio);
+            let by_nbd = other.of == Contender::HoldfastNbd;
+            let to =
+                if by_nbd { format!("{} (so is holdfast)", other.to.name()) } else { other.to.name().into() };
+            table.add_row([name(case), to].into_iter().chain(figures));
         }
         if case.ratios.is_empty() {
-            table.add_row([name(case), "nothing".into(), String::new(), String::new()]);
+            table.add_row([name(case), "nothing".into()]);
         }
     }
     table

@@ -49,6 +49,10 @@ fn daemon_is_built() -> bool {
     false
 }
 
+fn is_installed(program: &str) -> bool {
+    Command::new(program).arg("--version").output().is_ok()
+}
+
 #[test]
 fn a_comparison_starts_its_daemon_checks_every_version_and_reports_every_round() {
     if !daemon_is_built() {
@@ -62,7 +66,9 @@ fn a_comparison_starts_its_daemon_checks_every_version_and_reports_every_round()
     let of_file: serde_json::Value = serde_json::from_slice(&text).unwrap();
     assert_eq!(serde_json::to_value(&outcome).unwrap(), of_file, "nothing is lost on the way and back");
     let page = std::fs::read_to_string(folder.path().join("small-compare.html")).unwrap();
-    assert_eq!(page.matches("<svg").count(), 8, "four charts for each case");
+    let charts =
+        if outcome.cases[0].ratios.iter().any(|ratio| ratio.of != Contender::Holdfast) { 5 } else { 4 };
+    assert_eq!(page.matches("<svg").count(), 2 * charts, "for each of two cases");
     assert!(page.contains("open, &lt;two&gt; clients") && !page.contains("<two>"));
     for elsewhere in ["<script", "<link", "src=", "url(", "@import"] {
         assert!(!page.contains(elsewhere), "{elsewhere}");
@@ -70,11 +76,27 @@ fn a_comparison_starts_its_daemon_checks_every_version_and_reports_every_round()
     assert_eq!((outcome.job.as_str(), outcome.question.as_str()), ("small", "Does it run?"));
     assert!(outcome.daemon_config.as_ref().unwrap().contains("[[volume]]"));
     // The floor has one ring, for requests of 4 KiB.
-    let all = [Contender::Holdfast, Contender::Floor, Contender::PageCache, Contender::Direct];
-    let files = [Contender::Holdfast, Contender::PageCache, Contender::Direct];
-    for (case, expected) in outcome.cases.iter().zip([&all[..], &files]) {
+    let mut files =
+        vec![Contender::Holdfast, Contender::PageCache, Contender::Direct, Contender::HoldfastNbd];
+    let mut peers = Vec::new();
+    for (program, peer) in
+        [("nbdkit", Contender::Nbdkit), ("qemu-storage-daemon", Contender::QemuStorageDaemon)]
+    {
+        // Who is not installed is named, and the others stand for themselves.
+        if outcome.findings.iter().any(|finding| finding.contains(&format!("there is no {program} here"))) {
+            assert!(!is_installed(program), "{program}");
+        } else {
+            peers.push(peer);
+        }
+    }
+    files.extend(&peers);
+    let mut all = files.clone();
+    all.insert(1, Contender::Floor);
+    for (case, expected) in outcome.cases.iter().zip([all, files]) {
         assert_eq!(case.contenders.iter().map(|one| one.contender).collect::<Vec<_>>(), expected);
-        assert_eq!(case.ratios.iter().map(|ratio| ratio.to).collect::<Vec<_>>(), expected[1..]);
+        let over = |who| case.ratios.iter().filter(move |ratio| ratio.of == who).map(|ratio| ratio.to);
+        assert_eq!(over(Contender::Holdfast).collect::<Vec<_>>(), expected[1..]);
+        assert_eq!(over(Contender::HoldfastNbd).collect::<Vec<_>>(), peers, "like with like");
         for round in case.contenders.iter().flat_map(|one| &one.rounds) {
             assert!(round.requests > 0 && round.rate_per_s > 0.0 && !round.timeline.is_empty(), "{round:?}");
             assert!(round.p50_ns <= round.p99_ns && round.p99_99_ns <= round.max_ns, "{round:?}");
@@ -126,4 +148,37 @@ fn without_force_a_core_for_two_is_refused() {
         .expect("the program starts");
     let error = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(!output.status.success() && error.contains("take turns") && error.contains("--force"), "{error}");
+}
+
+#[test]
+fn peers_that_are_not_installed_are_left_out_loudly() {
+    if !daemon_is_built() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("small.toml");
+    std::fs::write(&file, JOB).unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_holdfast-perf"))
+        .args(["compare", "--force"])
+        .arg(&file)
+        .env("PATH", folder.path())
+        .output()
+        .expect("the program starts");
+    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{error}");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    for program in ["nbdkit", "qemu-storage-daemon"] {
+        let what = format!("there is no {program} here");
+        assert!(error.contains(&what) && text.contains(&what), "{error}{text}");
+    }
+}
+
+#[test]
+fn a_client_that_no_job_started_says_so() {
+    let output = Command::new(env!("CARGO_BIN_EXE_holdfast-perf"))
+        .args(["client", "{}"])
+        .output()
+        .expect("the program starts");
+    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success() && error.contains("is started by `run` and `compare` only"), "{error}");
 }

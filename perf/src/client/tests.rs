@@ -1,6 +1,7 @@
 //! The generator over a real file, through the page cache and past it.
 
 use super::*;
+use crate::board::Board;
 use crate::files::{Direct, PageCache};
 use crate::job::Job;
 use crate::stamps::Versions;
@@ -19,7 +20,7 @@ fn file() -> tempfile::NamedTempFile {
     file
 }
 
-fn orders<'a>(case: &'a Case, versions: Option<&'a Versions>, progress: &'a AtomicU64) -> Orders<'a> {
+fn orders<'a>(case: &'a Case, versions: Option<Versions<'a>>, progress: &'a AtomicU64) -> Orders<'a> {
     let stamps = Stamps { seed: 5, versions };
     Orders { case, part: 0..SPAN, seed: 3, stamps, duration: Duration::from_millis(20), progress }
 }
@@ -62,9 +63,10 @@ impl Target for Forgetful {
 
 #[test]
 fn a_mix_is_checked_version_by_version_through_the_page_cache_and_past_it() {
-    let (file, versions, progress) = (file(), Versions::new(SPAN), AtomicU64::new(0));
+    let (file, board, progress) = (file(), Board::create(SPAN).unwrap(), AtomicU64::new(0));
+    let versions = board.versions();
     let case = case("reads_percent = 50\ndepth = 8\n");
-    let orders = orders(&case, Some(&versions), &progress);
+    let orders = orders(&case, versions, &progress);
     let mut cached = PageCache::open(file.path(), 8, 4096).unwrap();
     write_all(&mut cached, orders.stamps);
     let tally = run(&mut cached, &orders).unwrap();
@@ -79,9 +81,10 @@ fn a_mix_is_checked_version_by_version_through_the_page_cache_and_past_it() {
 
 #[test]
 fn a_lost_overwrite_is_seen_with_versions_only() {
-    let (file, versions, progress) = (file(), Versions::new(SPAN), AtomicU64::new(0));
+    let (file, board, progress) = (file(), Board::create(SPAN).unwrap(), AtomicU64::new(0));
+    let versions = board.versions();
     let case = case("reads_percent = 50\ndepth = 4\n");
-    for versions in [None, Some(&versions)] {
+    for versions in [None, versions] {
         let orders = orders(&case, versions, &progress);
         let inner = PageCache::open(file.path(), 4, 4096).unwrap();
         let mut target = Forgetful { file: inner, remembered: 64, acknowledged: Vec::new() };
@@ -165,4 +168,16 @@ fn a_round_in_which_nothing_arrives_is_an_error_with_its_way_out() {
     let mut cached = PageCache::open(file.path(), 2, 4096).unwrap();
     let error = run(&mut cached, &orders(&case, None, &progress)).expect_err("no figure");
     assert!(error.to_string().contains("at 1 a second nothing arrived in 0.02 s"), "{error}");
+}
+
+#[test]
+fn a_tally_comes_to_another_process_as_it_was() {
+    let mut tally = Tally { completed: 9, seconds: 0.5, latencies: empty(), unserved: 2 };
+    for taken in [1, 77, 77, 123_456, 70_000_000_000] {
+        tally.latencies.saturating_record(taken);
+    }
+    let text = serde_json::to_string(&Told::from(&tally)).unwrap();
+    let there = Tally::from(serde_json::from_str::<Told>(&text).unwrap());
+    assert_eq!((there.completed, there.seconds, there.unserved), (9, 0.5, 2));
+    assert_eq!(there.latencies, tally.latencies);
 }

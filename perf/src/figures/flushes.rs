@@ -2,8 +2,8 @@
 
 use holdfast_ringbuf::client::{Done, Options, Queue};
 
-use super::counters::Counters;
 use super::{Figure, Place};
+use crate::counters::Counters;
 use crate::own_daemon::VOLUME;
 
 const CLIENTS: u64 = 64;

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use holdfast_ringbuf::client::{Done, Options, Queue};
 
-use super::counters::processor_s;
 use super::{Figure, Place, median};
+use crate::counters::processor_s;
 use crate::own_daemon::VOLUME;
 
 /// After so long without work a daemon shall be quiet.

@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::time::Instant;
 
-use super::counters::Counters;
 use super::{Figure, Place};
+use crate::counters::Counters;
 use crate::daemon_target::DaemonTarget;
 use crate::files::{Direct, allocate, make_durable};
 use crate::load::{LoadError, Operation, Target};

@@ -72,6 +72,26 @@ fn contradictions_name_the_case_and_what_would_do() {
 }
 
 #[test]
+fn a_trouble_and_a_neighbour_that_writes_go_together() {
+    let troubled = |trouble: &str, more: &str| {
+        format!("{}{more}", GOOD.replace("\n\n", &format!("\ntrouble = \"{trouble}\"\n\n")))
+    };
+    let job = Job::parse(&troubled("hang", "neighbour = \"16MiB\"\n")).unwrap();
+    assert_eq!((job.trouble, job.cases[0].neighbour), (Some(Trouble::Hang), Some(16 << 20)));
+    assert_eq!(Job::parse(&troubled("retry", "")).unwrap().extents, 100_000);
+    for (wrong, what) in [
+        (troubled("hang", ""), "neighbour = \"16MiB\""),
+        (troubled("hold", "neighbour = \"16MiB\"\n"), "leave it out"),
+        (format!("{GOOD}neighbour = \"16MiB\"\n"), "leave `neighbour` out"),
+        (troubled("odd", ""), "unknown variant `odd`"),
+        (troubled("hang", "neighbour = 1\n"), "neighbour = 1"),
+    ] {
+        let said = error(&wrong);
+        assert!(said.contains(what), "{wrong}: {said}");
+    }
+}
+
+#[test]
 fn the_jobs_of_the_suite_are_jobs() {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("jobs");
     let mut count = 0;

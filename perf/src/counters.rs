@@ -1,33 +1,21 @@
 //! What the daemon and the kernel count: its metrics, and its processor time.
 
 use std::collections::BTreeMap;
-use std::io::{Read, Write};
-use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
-
-use anyhow::Context;
 
 /// Reactors show their counters every 2 ms while they work.
 const LAG: Duration = Duration::from_millis(50);
 
 /// A scrape: values by name and labels, as Prometheus' text has them.
 #[derive(Debug)]
-pub(super) struct Counters(BTreeMap<String, f64>);
+pub(crate) struct Counters(BTreeMap<String, f64>);
 
 impl Counters {
     /// What the daemon counts now.
-    pub(super) fn scrape(admin: &Path) -> anyhow::Result<Self> {
+    pub(crate) fn scrape(admin: &Path) -> anyhow::Result<Self> {
         std::thread::sleep(LAG);
-        let mut stream = UnixStream::connect(admin).with_context(|| admin.display().to_string())?;
-        stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: holdfast\r\nConnection: close\r\n\r\n")?;
-        let mut text = String::new();
-        stream.read_to_string(&mut text)?;
-        anyhow::ensure!(
-            text.starts_with("HTTP/1.1 200"),
-            "no metrics: {}",
-            text.lines().next().unwrap_or("")
-        );
+        let text = crate::operator::ask(admin, "GET", "/metrics", "")?;
         Ok(Self::parse(&text))
     }
 
@@ -40,7 +28,7 @@ impl Counters {
     }
 
     /// The sum over all series of a name whose labels contain all of `labels`.
-    pub(super) fn sum(&self, name: &str, labels: &[&str]) -> f64 {
+    pub(crate) fn sum(&self, name: &str, labels: &[&str]) -> f64 {
         let of_name = |key: &str| key.split('{').next() == Some(name);
         let all =
             self.0.iter().filter(|(key, _)| of_name(key) && labels.iter().all(|label| key.contains(label)));
@@ -49,7 +37,7 @@ impl Counters {
 }
 
 /// Seconds of processor time that a process has used.
-pub(super) fn processor_s(pid: u32) -> anyhow::Result<f64> {
+pub(crate) fn processor_s(pid: u32) -> anyhow::Result<f64> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
     // The second field is the name in parentheses, which may hold spaces.
     let after_name = text.rsplit_once(')').map_or("", |(_, rest)| rest);
