@@ -49,13 +49,13 @@ pub(crate) fn tsan(_: &[String]) -> Result<(), Failed> {
 /// Only a nightly toolchain has it. The rings live in shared memory and system calls, which it does not know: it reads the
 /// core of the rings, the plane of the index against its oracle, and the headers.
 pub(crate) fn miri(_: &[String]) -> Result<(), Failed> {
-    let there = Command::new("cargo").args(["+nightly", "miri", "--version"]).output();
+    let there = Command::new("rustup").args(["run", "nightly", "cargo", "miri", "--version"]).output();
     if !there.is_ok_and(|told| told.status.success()) {
         println!("\n!!! NOT DONE: cargo xtask miri; `rustup +nightly component add miri` brings it");
         return Ok(());
     }
     for tests in ["holdfast-policy --test plane_oracle", "holdfast-ringbuf --lib index::"] {
-        Step::cargo(&format!("+nightly miri test --package {tests}"))
+        Step::nightly(&format!("miri test --package {tests}"))
             .target_folder("miri")
             .advise("Miri names the access and what it broke")
             .run()?;

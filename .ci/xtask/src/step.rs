@@ -55,6 +55,14 @@ impl Step {
         Step { command, shown: path.to_owned(), advice: "" }
     }
 
+    /// `cargo` of the nightly toolchain. Under the cargo that runs this there is none that takes `+nightly`: that is rustup's.
+    pub(crate) fn nightly(words: &str) -> Step {
+        let mut command = Command::new("rustup");
+        command.current_dir(root()).stdin(Stdio::null()).env_remove("CARGO").env_remove("RUSTUP_TOOLCHAIN");
+        command.args(["run", "nightly", "cargo"]).args(words.split(' '));
+        Step { command, shown: format!("cargo +nightly {words}"), advice: "" }
+    }
+
     /// Passes on what a person typed.
     pub(crate) fn arguments(mut self, arguments: &[String]) -> Step {
         self.command.args(arguments);
