@@ -171,7 +171,12 @@ impl Engine<'_> {
 
     /// A device operation ended.
     pub(crate) fn completed(&mut self, now: Instant, op: crate::OpId, result: i32, out: &mut Actions) {
-        match self.ops.get(op).purpose {
+        let ended = self.ops.get(op);
+        if ended.overdue {
+            // It hangs no more. The next look may be far off, where there is nothing left to do.
+            self.volumes[usize::from(ended.volume)].next_overdue_check = now;
+        }
+        match ended.purpose {
             Purpose::Fill => self.fill_completed(now, op, result, out),
             Purpose::WriteBack => self.write_completed(now, op, result, out),
             Purpose::Zero => self.zero_completed(now, op, result, out),

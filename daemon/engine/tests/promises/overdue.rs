@@ -26,6 +26,20 @@ fn a_flush_is_answered_though_a_write_hangs() {
     assert!(shell.ledger.not_stable.is_empty());
 }
 
+/// What hung and has ended hangs no more, also where the engine has nothing left to do and is not asked again: whoever wants to
+/// remove the volume would be refused for ever (seed 2848).
+#[test]
+fn what_hung_and_ended_is_not_overdue() {
+    let mut shell = Shell::new(Plan::default());
+    shell.disk().hold(IoKind::Read);
+    let read = shell.send(0, 1, Operation::Read, 0, LINE);
+    shell.run_ms(5_200);
+    assert_eq!((shell.errno(read), shell.stats().overdue), (None, 1));
+    shell.disk().release();
+    (0..2).for_each(|_| shell.turn());
+    assert_eq!((shell.errno(read), shell.stats().overdue), (Some(0), 0));
+}
+
 /// C8: a retry while writes hang is answered, and does not say that all was healed: it is not known what becomes of them.
 #[test]
 fn a_retry_counts_what_hangs_as_not_healed() {
