@@ -32,12 +32,14 @@ pub(crate) struct Gate {
     /// It was a device flush that failed: a probe has to survive one, too.
     pub(crate) from_flush: bool,
     pub(crate) probing: bool,
-    /// An operator asked for a probe now.
+    /// An operator or a flush asked for a probe now.
     pub(crate) forced: bool,
     /// Refused data was overwritten since the last probe.
     pub(crate) overwritten: bool,
     /// A probe was accepted; a device flush is to show that all is well.
     pub(crate) proven: bool,
+    /// Somebody asked for a probe when there was nothing to make one of, but something on its way to the device.
+    pub(crate) asked: bool,
 }
 
 /// Why failed lines are tried again.
