@@ -94,14 +94,19 @@ impl Guest {
 
     /// Waits until it says something; what it said before.
     fn wait_for(&mut self, what: &str) -> String {
+        self.wait(what, |guest| guest.look_for(what))
+    }
+
+    /// Waits for what comes of what it was told.
+    pub(super) fn wait<T>(&mut self, what: &str, mut found: impl FnMut(&mut Guest) -> Option<T>) -> T {
         let begun = Instant::now();
         let mut nudged = Instant::now();
         loop {
-            if let Some(found) = self.look_for(what) {
+            if let Some(found) = found(self) {
                 return found;
             }
             let said = || self.said.lock().expect("no panic")[self.read..].to_owned();
-            assert!(begun.elapsed() < PATIENCE, "the guest never said {what:?}, but: {}", said());
+            assert!(begun.elapsed() < PATIENCE, "never {what:?}, but the guest said: {}", said());
             std::thread::sleep(Duration::from_millis(20));
             // An emulated serial port now and then keeps what it was sent until it is sent more (seen).
             if nudged.elapsed() > NUDGE {
