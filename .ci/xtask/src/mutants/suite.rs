@@ -25,7 +25,7 @@ impl Suite {
 /// Seeds of a thorough run: the rarest mutant of the list dies at about half of them.
 const SEEDS: u64 = 1_000;
 /// Seeds of a quick one; whoever survives those is tried by the other suites, and then by [`SEEDS`].
-const SEEDS_QUICK: u64 = 60;
+const SEEDS_QUICK: u64 = 200;
 /// Seeds that one process runs: its limit is a matter of minutes, and each says where it is.
 const SEEDS_A_PROCESS: u64 = 20;
 /// A process that takes so long hangs: an honest one takes seconds.

@@ -27,7 +27,7 @@ fn a_flush_is_answered_though_a_write_hangs() {
 }
 
 /// What hung and has ended hangs no more, also where the engine has nothing left to do and is not asked again: whoever wants to
-/// remove the volume would be refused for ever (seed 2848).
+/// remove the volume would be refused.
 #[test]
 fn what_hung_and_ended_is_not_overdue() {
     let mut shell = Shell::new(Plan::default());
