@@ -2,6 +2,7 @@
 
 mod blkio_disk;
 mod clients;
+mod guest;
 mod hostile;
 mod initramfs;
 mod machine;
