@@ -136,6 +136,15 @@ impl Engine<'_> {
         gate.forced |= !gate.from_flush && (gate.asked || !policy.write_through_while_refused());
     }
 
+    /// Asks a gate that guards nothing, as an operator would: whether there is one.
+    pub(crate) fn ask_idle_gate(&mut self, index: usize) -> bool {
+        let idle = self.volumes[index].gate.is_some() && self.nothing_left(index);
+        if let Some(gate) = self.volumes[index].gate.as_mut().filter(|_| idle) {
+            gate.forced = true;
+        }
+        idle
+    }
+
     /// Whether there is nothing to write to the device, nor on its way there.
     fn nothing_left(&self, index: usize) -> bool {
         let volume = &self.volumes[index];

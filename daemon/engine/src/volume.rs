@@ -188,6 +188,8 @@ pub(crate) enum Task {
     },
     Drain {
         token: Token,
+        /// The gate was closed when nothing was left, and was asked to open.
+        asked: bool,
     },
     Close(Closing),
     Detach {
