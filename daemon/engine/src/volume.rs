@@ -270,6 +270,10 @@ pub(crate) struct Volume<'a> {
     pub(crate) judging: Option<Judging>,
     pub(crate) tasks: VecDeque<Task>,
     pub(crate) sweep_cursor: u64,
+    /// When the sweep was last at the first line.
+    pub(crate) sweep_began: Instant,
+    /// When the sweep may send its next run, if nobody waits for it.
+    pub(crate) next_run: Instant,
     /// How often the sweep came round.
     pub(crate) sweeps: u64,
     pub(crate) probe_cursor: u64,
@@ -341,6 +345,8 @@ impl<'a> Volume<'a> {
             judging: None,
             tasks: VecDeque::with_capacity(COMMANDS_MAX),
             sweep_cursor: 0,
+            sweep_began: Instant(0),
+            next_run: Instant(0),
             sweeps: 0,
             probe_cursor: 0,
             dirty_since: None,
