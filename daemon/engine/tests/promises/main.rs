@@ -6,6 +6,7 @@ mod budget;
 mod damaged;
 mod disk;
 mod flush;
+mod gate;
 mod ledger;
 mod life;
 mod loss;

@@ -1,7 +1,6 @@
 //! How fast dirty data is written back that nobody waits for, and that nobody has to wait for it.
 
 use crate::shell::*;
-use holdfast_engine::*;
 
 /// A volume with a budget of 128 lines, of which `lines` are dirty, a run for each.
 fn dirty(lines: u64, write_back_from: u16, write_back_after_ms: u64) -> Shell {
