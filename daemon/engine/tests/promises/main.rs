@@ -11,6 +11,7 @@ mod life;
 mod loss;
 mod neighbours;
 mod overdue;
+mod pace;
 mod patience;
 mod places;
 mod plan;

@@ -161,6 +161,66 @@ fn an_overwrite_probes_a_closed_gate() {
     assert_eq!(shell.flushed(), 0);
 }
 
+/// C8: what a closed gate guarded has been zeroed meanwhile, so that nothing is left to probe with: an operator's retry opens it,
+/// also where the zeroes were on their way when it came. Else the volume would count as refused for ever (seed 2848).
+#[test]
+fn a_gate_that_guards_nothing_opens_though_zeroes_were_in_flight() {
+    let retry = Retry { on_timer: false, on_flush: false, on_overwrite: false, ..Retry::default() };
+    let mut shell = Shell::new(hold(retry));
+    shell.put(7 * LINE, LINE, 1);
+    shell.disk().hold(IoKind::Write);
+    shell.flush();
+    shell.run_ms(10);
+    let zeroes = shell.send(0, 1, Operation::WriteZeroes { fua: false }, 7 * LINE, LINE);
+    shell.run_ms(10);
+    shell.disk().refuse(IoKind::Write, ENOSPC);
+    shell.disk().release();
+    shell.disk().hold(IoKind::Zero);
+    shell.run_ms(10);
+    assert_eq!(
+        shell.stats().gate_class,
+        ErrorClass::Space as u8,
+        "the zeroes waited for the write, which was refused"
+    );
+    shell.disk().heal();
+    let range = ByteRange::ALL;
+    let token = shell.operator(Command::Retry { range, classes: ClassSet::ANY });
+    shell.run_ms(10);
+    assert!(shell.answers.contains_key(&token), "it does not wait for them");
+    shell.disk().release();
+    shell.run_ms(1_000);
+    assert_eq!(shell.errno(zeroes), Some(0));
+    assert_eq!(shell.stats().gate_class, 0, "there is nothing that it guards");
+    assert_eq!(shell.flushed(), 0);
+}
+
+/// C8: a device flush that is refused when nothing is held, where no timer asks again: the volume would count as refused for
+/// ever. An operator's drain asks (seeds 2919, 3235), and takes the device's no for an answer.
+#[test]
+fn a_drain_asks_a_gate_that_guards_nothing() {
+    let retry = Retry { on_timer: false, on_flush: false, on_overwrite: false, ..Retry::default() };
+    let mut shell = Shell::new(hold(retry));
+    shell.disk().refuse(IoKind::Flush, EIO);
+    // What was lost in an earlier life may be torn on the device until a flush has covered it.
+    let (range, class) = (ByteRange { offset: 0, length: LINE }, ErrorClass::Medium as u8);
+    let first = Instant(0);
+    shell.operator(Command::RestoreLoss { range, class, errno: EIO, first, generation: 0 });
+    shell.run_ms(60_000);
+    let closed = shell.stats().gate_class;
+    assert_ne!(closed, 0, "that flush was refused");
+    let drain = |shell: &mut Shell| {
+        let token = shell.operator(Command::Drain);
+        shell.run_ms(1_000);
+        assert_eq!(shell.answers.get(&token), Some(&Answer::Drained { left: 0 }));
+        shell.stats().gate_class
+    };
+    assert_eq!(drain(&mut shell), closed);
+    shell.disk().heal();
+    shell.run_ms(60_000);
+    assert_eq!(shell.stats().gate_class, closed, "nobody has asked");
+    assert_eq!(drain(&mut shell), 0);
+}
+
 /// M10: zeroes whose edges find no room ask for the probe that makes some, where no timer would.
 #[test]
 fn zeroes_that_wait_for_room_probe_a_closed_gate() {
