@@ -11,6 +11,7 @@ pub(crate) struct Record<'a> {
 
 impl Record<'_> {
     /// What was said of the write of this number; 0 if it was not taken in.
+    #[inline]
     pub(crate) fn read(self, sequence: u64) -> u64 {
         // SYNC POINT record: pairs with `write`; the generation is at least as new as the number.
         if self.of.load(Ordering::Acquire) == sequence { self.generation.load(Ordering::Relaxed) } else { 0 }
@@ -19,6 +20,7 @@ impl Record<'_> {
     /// Says that the write of this number was taken in under a generation. The number comes last: until it is there, the
     /// record is of the tag's request before, which is over. That spares the client from wiping it, by which the line would go
     /// from core to core twice for each write.
+    #[inline]
     pub(crate) fn write(self, sequence: u64, generation: u64) {
         self.generation.store(generation, Ordering::Relaxed);
         // SYNC POINT record: pairs with `read`.
