@@ -3,17 +3,20 @@
 
 use super::blocks::{Context, Holes, States, describe};
 use super::flights::Flights;
+use super::glance::Glances;
 use super::negotiate::Export;
 use super::protocol::{Kind, PAYLOAD_BYTES_MAX, Refusal, ReplyForm, Request, chunk, error, flag};
 use super::stream::Stream;
 use holdfast_engine::ByteRange;
-use holdfast_ringbuf::client::{Queue, Waiter};
-use std::io::{self, Read, Write};
+use holdfast_ringbuf::client::{Done, Queue, Waiter};
+use std::io::{self, BufReader, Read, Write};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// How long a peer that says goodbye is waited for, with requests it has not been answered.
 const GOODBYE: Duration = Duration::from_secs(30);
+/// Bytes that are read ahead: a dozen small writes.
+const AHEAD: usize = 64 << 10;
 /// Runs of one block status answer.
 const RUNS_MAX: usize = 2048;
 
@@ -101,7 +104,7 @@ pub(super) fn serve(mut stream: Stream, queue: Queue, service: &Service<'_, impl
             shared.end(true);
             end.shut();
         });
-        let read = writing.and_then(|_| Reader { stream: &mut stream, shared: &shared, service }.run());
+        let read = writing.and_then(|_| Reader::new(&mut stream, &shared, service).run());
         if read.is_ok() {
             say_goodbye(&shared);
         }
@@ -160,12 +163,21 @@ fn write_replies(shared: &Shared, waiter: &Waiter) {
 
 /// The half that reads.
 struct Reader<'a, S> {
-    stream: &'a mut Stream,
+    stream: BufReader<&'a mut Stream>,
     shared: &'a Shared,
     service: &'a Service<'a, S>,
+    glances: Glances,
+    /// What it answers by itself.
+    done: Vec<Done>,
+    out: Vec<u8>,
 }
 
-impl<S: States> Reader<'_, S> {
+impl<'a, S: States> Reader<'a, S> {
+    fn new(stream: &'a mut Stream, shared: &'a Shared, service: &'a Service<'a, S>) -> Reader<'a, S> {
+        let stream = BufReader::with_capacity(AHEAD, stream);
+        Reader { stream, shared, service, glances: Glances::default(), done: Vec::new(), out: Vec::new() }
+    }
+
     /// Takes requests until the peer says goodbye.
     fn run(&mut self) -> io::Result<()> {
         let extended = self.service.form == ReplyForm::Extended;
@@ -188,7 +200,7 @@ impl<S: States> Reader<'_, S> {
             }
             match self.check(&request) {
                 Err(refusal) => {
-                    io::copy(&mut (&mut *self.stream).take(follows), &mut io::sink())?;
+                    io::copy(&mut self.stream.by_ref().take(follows), &mut io::sink())?;
                     self.reply(&request, Err(&refusal))?;
                 }
                 // The protocol leaves the meaning to the server: there is nothing to do.
@@ -287,12 +299,42 @@ impl<S: States> Reader<'_, S> {
                 state = self.shared.wait(state);
             }
             let sent = !state.over && state.flights.send(name, offset, length, data).is_ok();
-            self.shared.tell(&mut state);
+            let alone = pieces == 1 && state.flights.in_flight() == 1 && self.stream.buffer().is_empty();
+            let look = sent && alone && self.glances.next();
+            if !look {
+                self.shared.tell(&mut state);
+            }
+            drop(state);
             if !sent {
                 return Err(io::ErrorKind::ConnectionAborted.into());
             }
+            if look {
+                self.look_for_the_answer()?;
+            }
         }
         Ok(())
+    }
+
+    /// There is one request in flight: it is answered from here if that is soon, else by the writer.
+    fn look_for_the_answer(&mut self) -> io::Result<()> {
+        let (shared, done, out) = (self.shared, &mut self.done, &mut self.out);
+        let looked = self.glances.look(|| {
+            let mut state = shared.lock();
+            state.flights.collect(done, out).map(|()| state.flights.in_flight() == 0)
+        });
+        let found = looked.unwrap_or(false);
+        if !found {
+            // The writer finds out, too, if the session is over.
+            let mut state = shared.lock();
+            shared.tell(&mut state);
+        }
+        if self.out.is_empty() {
+            return Ok(());
+        }
+        let sent = shared.send(&self.out);
+        self.out.clear();
+        self.out.shrink_to(1 << 20);
+        sent
     }
 
     fn block_status(&self, request: &Request) -> io::Result<()> {

@@ -13,6 +13,7 @@
 mod blocks;
 mod connection;
 mod flights;
+mod glance;
 mod listen;
 mod negotiate;
 mod protocol;
