@@ -52,6 +52,8 @@ enum Verb {
 fn main() -> ExitCode {
     match Cli::parse().verb {
         Verb::Serve { config, discard_arena, abandon } => {
+            // Operators are told of it, who are in other directories.
+            let config = std::path::absolute(&config).unwrap_or(config);
             serve(&config, start::Options { config: Some(config.clone()), discard_arena, abandon })
         }
         Verb::Quickstart(options) => quickstart::run(&options),

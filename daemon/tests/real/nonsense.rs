@@ -111,3 +111,46 @@ fn nonsense_is_refused_by_name_and_changes_nothing() {
     drop(client);
     daemon.stop_clean();
 }
+
+/// `events --since 18446744073709551615` was a sum too large, and the end of a daemon whose panics abort: for whoever may look.
+#[test]
+fn numbers_at_the_end_of_their_range_are_answered() {
+    let mut place = Place::new();
+    place.add(&[Volume::file("vm1", &place.file("vm1"), 8 * MIB)]);
+    let daemon = Daemon::start(&place);
+    let last = u64::MAX.to_string();
+    for verb in [&["events"][..], &["audit"], &["extents", "vm1", "--state", "dirty"]] {
+        let since = if verb.len() == 1 { "--since" } else { "--from" };
+        let told = daemon.ctl(&[verb, &[since, &last]].concat());
+        assert_eq!(told.exit, Exit::Ok, "{verb:?}: {told:?}");
+    }
+    for verb in [["operation", &last], ["cancel", &last], ["explain", "ffffffffffffffff"]] {
+        let told = daemon.ctl(&verb);
+        assert_eq!(told.exit, Exit::Usage, "{verb:?}: {told:?}");
+    }
+    let told = daemon.ctl(&["sessions", "kill", &last]);
+    assert_eq!(told.exit, Exit::Usage, "{told:?}");
+    daemon.must(&["drain"]);
+    daemon.stop_clean();
+}
+
+/// What a flush of megabytes puts on record is not told line by line, the first hundred of two thousand.
+#[test]
+fn events_of_one_flush_are_few() {
+    let mut place = Place::new();
+    place.add(&[Volume::file("vm1", &place.file("vm1"), 8 * MIB)]);
+    place.retry_by_hand();
+    let daemon = Daemon::start(&place);
+    let client = daemon.client("vm1");
+    daemon.must(&["fault", "vm1", "add", "write", "ENOSPC"]);
+    client.write_at(&pattern(1, 0, MIB), 0).expect("acknowledged");
+    assert_eq!(failure(client.flush()).0, ENOSPC);
+    let told = daemon.must(&["events"]);
+    let events = told["events"].as_array().expect("events").len();
+    assert!((1..=32).contains(&events), "{events} events for 256 lines that failed at once");
+    assert_eq!(told["earlier"], 0, "{told}");
+    daemon.must(&["fault", "vm1", "clear"]);
+    daemon.must(&["retry", "vm1", "--wait"]);
+    drop(client);
+    daemon.stop_clean();
+}
