@@ -117,6 +117,32 @@ fn a_value_that_makes_no_sense_is_a_usage_error_in_json_too() {
     daemon.stop_clean();
 }
 
+#[test]
+fn the_daemons_help_tells_its_exit_codes() {
+    let daemon = |arguments: &[&str]| {
+        Command::new(env!("CARGO_BIN_EXE_holdfastd")).args(arguments).output().expect("the program")
+    };
+    let help = String::from_utf8_lossy(&daemon(&["--help"]).stdout).into_owned();
+    let (verbs, codes) = help.split_once("Exit codes:").expect("its exit codes");
+    let verbs = verbs.split_once("Commands:").expect("verbs").1.lines().filter(|line| {
+        line.starts_with("  ") && !line.starts_with("   ") && !line.contains("-h,") && !line.contains("-V,")
+    });
+    let verbs: Vec<&str> = verbs.filter_map(|line| line.split_whitespace().next()).collect();
+    assert!(verbs.len() > 5, "{help}");
+    for verb in verbs.into_iter().filter(|verb| *verb != "help") {
+        assert!(codes.lines().any(|line| line.trim_start().starts_with(verb)), "{verb} in {help}");
+    }
+    for (arguments, code) in [
+        (&["check", "/nowhere"][..], 2),
+        (&["serve", "--config", "/nowhere"], 2),
+        (&["salvage", "/nowhere"], 2),
+        (&["stauts"], 2),
+        (&["ctl", "stauts"], 64),
+    ] {
+        assert_eq!(daemon(arguments).status.code(), Some(code), "{arguments:?}");
+    }
+}
+
 /// Operators, who are elsewhere, are told where the configuration is, and a reload finds it.
 #[test]
 fn a_configuration_named_from_where_one_is_is_named_from_the_root_on() {
