@@ -133,28 +133,3 @@ fn numbers_at_the_end_of_their_range_are_answered() {
     daemon.must(&["drain"]);
     daemon.stop_clean();
 }
-
-/// What a flush of megabytes puts on record is not told line by line, the first hundred of two thousand.
-#[test]
-fn events_of_one_flush_are_few() {
-    let mut place = Place::new();
-    place.add(&[Volume::file("vm1", &place.file("vm1"), 8 * MIB)]);
-    place.retry_by_hand();
-    let daemon = Daemon::start(&place);
-    let client = daemon.client("vm1");
-    daemon.must(&["fault", "vm1", "add", "write", "ENOSPC"]);
-    for chunk in 0..64 {
-        client.write_at(&pattern(1, chunk * 64 * KIB, 64 * KIB), chunk * 64 * KIB).expect("acknowledged");
-    }
-    assert_eq!(failure(client.flush()).0, ENOSPC);
-    let told = daemon.must(&["events"]);
-    let events = told["events"].as_array().expect("events");
-    let recorded = events.last().expect("events")["number"].as_u64();
-    assert!(recorded > Some(100), "{recorded:?} transitions: what is this test about?");
-    assert!(events.len() <= 32, "{} events for {recorded:?} that failed at once", events.len());
-    assert_eq!(told["earlier"], 0, "{told}");
-    daemon.must(&["fault", "vm1", "clear"]);
-    daemon.must(&["retry", "vm1", "--wait"]);
-    drop(client);
-    daemon.stop_clean();
-}
