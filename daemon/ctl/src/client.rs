@@ -109,7 +109,11 @@ impl Client {
                  it does not start, 'holdfastd salvage' exports what is there."
             }
         };
-        Error::Unreachable { socket: self.socket.clone(), cause: cause.to_string(), remedy: remedy.to_owned() }
+        Error::Unreachable {
+            socket: self.socket.clone(),
+            cause: cause.to_string(),
+            remedy: remedy.to_owned(),
+        }
     }
 
     /// Somebody listens, who is stopped or stuck.

@@ -9,8 +9,9 @@ use axum::extract::State;
 use axum::routing::get;
 use axum::{Extension, Json, Router};
 use holdfast_ctl::api::{
-    Audit, Events, Explanation, ExtentState, Extents, FailureId, Fault, Faults, Operations, Range, Reason, Sessions,
-    Started, Stats, Status, Time, Versioned, Volume, VolumeCount, VolumePolicy, VolumeState, Volumes,
+    Audit, Events, Explanation, ExtentState, Extents, FailureId, Fault, Faults, Operations, Range, Reason,
+    Sessions, Started, Stats, Status, Time, Versioned, Volume, VolumeCount, VolumePolicy, VolumeState,
+    Volumes,
 };
 use holdfast_engine::ByteRange;
 use serde::Deserialize;

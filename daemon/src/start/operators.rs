@@ -246,8 +246,9 @@ impl Backend for Hub {
         let _changing = self.changing()?;
         let served = self.served(volume)?;
         let before = self.in_force();
-        let cannot =
-            |why: String| senseless(format!("The budget cannot be '{budget}': {why}."), "Write one that fits.");
+        let cannot = |why: String| {
+            senseless(format!("The budget cannot be '{budget}': {why}."), "Write one that fits.")
+        };
         let after = config::with_budget(&before, served.name(), budget).map_err(cannot)?;
         let differences = self.differences(&before, &after);
         if !dry_run && !differences.is_empty() {

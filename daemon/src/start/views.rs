@@ -3,8 +3,8 @@
 use super::hub::Hub;
 use super::table::Served;
 use crate::admin::{
-    ArenaView, DaemonView, ExplanationPage, FaultView,
-    LedgerView, LossPage, Measures, ReactorView, StuckView, ThinView, VolumeMeasures, VolumeView,
+    ArenaView, DaemonView, ExplanationPage, FaultView, LedgerView, LossPage, Measures, ReactorView,
+    StuckView, ThinView, VolumeMeasures, VolumeView,
 };
 use crate::device::FaultSpec;
 use crate::latency::{self, Counts};

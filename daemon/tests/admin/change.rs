@@ -101,7 +101,10 @@ fn a_retry_that_hangs_goes_on_and_can_be_asked_about() {
     assert_eq!((&operation["state"], &operation["done_bytes"]), (&"running".into(), &16_384.into()));
     assert_eq!((&operation["left_bytes"], &operation["finished"]), (&8192.into(), &serde_json::Value::Null));
     let all = world.told("operation");
-    assert!(all.starts_with("1 20") && all.contains("Z retry vm1: retry goes on: 16.0 KiB of 24.0 KiB done."), "{all}");
+    assert!(
+        all.starts_with("1 20") && all.contains("Z retry vm1: retry goes on: 16.0 KiB of 24.0 KiB done."),
+        "{all}"
+    );
     let list = world.ctl("operation --json").json();
     assert_eq!(list["operations"][0], *operation, "whoever was not told the number finds it");
     world.state().release();

@@ -132,6 +132,8 @@ fn the_daemons_help_tells_its_exit_codes() {
     for verb in verbs.into_iter().filter(|verb| *verb != "help") {
         assert!(codes.lines().any(|line| line.trim_start().starts_with(verb)), "{verb} in {help}");
     }
+    let nowhere = String::from_utf8_lossy(&daemon(&["salvage", "/nowhere"]).stderr).into_owned();
+    assert!(nowhere.contains("cannot open /nowhere") && nowhere.contains("holdfastd doctor"), "{nowhere}");
     for (arguments, code) in [
         (&["check", "/nowhere"][..], 2),
         (&["serve", "--config", "/nowhere"], 2),

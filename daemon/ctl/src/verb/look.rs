@@ -2,8 +2,8 @@
 
 use super::{Outcome, Run};
 use crate::api::{
-    Audit, Explanation, Extents, Faults, Operations, Sessions, Started, Status, Versioned, Volume, VolumePolicy,
-    VolumeShown, Volumes,
+    Audit, Explanation, Extents, Faults, Operations, Sessions, Started, Status, Versioned, Volume,
+    VolumePolicy, VolumeShown, Volumes,
 };
 use crate::cli::{AuditArgs, ExplainArgs, ExtentsArgs};
 use crate::client::segment;
