@@ -23,6 +23,9 @@ fn color(contender: Contender) -> RGBColor {
         Contender::HoldfastNbd => RGBColor(86, 180, 233),
         Contender::Nbdkit => RGBColor(213, 94, 0),
         Contender::QemuStorageDaemon => RGBColor(240, 228, 66),
+        // Never in one chart with the floor's grey, of which they are a lighter and a darker one.
+        Contender::HoldfastVhost => RGBColor(0, 60, 100),
+        Contender::QemuStorageDaemonVhost => RGBColor(170, 150, 0),
     }
 }
 

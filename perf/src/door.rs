@@ -10,6 +10,7 @@ use crate::daemon_target::DaemonTarget;
 use crate::files::{Direct, PageCache};
 use crate::load::Target;
 use crate::nbd_target::Nbd;
+use crate::vhost_target::VhostUser;
 
 /// Each client goes through it by itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,6 +34,8 @@ pub enum Door {
         /// What it serves.
         export: String,
     },
+    /// A vhost-user-blk server's socket, for one client at a time.
+    VhostUser(PathBuf),
 }
 
 impl Door {
@@ -53,6 +56,9 @@ impl Door {
             Self::PageCache(path) => through(PageCache::open(path, depth, block)?, plan, client, begin),
             Self::Nbd { socket, export } => {
                 through(Nbd::connect(socket, export, depth, block)?, plan, client, begin)
+            }
+            Self::VhostUser(socket) => {
+                through(VhostUser::connect(socket, depth, plan.job.span, block)?, plan, client, begin)
             }
             Self::Direct(path) => through(Direct::open(path, depth, block)?, plan, client, begin),
         }

@@ -3,8 +3,9 @@
 //! The kernel's page cache over three file systems, and Holdfast under each policy, play the same scenes on the same disk,
 //! which is nbdkit with a script that refuses on demand. **A cell is what was seen**: nothing in here knows what anybody
 //! will answer. The scenes are the two workloads of "Can Applications Recover from fsync Failures?" (Rebello et al., USENIX
-//! ATC'20), each on a disk that refuses one block of data, every write, or every flush; then come a second session,
-//! eviction, a restart on the ill disk, and an operator once it is well.
+//! ATC'20), each on a disk that refuses one block of data, every write, or every flush; then come a second
+//! session in another process, eviction, a restart on the ill disk (of Holdfast: `kill -9`), and an operator once it is well, who
+//! accepts what was given up.
 
 mod answer;
 mod contender;
@@ -14,6 +15,7 @@ mod judge;
 mod kernel;
 mod kernel_log;
 mod patience;
+mod place;
 mod play;
 mod scene;
 mod stamp;
@@ -21,6 +23,7 @@ mod system;
 mod table;
 
 pub use contender::{CONTENDERS, Contender};
+pub use place::flush_on_errand;
 pub use scene::{Fault, SCENES, Scene, Workload};
 
 use std::path::{Path, PathBuf};

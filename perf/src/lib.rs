@@ -50,5 +50,6 @@ pub mod statistics;
 pub mod table;
 pub mod testbed;
 pub mod trouble;
+pub mod vhost_target;
 pub mod window;
 pub mod zipf;

@@ -84,6 +84,12 @@ enum Command {
         /// What it does, as JSON.
         errand: String,
     },
+    /// The honesty table's second session; started by this program.
+    #[command(hide = true)]
+    HonestyFlush {
+        /// What it flushes, as JSON.
+        errand: String,
+    },
     /// The floor's other process; started by this program.
     #[command(hide = true)]
     FloorServer {
@@ -219,6 +225,7 @@ fn main() -> anyhow::Result<ExitCode> {
         Command::Restart(arguments) => restarts(arguments),
         Command::Honesty(arguments) => return honesty(arguments),
         Command::Client { errand } => return client(&errand),
+        Command::HonestyFlush { errand } => honesty::flush_on_errand(&errand),
         Command::FloorServer { core, span_bytes, parent } => floor_server(core, span_bytes, parent),
     };
     done.map(|()| ExitCode::SUCCESS)

@@ -30,10 +30,18 @@ pub enum Contender {
     Nbdkit,
     /// qemu-storage-daemon over a file in the page cache, by NBD.
     QemuStorageDaemon,
+    /// The daemon through its vhost-user-blk door, by the same driver as the other such server.
+    HoldfastVhost,
+    /// qemu-storage-daemon over a file in the page cache, by vhost-user-blk.
+    QemuStorageDaemonVhost,
 }
 
-/// Other NBD servers.
-pub(crate) const PEERS: [Contender; 2] = [Contender::Nbdkit, Contender::QemuStorageDaemon];
+/// Other servers, and Holdfast's door that speaks as each does.
+pub(crate) const PEERS: [(Contender, Contender); 3] = [
+    (Contender::Nbdkit, Contender::HoldfastNbd),
+    (Contender::QemuStorageDaemon, Contender::HoldfastNbd),
+    (Contender::QemuStorageDaemonVhost, Contender::HoldfastVhost),
+];
 
 impl Contender {
     /// For tables.
@@ -48,6 +56,8 @@ impl Contender {
             Self::HoldfastNbd => "holdfast, NBD",
             Self::Nbdkit => "nbdkit cache, NBD",
             Self::QemuStorageDaemon => "qemu-storage-daemon, NBD",
+            Self::HoldfastVhost => "holdfast, vhost-user",
+            Self::QemuStorageDaemonVhost => "qemu-storage-daemon, vhost-user",
         }
     }
 }
@@ -99,7 +109,7 @@ pub struct CaseOutcome {
 /// Holdfast over another one.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Ratio {
-    /// Holdfast's rings, or its NBD door.
+    /// Holdfast's rings, or its NBD or vhost-user-blk door.
     pub of: Contender,
     /// The other one.
     pub to: Contender,
@@ -235,10 +245,9 @@ impl CaseOutcome {
     pub fn new(case: Case, contenders: Vec<ContenderOutcome>) -> Self {
         let mut ratios: Vec<_> = contenders[1..].iter().map(|other| over(&contenders[0], other)).collect();
         // Like with like: by the same protocol.
-        if let Some(door) = contenders.iter().find(|one| one.contender == Contender::HoldfastNbd) {
-            let peers = contenders.iter().filter(|one| PEERS.contains(&one.contender));
-            ratios.extend(peers.map(|peer| over(door, peer)));
-        }
+        let find = |who| contenders.iter().find(|one| one.contender == who);
+        let pairs = PEERS.into_iter().filter_map(|(peer, door)| Some(over(find(door)?, find(peer)?)));
+        ratios.extend(pairs);
         Self { case, ratios, contenders }
     }
 }

@@ -28,6 +28,8 @@ pub struct OwnDaemon {
     pub socket: PathBuf,
     /// Where NBD clients do.
     pub nbd: PathBuf,
+    /// Where the one driver of its disk does.
+    pub vhost: PathBuf,
     /// Where operators do.
     pub admin: PathBuf,
     /// Its configuration, as it was told.
@@ -57,13 +59,28 @@ impl OwnDaemon {
         let nbd = folder.path().join("nbd.sock");
         config +=
             &format!("[[frontend]]\nkind = \"nbd\"\nsocket = {}\nconnections_max = 100\n", quoted(&nbd));
+        let vhost = folder.path().join("vhost.sock");
+        config += &format!(
+            "[[frontend]]\nkind = \"vhost-user-blk\"\nsocket = {}\nvolume = \"{VOLUME}\"\n",
+            quoted(&vhost)
+        );
         std::fs::write(folder.path().join("holdfast.toml"), &config)?;
         let log = folder.path().join("log");
         let child = spawn(folder.path(), &log, testbed)?;
         let socket = folder.path().join("clients.sock");
         let admin = folder.path().join("admin.sock");
-        let mut daemon =
-            Self { child, socket, nbd, admin, config, log, testbed: testbed.clone(), folder, _arena: arena };
+        let mut daemon = Self {
+            child,
+            socket,
+            nbd,
+            vhost,
+            admin,
+            config,
+            log,
+            testbed: testbed.clone(),
+            folder,
+            _arena: arena,
+        };
         daemon.await_ready()?;
         Ok(daemon)
     }

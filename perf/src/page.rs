@@ -62,9 +62,12 @@ fn section(case: &CaseOutcome) -> anyhow::Result<String> {
         let ratios = ratios_of(case, Contender::Holdfast);
         charts.insert(0, columns("Holdfast's rate over that of", &ratios, true)?);
     }
-    let by_nbd = ratios_of(case, Contender::HoldfastNbd);
-    if !by_nbd.is_empty() {
-        charts.insert(1, columns("The rate of Holdfast's NBD door over that of", &by_nbd, true)?);
+    for (door, name) in [(Contender::HoldfastVhost, "vhost-user"), (Contender::HoldfastNbd, "NBD")] {
+        let ratios = ratios_of(case, door);
+        if !ratios.is_empty() {
+            let title = format!("The rate of Holdfast's {name} door over that of");
+            charts.insert(1, columns(&title, &ratios, true)?);
+        }
     }
     let name = escaped(&case.case.name);
     Ok(format!("<h2>{name}</h2>\n<div class=\"charts\">{}</div>\n", charts.join("\n")))

@@ -1,4 +1,5 @@
-//! What users would put between a program and a file instead: NBD servers, where they are installed.
+//! What users would put between a program or a virtual machine and a file instead: NBD and vhost-user-blk servers, where they
+//! are installed.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -25,7 +26,9 @@ pub(crate) struct Peer {
 fn program(who: Contender) -> Option<(&'static str, &'static str)> {
     match who {
         Contender::Nbdkit => Some(("nbdkit", "nbdkit")),
-        Contender::QemuStorageDaemon => Some(("qemu-storage-daemon", "qemu-system-common")),
+        Contender::QemuStorageDaemon | Contender::QemuStorageDaemonVhost => {
+            Some(("qemu-storage-daemon", "qemu-system-common"))
+        }
         _ => None,
     }
 }
@@ -76,14 +79,19 @@ fn arguments(who: Contender, file: &Path, socket: &Path) -> Vec<String> {
         all.extend([format!("--unix={socket}")]);
         return all;
     }
-    vec![
-        "--blockdev".into(),
-        format!("driver=file,node-name=file,filename={file}"),
-        "--nbd-server".into(),
-        format!("addr.type=unix,addr.path={socket},max-connections=100"),
-        "--export".into(),
-        "type=nbd,id=export,node-name=file,name=,writable=on".into(),
-    ]
+    let mut all = vec!["--blockdev".into(), format!("driver=file,node-name=file,filename={file}")];
+    all.extend(if who == Contender::QemuStorageDaemon {
+        vec![
+            "--nbd-server".into(),
+            format!("addr.type=unix,addr.path={socket},max-connections=100"),
+            "--export".into(),
+            "type=nbd,id=export,node-name=file,name=,writable=on".into(),
+        ]
+    } else {
+        let words = "type=vhost-user-blk,id=export,node-name=file,writable=on";
+        vec!["--export".into(), format!("{words},addr.type=unix,addr.path={socket}")]
+    });
+    all
 }
 
 impl Drop for Peer {

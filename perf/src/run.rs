@@ -24,6 +24,7 @@ use crate::peers::{Peer, missing};
 use crate::statistics::Repeats;
 use crate::testbed::Testbed;
 use crate::trouble::{self, Scene};
+use crate::vhost_target::VhostUser;
 
 /// What a run is told.
 #[derive(Debug)]
@@ -151,7 +152,7 @@ impl<'run> Stage<'run> {
         });
         let scene = scene.transpose()?;
         if compare {
-            let left_out: Vec<_> = PEERS.into_iter().filter_map(missing).collect();
+            let left_out: Vec<_> = PEERS.into_iter().filter_map(|(peer, _)| missing(peer)).collect();
             left_out.iter().for_each(|what| eprintln!("compare: {what}"));
             findings.extend(left_out);
         }
@@ -207,14 +208,23 @@ impl<'run> Stage<'run> {
 
     /// Starts the other servers, each with a file of its own.
     fn fill_peers(&mut self, load: &Load) -> anyhow::Result<Vec<Contender>> {
-        for contender in PEERS.into_iter().filter(|&who| missing(who).is_none()) {
+        for (contender, _) in PEERS.into_iter().filter(|&(who, _)| missing(who).is_none()) {
             let Some(path) = self.file(contender) else { continue };
             allocate(&path, self.job.span)?;
             let peer = Peer::start(contender, &path, self.testbed)?;
-            let mut target = Nbd::connect(&peer.socket, "", 32, 4096)?;
-            warm_up(&mut target, load).with_context(|| contender.name().to_owned())?;
-            target.flush()?;
             self.peers.insert(contender, peer);
+            let filled = match self.door(contender)? {
+                Some(Door::VhostUser(socket)) => {
+                    let mut disk = VhostUser::connect(&socket, 32, self.job.span, 4096)?;
+                    warm_up(&mut disk, load).and_then(|_| disk.flush())
+                }
+                Some(Door::Nbd { socket, export }) => {
+                    let mut connection = Nbd::connect(&socket, &export, 32, 4096)?;
+                    warm_up(&mut connection, load).and_then(|_| connection.flush())
+                }
+                _ => Ok(()),
+            };
+            filled.with_context(|| contender.name().to_owned())?;
         }
         Ok(self.peers.keys().copied().collect())
     }
@@ -224,12 +234,13 @@ impl<'run> Stage<'run> {
             Contender::PageCache => "page-cache",
             Contender::Nbdkit => "nbdkit",
             Contender::QemuStorageDaemon => "qemu-storage-daemon",
+            Contender::QemuStorageDaemonVhost => "qemu-storage-daemon-vhost",
             _ => "direct",
         };
         self.files.as_ref().map(|folder| folder.path().join(name))
     }
 
-    /// Holdfast first. The floor has one ring, for requests of 4 KiB.
+    /// Holdfast first. The floor has one ring, for requests of 4 KiB, and a vhost-user server one driver.
     fn contenders(&self, case: &Case) -> Vec<Contender> {
         let floor = self.floor.is_some() && case.clients == 1 && case.block == 4096;
         let mut contenders = vec![Contender::Holdfast];
@@ -237,8 +248,14 @@ impl<'run> Stage<'run> {
         contenders.extend(floor.then_some(Contender::Floor));
         if self.files.is_some() {
             contenders.extend([Contender::PageCache, Contender::Direct]);
-            contenders.extend(self.daemon.as_ref().map(|_| Contender::HoldfastNbd));
+            let doors = [Contender::HoldfastNbd, Contender::HoldfastVhost].into_iter();
+            contenders.extend(doors.filter(|_| self.daemon.is_some()));
             contenders.extend(self.peers.keys());
+            contenders.sort_unstable();
+        }
+        if case.clients > 1 {
+            contenders
+                .retain(|who| !matches!(who, Contender::HoldfastVhost | Contender::QemuStorageDaemonVhost));
         }
         contenders
     }
@@ -254,8 +271,11 @@ impl<'run> Stage<'run> {
         if self.scene.is_some() {
             return self.beside(case, repeat, contender == Contender::Holdfast, look);
         }
-        // One volume behind two doors: whoever reads knows what the other one wrote.
-        let of = if contender == Contender::HoldfastNbd { Contender::Holdfast } else { contender };
+        // One volume behind three doors: whoever reads knows what the others wrote.
+        let of = match contender {
+            Contender::HoldfastNbd | Contender::HoldfastVhost => Contender::Holdfast,
+            other => other,
+        };
         let board = self.boards.get(&of).context("what its clients share")?;
         let plan = Plan { job: self.job, case, repeat, board, cores: &self.testbed.client_cores };
         let heard = match self.door(contender)? {
@@ -285,11 +305,20 @@ impl<'run> Stage<'run> {
                 let daemon = self.daemon.as_ref().context("a daemon of the job's own")?;
                 Some(Door::Nbd { socket: daemon.nbd.clone(), export: VOLUME.into() })
             }
-            Contender::Nbdkit | Contender::QemuStorageDaemon => {
-                let peer = self.peers.get(&contender).context("a server")?;
-                Some(Door::Nbd { socket: peer.socket.clone(), export: String::new() })
+            Contender::HoldfastVhost => {
+                let daemon = self.daemon.as_ref().context("a daemon of the job's own")?;
+                Some(Door::VhostUser(daemon.vhost.clone()))
             }
+            Contender::Nbdkit | Contender::QemuStorageDaemon => {
+                Some(Door::Nbd { socket: self.peer(contender)?, export: String::new() })
+            }
+            Contender::QemuStorageDaemonVhost => Some(Door::VhostUser(self.peer(contender)?)),
         })
+    }
+
+    /// Where another server listens.
+    fn peer(&self, contender: Contender) -> anyhow::Result<PathBuf> {
+        self.peers.get(&contender).map(|peer| peer.socket.clone()).context("a server")
     }
 
     /// A round does not begin with the write-back of an earlier one.
@@ -299,6 +328,7 @@ impl<'run> Stage<'run> {
                 DaemonTarget::connect(socket, volume, 1, self.job.span)?.flush()?;
             }
             Door::Nbd { socket, export } => Nbd::connect(socket, export, 1, 4096)?.flush()?,
+            Door::VhostUser(socket) => VhostUser::connect(socket, 1, self.job.span, 4096)?.flush()?,
             Door::PageCache(path) | Door::Direct(path) => make_durable(path)?,
         }
         Ok(())

@@ -78,9 +78,9 @@ fn ratios(outcome: &Outcome) -> Table {
     for case in &outcome.cases {
         for other in &case.ratios {
             let figures = [&other.rate, &other.p50, &other.p99].map(ratio);
-            let by_nbd = other.of == Contender::HoldfastNbd;
+            let alike = other.of != Contender::Holdfast;
             let to =
-                if by_nbd { format!("{} (so is holdfast)", other.to.name()) } else { other.to.name().into() };
+                if alike { format!("{} (so is holdfast)", other.to.name()) } else { other.to.name().into() };
             table.add_row([name(case), to].into_iter().chain(figures));
         }
         if case.ratios.is_empty() {

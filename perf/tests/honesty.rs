@@ -100,7 +100,7 @@ fn the_table_is_filled_with_what_was_seen_and_holdfast_keeps_its_promises() {
         ("a second session flushes", "EIO"),
         ("read after eviction", "B"),
         ("an operator can list", "failed 4096+4096 EIO"),
-        ("restart", "ended with exit 1, started"),
+        ("restart", "killed, started"),
         ("read after restart", "B"),
         ("flush after restart", "EIO"),
         ("listed after restart", "failed 4096+4096 EIO"),
@@ -140,6 +140,38 @@ fn the_table_is_filled_with_what_was_seen_and_holdfast_keeps_its_promises() {
     let json = std::fs::read(report.path().join("honesty.json")).expect("the report");
     assert_eq!(serde_json::from_slice::<Value>(&json).expect("JSON"), table);
     assert_eq!(remains(directory.path()), Vec::<String>::new());
+}
+
+/// C2: what was given up fails flushes, also in another process, after a crash, and once the disk is well; until an operator
+/// accepts the loss.
+#[test]
+fn a_flush_fails_over_a_loss_until_it_is_accepted() {
+    if !can_play() {
+        return;
+    }
+    let directory = folder();
+    let mut command = honesty(directory.path(), &["evict-immediately"]);
+    let output = command.arg("--json").output().expect("the program starts");
+    check(&output, 0);
+    let table: Value = serde_json::from_slice(&output.stdout).expect("JSON and nothing else");
+    let play = &table["plays"][0];
+    let expected = [
+        ("flush", "EIO"),
+        ("a second session flushes", "EIO"),
+        ("an operator can list", "lost 4096+4096 EIO"),
+        ("restart", "killed, started"),
+        ("flush after restart", "EIO"),
+        ("flush after that", "EIO"),
+        ("read after that", "EIO"),
+        ("the loss is accepted", "ack-loss: ok"),
+        ("flush after acceptance", "ok"),
+        ("read after acceptance", "A"),
+        ("on the disk at the end", "A"),
+    ];
+    for (step, promised) in expected {
+        assert_eq!(seen(play, step), promised, "{step}: {play}");
+    }
+    assert_eq!(play["broken"], Value::Array(Vec::new()));
 }
 
 /// Waits for the end of a child that was told to end.

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use holdfast_perf::outcome::{Contender, Outcome};
+use holdfast_perf::outcome::{CaseOutcome, Contender, Outcome};
 
 const JOB: &str = r#"# Does it run?
 span = "2MiB"
@@ -66,37 +66,45 @@ fn a_comparison_starts_its_daemon_checks_every_version_and_reports_every_round()
     let of_file: serde_json::Value = serde_json::from_slice(&text).unwrap();
     assert_eq!(serde_json::to_value(&outcome).unwrap(), of_file, "nothing is lost on the way and back");
     let page = std::fs::read_to_string(folder.path().join("small-compare.html")).unwrap();
-    let charts =
-        if outcome.cases[0].ratios.iter().any(|ratio| ratio.of != Contender::Holdfast) { 5 } else { 4 };
-    assert_eq!(page.matches("<svg").count(), 2 * charts, "for each of two cases");
+    let of_doors = |case: &CaseOutcome| {
+        let doors = [Contender::HoldfastNbd, Contender::HoldfastVhost];
+        doors.into_iter().filter(|&door| case.ratios.iter().any(|ratio| ratio.of == door)).count()
+    };
+    let charts: usize = outcome.cases.iter().map(|case| 4 + of_doors(case)).sum();
+    assert_eq!(page.matches("<svg").count(), charts);
     assert!(page.contains("open, &lt;two&gt; clients") && !page.contains("<two>"));
     for elsewhere in ["<script", "<link", "src=", "url(", "@import"] {
         assert!(!page.contains(elsewhere), "{elsewhere}");
     }
     assert_eq!((outcome.job.as_str(), outcome.question.as_str()), ("small", "Does it run?"));
     assert!(outcome.daemon_config.as_ref().unwrap().contains("[[volume]]"));
-    // The floor has one ring, for requests of 4 KiB.
     let mut files =
         vec![Contender::Holdfast, Contender::PageCache, Contender::Direct, Contender::HoldfastNbd];
-    let mut peers = Vec::new();
-    for (program, peer) in
-        [("nbdkit", Contender::Nbdkit), ("qemu-storage-daemon", Contender::QemuStorageDaemon)]
-    {
+    let (mut by_nbd, mut by_vhost) = (Vec::new(), Vec::new());
+    for (program, nbd, vhost) in [
+        ("nbdkit", Contender::Nbdkit, None),
+        ("qemu-storage-daemon", Contender::QemuStorageDaemon, Some(Contender::QemuStorageDaemonVhost)),
+    ] {
         // Who is not installed is named, and the others stand for themselves.
         if outcome.findings.iter().any(|finding| finding.contains(&format!("there is no {program} here"))) {
             assert!(!is_installed(program), "{program}");
         } else {
-            peers.push(peer);
+            by_nbd.push(nbd);
+            by_vhost.extend(vhost);
         }
     }
-    files.extend(&peers);
+    files.extend(&by_nbd);
+    // The floor has one ring, for requests of 4 KiB, and a disk's socket one driver.
     let mut all = files.clone();
     all.insert(1, Contender::Floor);
-    for (case, expected) in outcome.cases.iter().zip([all, files]) {
+    all.push(Contender::HoldfastVhost);
+    all.extend(&by_vhost);
+    for (case, (expected, by_vhost)) in outcome.cases.iter().zip([(all, by_vhost), (files, Vec::new())]) {
         assert_eq!(case.contenders.iter().map(|one| one.contender).collect::<Vec<_>>(), expected);
         let over = |who| case.ratios.iter().filter(move |ratio| ratio.of == who).map(|ratio| ratio.to);
         assert_eq!(over(Contender::Holdfast).collect::<Vec<_>>(), expected[1..]);
-        assert_eq!(over(Contender::HoldfastNbd).collect::<Vec<_>>(), peers, "like with like");
+        assert_eq!(over(Contender::HoldfastNbd).collect::<Vec<_>>(), by_nbd, "like with like");
+        assert_eq!(over(Contender::HoldfastVhost).collect::<Vec<_>>(), by_vhost, "like with like");
         for round in case.contenders.iter().flat_map(|one| &one.rounds) {
             assert!(round.requests > 0 && round.rate_per_s > 0.0 && !round.timeline.is_empty(), "{round:?}");
             assert!(round.p50_ns <= round.p99_ns && round.p99_99_ns <= round.max_ns, "{round:?}");

@@ -13,6 +13,7 @@
 
 mod doorbell;
 mod index;
+mod record;
 mod sync;
 
 #[cfg(all(loom, test))]

@@ -8,7 +8,8 @@ use loom::thread;
 
 use crate::doorbell;
 use crate::index::{Consumer, Producer};
-use crate::sync::{AtomicU32, Ordering};
+use crate::record::Record;
+use crate::sync::{AtomicU32, AtomicU64, Ordering};
 
 const CAPACITY: u32 = 2;
 
@@ -193,5 +194,25 @@ fn a_client_asleep_on_the_word_is_woken_by_either_of_two_reactors() {
         for reactor in reactors {
             reactor.join().expect("no panic");
         }
+    });
+}
+
+/// A client that looks while, or after, a daemon says under which generation it takes a tag's next write in: it hears nothing
+/// of it, or that. The tag's write before has a record, too, which must not be taken for it.
+#[test]
+fn a_record_is_whole_or_of_the_write_before() {
+    explore(|| {
+        let words = Arc::new([AtomicU64::new(4), AtomicU64::new(40)]);
+        let theirs = Arc::clone(&words);
+        let daemon = thread::spawn(move || {
+            let [of, generation] = &*theirs;
+            Record { of, generation }.write(5, 50);
+        });
+        let [of, generation] = &*words;
+        let record = Record { of, generation };
+        let said = record.read(5);
+        assert!([0, 50].contains(&said), "{said} was said of write 5");
+        daemon.join().expect("no panic");
+        assert_eq!((record.read(5), record.read(4)), (50, 0));
     });
 }

@@ -16,6 +16,7 @@ use memmap2::{Advice, MmapOptions, MmapRaw};
 use crate::fault::PeerFault;
 use crate::fault_guard::{self, GuardedRange};
 use crate::layout::{self, Layout};
+use crate::record::Record;
 use crate::request::{COMPLETION_BYTES, Completion, DESCRIPTOR_BYTES, Descriptor};
 
 /// What the kernel gives and takes memory in; where its pages are larger, this looks twice at some.
@@ -219,21 +220,19 @@ impl RingMemory {
         self.completions() + self.entries as usize * COMPLETION_BYTES
     }
 
-    /// What the daemon said of the write of this number under a tag; 0 if it has not taken it in.
-    pub(crate) fn read_record(&self, tag: u32, sequence: u64) -> u64 {
+    fn record(&self, tag: u32) -> Record<'_> {
         let [of, generation] = self.entry_words::<{ layout::RECORD_BYTES / 8 }>(self.records(), tag);
-        // SYNC POINT record: pairs with `write_record`; the generation is at least as new as the number.
-        if of.load(Ordering::Acquire) == sequence { generation.load(Ordering::Relaxed) } else { 0 }
+        Record { of, generation }
     }
 
-    /// Says that the write of this number was taken in under a generation. The number comes last: until it is there, the
-    /// record is of the tag's request before, which is over. That spares the client from wiping it, by which the line would go
-    /// from core to core twice for each write.
+    /// What the daemon said of the write of this number under a tag; 0 if it has not taken it in.
+    pub(crate) fn read_record(&self, tag: u32, sequence: u64) -> u64 {
+        self.record(tag).read(sequence)
+    }
+
+    /// Says that the write of this number was taken in under a generation.
     pub(crate) fn write_record(&self, tag: u32, sequence: u64, generation: u64) {
-        let [of, place] = self.entry_words::<{ layout::RECORD_BYTES / 8 }>(self.records(), tag);
-        place.store(generation, Ordering::Relaxed);
-        // SYNC POINT record: pairs with `read_record`.
-        of.store(sequence, Ordering::Release);
+        self.record(tag).write(sequence, generation);
     }
 
     /// The address of `length` payload bytes at `payload`.

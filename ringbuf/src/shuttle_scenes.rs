@@ -3,7 +3,9 @@
 //!
 //! `RUSTFLAGS="--cfg shuttle" cargo test --release -p holdfast-ringbuf --lib`, longer with `HOLDFAST_SHUTTLE_SCHEDULES`.
 //! A wake-up that is lost ends as a deadlock, which shuttle reports with a schedule to replay. They can fail: each of the
-//! mutants `WakeUpIsLost` and `EntryIsEarly` (`--cfg mutants`, `HOLDFAST_MUTANT`) ends all three.
+//! mutants `WakeUpIsLost` and `EntryIsEarly` (`--cfg mutants`, `HOLDFAST_MUTANT`) ends all three of this file.
+
+mod lives;
 
 use holdfast_policy::{AtomicU64 as IndexWord, Plane, PlaneWriter};
 use shuttle::sync::atomic::AtomicU64;

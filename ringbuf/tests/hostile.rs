@@ -5,16 +5,15 @@ mod every_field;
 mod ram_disk;
 mod raw_client;
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{Read, Write};
 use std::process::{Command, Stdio};
 use std::sync::atomic::Ordering;
 
 use holdfast_ringbuf::PeerFault;
 use holdfast_ringbuf::client::{Client, Options};
-use holdfast_ringbuf::request::{Descriptor, Opcode};
 use holdfast_ringbuf::wire::{HelloMessage, ReplyMessage, STEP_MAPPED, StepMessage};
 use ram_disk::{RamDisk, STRIPE_BYTES};
-use raw_client::{CQ_HEAD, RawClient, SQ_TAIL, dial, hello, write};
+use raw_client::{CQ_TAIL, ENTRIES, RawClient, SQ_TAIL, dial, hello, write};
 use rustix::fs::{FallocateFlags, SealFlags, fallocate, fcntl_add_seals, ftruncate};
 use rustix::io::Errno;
 use zerocopy::{FromZeros, IntoBytes};
@@ -61,39 +60,9 @@ fn an_honest_raw_client_is_served() {
     client.submit(0, &[write(3, 1)]);
     scene
         .daemon
-        .eventually("completion", |_| client.word(RawClient::ring(0) + 256).load(Ordering::Acquire) == 1);
+        .eventually("completion", |_| client.word(RawClient::ring(0) + CQ_TAIL).load(Ordering::Acquire) == 1);
     assert!(scene.daemon.disk.bytes.lock().unwrap()[..4096] == [5; 4096]);
     scene.check(&[]);
-}
-
-#[test]
-fn indices_that_jump_end_the_session() {
-    for (word, ring, found) in
-        [(SQ_TAIL, "submission", 9), (SQ_TAIL, "submission", 1 << 31), (SQ_TAIL, "submission", u32::MAX)]
-    {
-        let scene = Scene::new();
-        let mut client = scene.connect();
-        client.word(RawClient::ring(1) + word).store(found, Ordering::Release);
-        client.wake(1);
-        assert!(client.is_thrown_out(), "{ring} {found}");
-        scene.check(&[PeerFault::IndexJumped { ring, lowest: 0, highest: 8, found }]);
-    }
-}
-
-/// The daemon looks at the completion ring's head only when it needs room: after 8 requests.
-#[test]
-fn a_completion_head_that_jumps_ends_the_session() {
-    let scene = Scene::new();
-    let mut client = scene.connect();
-    client.submit(0, &[0, 1, 2, 3, 4, 5, 6, 7].map(|tag| write(tag, u64::from(tag) + 1)));
-    let ring = RawClient::ring(0);
-    scene.daemon.eventually("8 completions", |_| client.word(ring + 256).load(Ordering::Acquire) == 8);
-    client.word(ring + CQ_HEAD).store(9, Ordering::Release);
-    client.put(ring + 4096, write(0, 9).as_bytes());
-    client.word(ring + SQ_TAIL).store(9, Ordering::Release);
-    client.wake(0);
-    assert!(client.is_thrown_out());
-    scene.check(&[PeerFault::IndexJumped { ring: "completion", lowest: 0, highest: 8, found: 9 }]);
 }
 
 #[test]
@@ -102,44 +71,12 @@ fn a_ninth_request_without_taking_an_answer_ends_the_session() {
     let mut client = scene.connect();
     client.submit(0, &[0, 1, 2, 3, 4, 5, 6, 7].map(|tag| write(tag, u64::from(tag) + 1)));
     let ring = RawClient::ring(0);
-    scene.daemon.eventually("8 completions", |_| client.word(ring + 256).load(Ordering::Acquire) == 8);
-    client.put(ring + 4096, write(0, 9).as_bytes());
+    scene.daemon.eventually("8 completions", |_| client.word(ring + CQ_TAIL).load(Ordering::Acquire) == 8);
+    client.put(ring + ENTRIES, write(0, 9).as_bytes());
     client.word(ring + SQ_TAIL).store(9, Ordering::Release);
     client.wake(0);
     assert!(client.is_thrown_out());
     scene.check(&[PeerFault::Overrun { entries: 8 }]);
-}
-
-#[test]
-fn every_field_of_a_descriptor_is_checked() {
-    let honest = write(1, 1);
-    let write = Opcode::Write;
-    let cases = [
-        (Descriptor { opcode: 77, ..honest }, PeerFault::Opcode { opcode: 77 }),
-        (Descriptor { flags: 0x80, ..honest }, PeerFault::Flags { opcode: write, flags: 0x80 }),
-        (Descriptor { reserved_0: 1, ..honest }, PeerFault::NotZero { opcode: write, field: "reserved" }),
-        (Descriptor { tag: u32::MAX, ..honest }, PeerFault::Tag { tag: u32::MAX, entries: 8 }),
-        (Descriptor { sequence: 0, ..honest }, PeerFault::Sequence { sequence: 0, last: 0 }),
-        (
-            Descriptor { length: u64::MAX, ..honest },
-            PeerFault::Length { length: u64::MAX, length_max: 65536 },
-        ),
-        (
-            Descriptor { payload: 65535, ..honest },
-            PeerFault::Payload { payload: 65535, length: 4096, payload_bytes: 65536 },
-        ),
-        (
-            Descriptor { offset: STRIPE_BYTES, ..honest },
-            PeerFault::Misrouted { offset: STRIPE_BYTES, length: 4096, reactor: 0 },
-        ),
-    ];
-    for (descriptor, fault) in cases {
-        let scene = Scene::new();
-        let mut client = scene.connect();
-        client.submit(0, &[descriptor]);
-        assert!(client.is_thrown_out(), "{fault}");
-        scene.check(&[fault]);
-    }
 }
 
 #[test]
@@ -156,18 +93,6 @@ fn tags_and_sequences_may_not_be_used_twice() {
         scene.daemon.disk.hold.store(false, Ordering::SeqCst);
         scene.check(&[fault]);
     }
-}
-
-#[test]
-fn a_range_beyond_the_volume_is_einval_and_no_offence() {
-    let scene = Scene::new();
-    let client = scene.connect();
-    client.submit(0, &[Descriptor { offset: 1 << 60, ..write(0, 1) }]);
-    let ring = RawClient::ring(0);
-    scene.daemon.eventually("completion", |_| client.word(ring + 256).load(Ordering::Acquire) == 1);
-    // The completion's status, 4 bytes into the first entry after 8 descriptors.
-    assert_eq!(client.word(ring + 4096 + 8 * 64 + 4).load(Ordering::Acquire), 22);
-    scene.check(&[]);
 }
 
 /// Random bytes over everything that is not payload, again and again, with a wake-up each time.
@@ -223,7 +148,7 @@ fn a_client_that_floods_its_wake_up_sockets_or_always_claims_to_sleep_is_served_
     client.submit(0, &[write(0, 1)]);
     scene
         .daemon
-        .eventually("completion", |_| client.word(RawClient::ring(0) + 256).load(Ordering::Acquire) == 1);
+        .eventually("completion", |_| client.word(RawClient::ring(0) + CQ_TAIL).load(Ordering::Acquire) == 1);
     assert!(client.word(128).load(Ordering::Acquire) > 0, "the futex word was rung");
     scene.check(&[]);
 }
@@ -247,7 +172,7 @@ fn the_memory_cannot_be_pulled_away() {
     client.submit(0, &[write(0, 1)]);
     scene
         .daemon
-        .eventually("completion", |_| client.word(RawClient::ring(0) + 256).load(Ordering::Acquire) == 1);
+        .eventually("completion", |_| client.word(RawClient::ring(0) + CQ_TAIL).load(Ordering::Acquire) == 1);
     scene.check(&[]);
 }
 
@@ -263,7 +188,7 @@ fn a_client_that_prevents_the_last_seal_gets_no_session() {
 }
 
 #[test]
-fn hellos_that_are_none_are_turned_away_and_others_come_in_meanwhile() {
+fn hellos_that_do_not_come_keep_nobody_else_waiting() {
     let scene = Scene::new();
     // Silent, half a hello, and gone again: these cost a thread of the daemon a second each and nobody else anything.
     let silent = dial(&scene.daemon.path);
@@ -271,26 +196,9 @@ fn hellos_that_are_none_are_turned_away_and_others_come_in_meanwhile() {
     half.write_all(&hello("ram").as_bytes()[..100]).expect("sent");
     drop(dial(&scene.daemon.path));
     let stuck = RawClient::up_to_mapping(&scene.daemon.path);
-    let wrong = [
-        HelloMessage { magic: 1, ..hello("ram") },
-        HelloMessage { message_bytes: 127, ..hello("ram") },
-        HelloMessage { flags: 1, ..hello("ram") },
-        HelloMessage { reserved: [0, 1], ..hello("ram") },
-        HelloMessage { volume: [0xff; 64], ..hello("") },
-        hello(""),
-    ];
-    for hello in wrong {
-        let mut stream = dial(&scene.daemon.path);
-        stream.write_all(hello.as_bytes()).expect("sent");
-        // What the daemon did not read makes it a reset.
-        let answer = stream.read(&mut [0; 1]);
-        let closed = matches!(&answer, Ok(0))
-            || answer.as_ref().is_err_and(|e| e.kind() == ErrorKind::ConnectionReset);
-        assert!(closed, "closed without a word: {answer:?}");
-    }
     let late = Client::connect(&scene.daemon.path, "ram", Options::default()).expect("a session");
     late.flush().expect("a flush");
-    scene.daemon.eventually("all failed", |disk| disk.handshakes_failed.lock().unwrap().len() == 10);
+    scene.daemon.eventually("all failed", |disk| disk.handshakes_failed.lock().unwrap().len() == 4);
     scene.check(&[]);
     drop((silent, half, stuck));
 }
@@ -305,23 +213,6 @@ fn another_version_is_told_so_in_words() {
     stream.read_exact(reply.as_mut_bytes()).expect("a refusal");
     assert_eq!(reply.status, Errno::PROTONOSUPPORT.raw_os_error());
     assert!(reply.reason().contains("version 9"), "{}", reply.reason());
-    scene.check(&[]);
-}
-
-/// Wishes are wishes: absurd ones are cut down.
-#[test]
-fn absurd_wishes_are_cut_down() {
-    let scene = Scene::new();
-    for (queue_depth, payload_bytes) in [(0, 0), (u32::MAX, u64::MAX)] {
-        let mut stream = dial(&scene.daemon.path);
-        stream
-            .write_all(HelloMessage { queue_depth, payload_bytes, ..hello("ram") }.as_bytes())
-            .expect("sent");
-        let mut reply = ReplyMessage::new_zeroed();
-        stream.read_exact(reply.as_mut_bytes()).expect("an offer");
-        assert_eq!(reply.status, 0);
-        assert!((2..=64).contains(&reply.ring_entries) && (4096..=64 << 20).contains(&reply.payload_bytes));
-    }
     scene.check(&[]);
 }
 

@@ -212,7 +212,8 @@ impl Engine<'_> {
     /// The device was reopened, reset or replaced. The owner counts it and tells the others; they may have heard of it
     /// before, so that only the owner's count moves and their next flush shows a difference.
     pub(crate) fn device_changed(&mut self, domain: DomainId, out: &mut Actions) {
-        let state = &mut self.domains[usize::from(domain.0)];
+        // A volume that is on its way in may have come to the other reactors first: what is written to it comes after this.
+        let Some(state) = self.domains.get_mut(usize::from(domain.0)) else { return };
         if state.owner == self.limits.reactor {
             state.verifier += 1;
             let others = (0..self.limits.reactors).filter(|&other| other != self.limits.reactor);

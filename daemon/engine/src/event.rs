@@ -211,7 +211,8 @@ pub enum Command {
         /// Byte offset to start at.
         from: u64,
     },
-    /// Write back and flush all there is. Answered by [`crate::Answer::Drained`] when nothing more can be done.
+    /// Write back and flush all there is. Answered by [`crate::Answer::Drained`] when nothing more can be done; a device that
+    /// refused before is asked again where nothing is left that could ask it.
     Drain,
     /// End the retries that were asked for, before they have tried everything: each is answered by [`crate::Answer::Retried`],
     /// and this by [`crate::Answer::Done`]. What was accepted stays written, what is left stays held, as it was.

@@ -1,11 +1,12 @@
 //! A device that refuses: one probe at a time (M12), and the walks over what failed (C8).
 
 use crate::engine::Engine;
+use crate::ops::{Op, Purpose};
 use crate::volume::{Gate, Pass, PassKind, Task};
 use crate::writeback::Manner;
 use crate::{Actions, Instant, SlotId};
 use holdfast_mutants::mutant;
-use holdfast_policy::{ErrorClass, Search, State, Want};
+use holdfast_policy::{ErrorClass, FailurePolicy, Search, State, Want};
 
 /// Milliseconds between two walks of the timer over the failed lines; what is due is decided line by line.
 const TIMER_PASS_MS: u64 = 50;
@@ -41,9 +42,19 @@ impl Engine<'_> {
         // What is asked for while a probe is out is another one.
         let forced = before.is_some_and(|gate| gate.forced);
         let overwritten = before.is_some_and(|gate| gate.overwritten);
-        let proven = false;
-        volume.gate =
-            Some(Gate { class, errno, attempts, last, from_flush, probing, forced, overwritten, proven });
+        let (proven, asked) = (false, before.is_some_and(|gate| gate.asked));
+        volume.gate = Some(Gate {
+            class,
+            errno,
+            attempts,
+            last,
+            from_flush,
+            probing,
+            forced,
+            overwritten,
+            proven,
+            asked,
+        });
     }
 
     /// The device accepts again: everything that failed is tried, once.
@@ -95,7 +106,7 @@ impl Engine<'_> {
             let volume = &mut self.volumes[index];
             volume.probe_cursor = line + 1;
             if let Some(gate) = &mut volume.gate {
-                (gate.probing, gate.forced, gate.overwritten) = (true, false, false);
+                (gate.probing, gate.forced, gate.overwritten, gate.asked) = (true, false, false, false);
             }
         }
     }
@@ -112,16 +123,45 @@ impl Engine<'_> {
             || (asked && now >= gate.last.after_ms(retry.floor_ms()))
     }
 
+    /// The device has accepted zeroes, or a write that went out before the gate was closed. If a probe could have been made of
+    /// nothing else, the gate guards nothing any more, and where no timer asks, nobody would. A policy that writes through
+    /// while the device refuses needs a better proof, unless somebody has asked for one.
+    pub(crate) fn accepted(&mut self, index: usize) {
+        if self.volumes[index].gate.is_none() || !self.nothing_left(index) {
+            return;
+        }
+        let volume = &mut self.volumes[index];
+        let Some(gate) = &mut volume.gate else { return };
+        let policy = volume.setup.rules.for_class(gate.class).policy;
+        gate.forced |= !gate.from_flush && (gate.asked || !policy.write_through_while_refused());
+    }
+
+    /// Asks a gate that guards nothing, as an operator would: whether there is one.
+    pub(crate) fn ask_idle_gate(&mut self, index: usize) -> bool {
+        let idle = self.volumes[index].gate.is_some() && self.nothing_left(index);
+        if let Some(gate) = self.volumes[index].gate.as_mut().filter(|_| idle) {
+            gate.forced = true;
+        }
+        idle
+    }
+
+    /// Whether there is nothing to write to the device, nor on its way there.
+    fn nothing_left(&self, index: usize) -> bool {
+        let volume = &self.volumes[index];
+        let writes = |op: &Op| op.volume == volume.id() && op.purpose != Purpose::Fill;
+        !volume.holds_gating_failures()
+            && volume.index.dirty.count() == volume.index.failed.count()
+            && !self.ops.iter().any(|(_, op)| writes(op))
+    }
+
     /// No line can tell whether the device still refuses.
     fn nothing_to_probe(&mut self, now: Instant, index: usize) {
+        let nothing_left = self.nothing_left(index);
         let volume = &mut self.volumes[index];
-        let nothing_left = !volume.holds_gating_failures()
-            && volume.index.dirty.count() == volume.index.failed.count()
-            && volume.ops == 0;
         match &mut volume.gate {
             Some(gate) if gate.from_flush => (gate.proven, gate.forced) = (true, false),
             _ if nothing_left => self.open_gate(now, index),
-            Some(gate) => gate.forced = false,
+            Some(gate) => (gate.asked, gate.forced) = (gate.asked || gate.forced, false),
             None => {}
         }
     }

@@ -54,6 +54,7 @@ mod notes;
 mod operator;
 mod ops;
 mod outbox;
+mod pace;
 mod part;
 mod places;
 mod read;

@@ -77,7 +77,7 @@ impl Engine<'_> {
                 let left = self.volumes[index].counts.not_clean();
                 out.answers.push((token, Answer::Drained { left }));
             }
-            Command::Drain => self.add_task(index, Task::Drain { token }),
+            Command::Drain => self.add_task(index, Task::Drain { token, asked: false }),
             Command::CancelRetries => {
                 self.cancel_retries(index, out);
                 out.answers.push((token, Answer::Done));
@@ -171,7 +171,7 @@ impl Engine<'_> {
             Task::Retry { .. } => return,
             Task::Drop { .. } => self.advance_drop(index, task, out),
             Task::AckLoss { .. } => self.advance_ack(index, task, out),
-            Task::Drain { token } => self.advance_drain(index, token, out),
+            Task::Drain { token, asked } => self.advance_drain(index, token, asked, out),
             Task::Confirm { .. } => self.advance_confirm(index, task, out),
             Task::Close(closing) => self.advance_close(index, closing, out),
             Task::Detach { token } => self.advance_detach(index, token, out),
@@ -331,8 +331,9 @@ impl Engine<'_> {
     }
 
     /// A drain is over when everything is stable, or what is left has been tried and refused; retries that were asked
-    /// for before it are awaited.
-    fn advance_drain(&mut self, index: usize, token: Token, out: &mut Actions) -> Option<Task> {
+    /// for before it are awaited. A gate that guards nothing in the end is asked, for else nobody might, and the volume would
+    /// count as refused for ever.
+    fn advance_drain(&mut self, index: usize, token: Token, asked: bool, out: &mut Actions) -> Option<Task> {
         let volume = &self.volumes[index];
         let total = volume.epochs.total();
         let left = volume.counts.not_clean();
@@ -349,7 +350,11 @@ impl Engine<'_> {
             && !self.flush_hangs(self.now, index);
         let over = total.is_empty() || (refused && !moving && !unflushed && !volume.redirty);
         if !over || !volume.stalled.is_empty() && left == 0 {
-            return Some(Task::Drain { token });
+            return Some(Task::Drain { token, asked });
+        }
+        let answering = volume.gate.is_some_and(|gate| gate.probing || gate.forced || gate.proven);
+        if (asked && answering && !hangs) || (!asked && self.ask_idle_gate(index)) {
+            return Some(Task::Drain { token, asked: true });
         }
         out.answers.push((token, Answer::Drained { left }));
         None

@@ -19,14 +19,15 @@ impl Engine<'_> {
     /// Sends dirty runs, if the volume has a reason to and its device takes them.
     pub(crate) fn sweep(&mut self, now: Instant, index: usize, out: &mut Actions) {
         let closed = self.volumes[index].gate.is_some() && !mutant!(GateIsOpen);
-        if closed || !self.wants_write_back(now, index) {
-            return;
-        }
+        let Some(spread_ms) = self.spread_ms(now, index).filter(|_| !closed) else { return };
         let mut wrapped = false;
         for _ in 0..RUNS_A_TURN {
             let volume = &mut self.volumes[index];
             if self.ops.free() <= 1 || !self.ledger.has_room(128) || !out.has_room(&self.limits) {
                 return;
+            }
+            if volume.sweep_cursor == 0 {
+                volume.sweep_began = now;
             }
             out.count(1);
             let max = self.limits.run_lines_max as u64;
@@ -40,39 +41,24 @@ impl Engine<'_> {
                     let barred = volume.bar.filter(|&(_, from, to)| (from..to).contains(&run.first));
                     let behind = barred.map_or(run.first + 1, |(.., to)| to);
                     volume.sweep_cursor = if count > 0 { run.first + count } else { behind };
+                    if !volume.may_send_more(now, count, spread_ms) {
+                        return;
+                    }
                 }
                 Search::Paused { from } => volume.sweep_cursor = from,
                 Search::End => {
                     volume.sweep_cursor = 0;
                     volume.sweeps += 1;
                     let left = volume.index.dirty.count() > volume.index.failed.count();
-                    volume.dirty_since = left.then_some(now);
-                    if wrapped {
+                    // What is left came behind the cursor.
+                    volume.dirty_since = left.then_some(volume.sweep_began);
+                    if wrapped || spread_ms > 0 {
                         return;
                     }
                     wrapped = true;
                 }
             }
         }
-    }
-
-    fn wants_write_back(&self, now: Instant, index: usize) -> bool {
-        let volume = &self.volumes[index];
-        if volume.index.dirty.count() == volume.index.failed.count() {
-            return false;
-        }
-        let setup = &volume.setup;
-        let not_clean = volume.allowance.total(volume.counts.not_clean());
-        !volume.flushes.is_empty()
-            || !volume.stalled.is_empty()
-            || volume.short_zeroes.is_some()
-            || volume.allowance.short_elsewhere
-            || !self.parked.is_empty()
-            || volume.dirty_since.is_some_and(|since| now >= since.after_ms(setup.write_back_after_ms))
-            || not_clean * 1000 >= setup.budget_slots * u64::from(setup.write_back_from)
-            || self.cache.not_clean() * 4 >= self.room * 3
-            || volume.tasks.iter().any(|task| matches!(task, Task::Drain { .. } | Task::Confirm { .. }))
-            || self.waits.any_of(volume.id())
     }
 
     /// Keeps slots free, by dropping clean lines that were not used lately.

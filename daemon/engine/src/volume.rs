@@ -32,12 +32,14 @@ pub(crate) struct Gate {
     /// It was a device flush that failed: a probe has to survive one, too.
     pub(crate) from_flush: bool,
     pub(crate) probing: bool,
-    /// An operator asked for a probe now.
+    /// An operator or a flush asked for a probe now.
     pub(crate) forced: bool,
     /// Refused data was overwritten since the last probe.
     pub(crate) overwritten: bool,
     /// A probe was accepted; a device flush is to show that all is well.
     pub(crate) proven: bool,
+    /// Somebody asked for a probe when there was nothing to make one of, but something on its way to the device.
+    pub(crate) asked: bool,
 }
 
 /// Why failed lines are tried again.
@@ -186,6 +188,8 @@ pub(crate) enum Task {
     },
     Drain {
         token: Token,
+        /// The gate was closed when nothing was left, and was asked to open.
+        asked: bool,
     },
     Close(Closing),
     Detach {
@@ -266,6 +270,10 @@ pub(crate) struct Volume<'a> {
     pub(crate) judging: Option<Judging>,
     pub(crate) tasks: VecDeque<Task>,
     pub(crate) sweep_cursor: u64,
+    /// When the sweep was last at the first line.
+    pub(crate) sweep_began: Instant,
+    /// When the sweep may send its next run, if nobody waits for it.
+    pub(crate) next_run: Instant,
     /// How often the sweep came round.
     pub(crate) sweeps: u64,
     pub(crate) probe_cursor: u64,
@@ -337,6 +345,8 @@ impl<'a> Volume<'a> {
             judging: None,
             tasks: VecDeque::with_capacity(COMMANDS_MAX),
             sweep_cursor: 0,
+            sweep_began: Instant(0),
+            next_run: Instant(0),
             sweeps: 0,
             probe_cursor: 0,
             dirty_since: None,

@@ -247,6 +247,8 @@ impl Engine<'_> {
         }
         if op.probe {
             self.probe_ended(now, usize::from(op.volume), refused);
+        } else if !refused {
+            self.accepted(usize::from(op.volume));
         }
     }
 

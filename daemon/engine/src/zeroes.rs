@@ -204,6 +204,9 @@ impl Engine<'_> {
         if let Some(note) = op.note {
             self.notes.remove_zeroed(op.volume, note);
         }
+        if errno == 0 {
+            self.accepted(index);
+        }
     }
 
     fn chunk_completed(&mut self, index: usize, op: &Op, waiter: Waiter, errno: u16, out: &mut Actions) {

@@ -1,8 +1,8 @@
 //! A turn of a reactor: what it is told, and what it wants done, in the documented order.
 
+use crate::Note;
 use crate::happening::Happening;
 use crate::ledger::Entry;
-use crate::model::Note;
 use crate::shell::{Shell, content, name, name32};
 use crate::violation::{Clause, demand};
 use holdfast_engine::{

@@ -137,7 +137,9 @@ impl Shell<'_> {
     pub(crate) fn remove_volume(&mut self, volume: u16, abandon: bool) {
         let stats = |number: usize| self.reactors[number].engine.stats(VolumeId(volume));
         let mut all = (0..self.reactors.len()).map(stats);
-        let held = all.any(|stats| stats.failed > 0 || stats.gate_class > 0 || stats.overdue > 0);
+        let held = all.any(|stats| {
+            stats.failed > 0 || (stats.gate_class > 0 && stats.not_clean > 0) || stats.overdue > 0
+        });
         self.trace.line(self.now, format_args!("operator: volume remove {volume}, abandon {abandon}"));
         if held && !abandon {
             self.coverage.event("volume remove: refused, data is held");

@@ -1,6 +1,7 @@
 //! The host loses its power at any moment, and comes back with the disks and the ledger it had (C11).
 
-use crate::model::{Content, Model, Note};
+use crate::Note;
+use crate::model::{Content, Model};
 use crate::shell::{Shell, content, name};
 use crate::versions::Versions;
 use crate::violation::{Clause, demand};

@@ -149,6 +149,12 @@ fn volume_settles(shell: &mut Shell<'_>, volume: u16) {
     for answer in shell.reply(token) {
         demand(Clause::Liveness, answer == Answer::Drained { left: 0 }, || format!("drain says {answer:?}"));
     }
+    for reactor in &shell.reactors {
+        let class = reactor.engine.stats(VolumeId(volume)).gate_class;
+        demand(Clause::Liveness, class == 0, || {
+            format!("all is drained, and volume {volume} counts as refused: {class}")
+        });
+    }
 }
 
 /// Reads every line that was ever written: what is not lost reads as it is on stable media, what is lost does not read.

@@ -157,7 +157,7 @@ impl<'a> Shell<'a> {
                 && length > 0
                 && offset.saturating_add(length) <= plan.geometry.volume_bytes);
         self.malformed += u64::from(malformed);
-        let id = if malformed { u64::MAX - self.malformed } else { self.model.submitted(&request) };
+        let id = if malformed { u64::MAX - self.malformed } else { self.model.submitted((&request).into()) };
         let data = match operation {
             Operation::Write { .. } => (offset / 512..(offset + length).div_ceil(512))
                 .map(|sector| crate::stamp(id, sector))

@@ -1,22 +1,22 @@
 //! What clients are told of writes that wait for the device.
 
-use crate::model::{Content, Model, span};
+use crate::model::{Content, Model};
 use crate::violation::{Clause, demand};
 
 impl Model {
     /// A write that had been taken in was answered with an error: what made it fail is on record, or all of it has become
     /// stable meanwhile (M7). The other lines of the same write may be of any age, as after every write that fails.
     pub fn write_failed(&mut self, id: u64, content: Content<'_>) {
-        let request = self.pending[&id];
-        let (from, to) = span(&request);
-        let volume = self.volume(request.volume.0);
+        let wish = self.pending[&id];
+        let (from, to) = (wish.from, wish.to);
+        let volume = self.volume(wish.volume);
         let known = volume.losses.touched(from, to, id)
             || (from..to).any(|sector| volume.reported.contains(sector))
             || volume
                 .sectors
                 .range(from..to)
                 .all(|(sector, versions)| versions.reached(content(*sector).1, id));
-        demand(Clause::M7, known, || format!("{id}: {request:?} failed, and none of it is on record"));
+        demand(Clause::M7, known, || format!("{id}: {wish:?} failed, and none of it is on record"));
     }
 
     /// Whether anything of a range is durably on record as lost, or was a moment ago.
@@ -26,12 +26,12 @@ impl Model {
 
     /// A write to a volume that is written through was acknowledged: the device has it, or something newer (M10).
     pub fn written_through(&mut self, id: u64, content: Content<'_>) {
-        let request = self.pending[&id];
-        let (from, to) = span(&request);
-        for (&sector, versions) in self.volume(request.volume.0).sectors.range(from..to) {
+        let wish = self.pending[&id];
+        let (from, to) = (wish.from, wish.to);
+        for (&sector, versions) in self.volume(wish.volume).sectors.range(from..to) {
             let view = content(sector).0;
             demand(Clause::M10, versions.reached(view, id), || {
-                format!("{id}: {request:?} is answered; the device has {view:x} in sector {sector}")
+                format!("{id}: {wish:?} is answered; the device has {view:x} in sector {sector}")
             });
         }
     }

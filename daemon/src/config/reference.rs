@@ -141,9 +141,9 @@ keys! {
     "volume.write_back" "table" "-" "{}" "-"
         "When dirty data is written back without a flush.";
     "volume.write_back.from" "share" "of the budget" "\"10%\"" "0% to 100%"
-        "Dirty data above this share is written back at once. Lower: steadier. Higher: more overwrites are absorbed, and more is at stake when the host dies.";
+        "Above this share of dirty data write-back begins: all of it spread over half a second at first (half of `after`, if that is less), faster the more there is, and as fast as the device goes from three quarters of the way to a full budget on. 0%: at once. Lower: steadier. Higher: more overwrites are absorbed, and more is at stake when the host dies.";
     "volume.write_back.after" "time" "-" "\"1s\"" "1ms to 1h"
-        "Dirty data older than this is written back.";
+        "Dirty data older than this is written back, spread over half of it, or half a second if that is less.";
     "volume.clients" "table" "-" "{}" "-"
         "Who may open the volume, besides root and the daemon's own user.";
     "volume.clients.uids" "list of integers" "user ids" "[]" "0 to 4294967294, at most 256"

@@ -39,10 +39,12 @@ impl Hub {
             return Err(refused(what, &remedy));
         }
         let bytes = state_bytes(&stats, line);
-        let held = match (stats.failed, stats.gate_class, stats.overdue) {
-            (0, 0, 0) => return Ok(()),
-            (0, 0, overdue) => format!("{overdue} operations of its device are overdue"),
-            (0, _, _) => {
+        // A device that refuses where nothing is held may go: no data is to be told of.
+        let refuses = stats.gate_class != 0 && bytes.not_clean_bytes > 0;
+        let held = match (stats.failed, refuses, stats.overdue) {
+            (0, false, 0) => return Ok(()),
+            (0, false, overdue) => format!("{overdue} operations of its device are overdue"),
+            (0, true, _) => {
                 format!("its device refuses, with {} bytes not on stable media", bytes.not_clean_bytes)
             }
             _ => format!("it holds {} bytes that its device refused", bytes.failed_bytes),

@@ -101,7 +101,7 @@ fn work(daemon: &Daemon<'_>, version: u64) {
 }
 
 /// Goes on before anybody waits for the daemon to end.
-struct Stopped<'a>(&'a Fuse);
+pub(crate) struct Stopped<'a>(pub(crate) &'a Fuse);
 
 impl Drop for Stopped<'_> {
     fn drop(&mut self) {

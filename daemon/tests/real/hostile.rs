@@ -2,7 +2,7 @@
 
 use crate::pattern::{Random, check_same, failure, pattern};
 use crate::place::{LINE, MIB, Place, STRIPE, Volume};
-use crate::raw_client::{CQ_HEAD, RawClient, SQ_TAIL, write};
+use crate::raw_client::{CQ_HEAD, CQ_TAIL, ENTRIES, RawClient, SQ_TAIL, write};
 use crate::running::{Daemon, eventually};
 use holdfast_ringbuf::client::{Client, Options};
 use holdfast_ringbuf::request::Descriptor;
@@ -94,9 +94,9 @@ fn what_the_volume_does_not_have_is_einval() {
         let client = RawClient::connect(&place.clients());
         client.submit(0, &[descriptor]);
         let ring = RawClient::ring(0);
-        eventually("an answer", || (client.word(ring + 256).load(Ordering::Acquire) == 1).then_some(()));
+        eventually("an answer", || (client.word(ring + CQ_TAIL).load(Ordering::Acquire) == 1).then_some(()));
         // The first completion: 8 descriptors of 64 bytes lie before it, its tag comes first, then its status.
-        let status = client.word(ring + 4096 + 8 * 64 + 4).load(Ordering::Relaxed);
+        let status = client.word(ring + ENTRIES + 8 * 64 + 4).load(Ordering::Relaxed);
         assert_eq!(status.cast_signed(), Errno::INVAL.raw_os_error(), "{descriptor:?}");
         honest.work();
     }
@@ -121,9 +121,9 @@ fn indices_that_jump_end_their_session_only() {
     let mut client = RawClient::connect(&place.clients());
     let ring = RawClient::ring(0);
     client.submit(0, &[0, 1, 2, 3, 4, 5, 6, 7].map(|tag| write(tag, u64::from(tag) + 1)));
-    eventually("8 answers", || (client.word(ring + 256).load(Ordering::Acquire) == 8).then_some(()));
+    eventually("8 answers", || (client.word(ring + CQ_TAIL).load(Ordering::Acquire) == 8).then_some(()));
     client.word(ring + CQ_HEAD).store(9, Ordering::Release);
-    client.put(ring + 4096, write(0, 9).as_bytes());
+    client.put(ring + ENTRIES, write(0, 9).as_bytes());
     client.word(ring + SQ_TAIL).store(9, Ordering::Release);
     client.wake(0);
     assert!(client.is_thrown_out(), "the head of the completions jumped");

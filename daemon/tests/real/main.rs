@@ -19,6 +19,7 @@ mod full_cache;
 mod full_disk;
 mod hanging;
 mod hostile;
+mod hung_teardown;
 mod ill_disks;
 #[path = "../../../ringbuf/capi/tests/installed/mod.rs"]
 mod installed;

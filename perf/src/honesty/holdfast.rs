@@ -2,14 +2,13 @@
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
-use std::os::unix::process::CommandExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use holdfast_ringbuf::FailureId;
-use holdfast_ringbuf::client::{Client, Options};
+use holdfast_ringbuf::client::Client;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -17,6 +16,7 @@ use tempfile::TempDir;
 use super::answer::Answer;
 use super::disk::{Disk, Refuse, words, write_blocks};
 use super::patience::{Patience, Said};
+use super::place::{Place, options};
 use super::scene::Scene;
 use super::stamp::{BLOCK, Found, Stamp};
 use super::system::{Listed, Session, System};
@@ -99,10 +99,10 @@ impl Holdfast {
         up.map(drop).with_context(|| self.said())
     }
 
-    /// Ends it with SIGTERM, as its service does.
-    fn stop(&mut self) -> anyhow::Result<ExitStatus> {
+    /// Ends it with a signal: SIGTERM, as its service does, or SIGKILL, of which it hears nothing.
+    fn stop(&mut self, signal: Signal) -> anyhow::Result<ExitStatus> {
         let mut daemon = self.daemon.take().context("the daemon has ended")?;
-        kill_process(Pid::from_child(&daemon.0), Signal::TERM)?;
+        kill_process(Pid::from_child(&daemon.0), signal)?;
         let status = self.patience.eventually(|| Ok(daemon.0.try_wait()?))?;
         status.with_context(|| format!("the daemon does not end; {}", self.said()))
     }
@@ -138,10 +138,20 @@ impl Holdfast {
                 listed.add(state, &extent)?;
             }
         }
+        let refused = listed.clone();
         // Data that the disk took and did not keep was refused by nobody: the flush's id leads to it.
         if let Some(id) = failure {
             for extent in self.extents(&["explain", &id.to_string()])? {
                 listed.add("in explain:", &extent)?;
+            }
+        }
+        for state in ["dirty", "unstable"] {
+            for extent in self.extents(&["extents", VOLUME, "--state", state])? {
+                let (offset, length) = range_of(&extent)?;
+                if !refused.covers(offset, length) {
+                    // No promise is kept by it: nothing there says that it failed.
+                    listed.say(&format!("{state} {offset}+{length}"));
+                }
             }
         }
         if listed.words.is_empty() {
@@ -154,18 +164,27 @@ impl Holdfast {
 impl Listed {
     /// One more extent of the daemon's answer, unless it is there.
     fn add(&mut self, list: &str, extent: &Value) -> anyhow::Result<()> {
-        let number = |key: &str| extent[key].as_u64().with_context(|| format!("no {key} in {extent}"));
-        let (offset, length) = (number("offset")?, number("length")?);
+        let (offset, length) = range_of(extent)?;
         if self.covers(offset, length) {
             return Ok(());
         }
         let errno = extent["refusal"]["errno"]["name"].as_str().unwrap_or("no errno");
-        let comma = if self.words.is_empty() { "" } else { ", " };
-        self.words += &format!("{comma}{list} {offset}+{length} {errno}");
+        self.say(&format!("{list} {offset}+{length} {errno}"));
         self.ranges.push((offset, length));
         self.is_lost |= list == "lost";
         Ok(())
     }
+
+    fn say(&mut self, words: &str) {
+        let comma = if self.words.is_empty() { "" } else { ", " };
+        self.words += &format!("{comma}{words}");
+    }
+}
+
+/// Offset and length of an extent of the daemon's answer, in bytes.
+fn range_of(extent: &Value) -> anyhow::Result<(u64, u64)> {
+    let number = |key: &str| extent[key].as_u64().with_context(|| format!("no {key} in {extent}"));
+    Ok((number("offset")?, number("length")?))
 }
 
 impl System for Holdfast {
@@ -177,18 +196,12 @@ impl System for Holdfast {
         Refuse::Place(stamp.block * BLOCK as u64)
     }
 
-    fn open(&mut self) -> anyhow::Result<Result<Session, Answer>> {
-        let socket = self.memory.path().join("clients");
-        let connected = self.patience.within(move || Client::connect(socket, VOLUME, options()))?;
-        Ok(match connected {
-            None => Err(Answer::None),
-            Some(Ok(client)) => Ok(Session::Rings(client)),
-            Some(Err(error)) => Err(Answer::Words(error.to_string())),
-        })
+    fn place(&self) -> Result<Place, Answer> {
+        Ok(Place::Volume { socket: self.memory.path().join("clients"), name: VOLUME.to_owned() })
     }
 
     fn evict(&mut self) -> anyhow::Result<()> {
-        let session = self.open()?;
+        let session = self.open(&self.patience)?;
         let Ok(Session::Rings(client)) = session else { anyhow::bail!("no session: {session:?}") };
         // Twice as much as there are slots, and nothing of what the workloads write.
         let read = self.patience.within(move || {
@@ -201,15 +214,16 @@ impl System for Holdfast {
 
     fn restart(&mut self) -> anyhow::Result<Answer> {
         // A daemon that does not end or start is something to be seen, as everything else.
-        let ended = match self.stop() {
-            Ok(status) => status.code().map_or("a signal".to_owned(), |code| format!("exit {code}")),
+        let ended = match self.stop(Signal::KILL) {
+            Ok(status) if status.signal() == Some(Signal::KILL.as_raw()) => "killed".to_owned(),
+            Ok(status) => format!("ended: {status}"),
             Err(_) => self.patience.check().map(|()| "no end".to_owned())?,
         };
         let started = match self.start() {
             Ok(()) => "started",
             Err(_) => self.patience.check().map(|()| "not started")?,
         };
-        Ok(Answer::Words(format!("ended with {ended}, {started}")))
+        Ok(Answer::Words(format!("{ended}, {started}")))
     }
 
     fn list(&mut self, failure: Option<FailureId>) -> anyhow::Result<Listed> {
@@ -227,9 +241,15 @@ impl System for Holdfast {
         Ok(Answer::Words(format!("retry: {outcome}")))
     }
 
+    fn accept_loss(&mut self) -> anyhow::Result<Answer> {
+        let said = self.operator(&["ack-loss", VOLUME, "--yes"])?;
+        let outcome = if said.success { "ok".to_owned() } else { said.complaint() };
+        Ok(Answer::Words(format!("ack-loss: {outcome}")))
+    }
+
     fn end(&mut self, blocks: &[u64], run: u64) -> anyhow::Result<Answer> {
         if self.daemon.is_some() {
-            self.stop()?;
+            self.stop(Signal::TERM)?;
         }
         self.disk.unplug()?;
         let file = File::open(self.disk.stable())?;
@@ -240,11 +260,6 @@ impl System for Holdfast {
         };
         Ok(Answer::Contents(blocks.iter().map(block).collect::<std::io::Result<_>>()?))
     }
-}
-
-/// A session that tells soon when its daemon is gone for good.
-fn options() -> Options {
-    Options { queue_depth: 4, reconnect: Some(Duration::from_secs(5)), ..Options::default() }
 }
 
 fn configuration(policy: Policy, disk: &Disk, memory: &Path) -> String {

@@ -72,6 +72,18 @@ impl Judge {
         }
     }
 
+    /// An operator has accepted the loss of what is not on stable media: nobody promises it any more.
+    pub(super) fn accepted(&mut self, lost: &[Stamp]) {
+        self.newest.retain(|_, newest| !lost.contains(newest));
+    }
+
+    /// C2: the loss is accepted, the disk is well, and a flush succeeds.
+    pub(super) fn freed(&mut self, step: &'static str, answer: Option<&Answer>) {
+        if let Some(answer) = answer.filter(|&answer| *answer != Answer::Success) {
+            self.complain("C2", step, format!("{answer}, and the loss was accepted"));
+        }
+    }
+
     /// C3: once the cause is gone, a flush succeeds, unless something is lost and listed.
     pub(super) fn healed(&mut self, steps: &[Step], is_lost: bool) {
         let last = steps.iter().rev().find(|step| step.what.starts_with("flush"));
@@ -139,6 +151,21 @@ mod tests {
         assert_eq!(judge.broken, []);
         judge.listed("listed", &[B], &listed(&[(0, 8191), (8192, 4096)]));
         assert_eq!(promises(&judge), ["C9"]);
+    }
+
+    #[test]
+    fn an_accepted_loss_reads_as_anything_and_fails_no_flush() {
+        let (mut judge, a) = (judge(), Answer::Contents(vec![Found::Version('A')]));
+        judge.accepted(&[Stamp { letter: 'C', ..B }]);
+        judge.read("read", &[1], &a);
+        assert_eq!(promises(&judge), ["C5"], "something else was accepted");
+        judge.accepted(&[B]);
+        judge.read("read", &[1], &a);
+        judge.freed("flush", Some(&Answer::Success));
+        judge.freed("flush", None);
+        assert_eq!(promises(&judge), ["C5"]);
+        judge.freed("flush", Some(&Answer::Refused(5)));
+        assert_eq!(promises(&judge), ["C5", "C2"]);
     }
 
     #[test]

@@ -1,8 +1,7 @@
 //! The kernel: its page cache over a file system on a loop device.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use anyhow::{Context, ensure};
 use holdfast_ringbuf::FailureId;
@@ -12,6 +11,7 @@ use super::answer::Answer;
 use super::disk::{Disk, Refuse, words, write_blocks};
 use super::kernel_log::KernelLog;
 use super::patience::{Patience, undo};
+use super::place::Place;
 use super::scene::Scene;
 use super::stamp::Stamp;
 use super::system::{Listed, Session, System};
@@ -125,22 +125,6 @@ impl Kernel {
             Err(error) => self.patience.check().map(|()| Answer::Words(format!("not mounted: {error}"))),
         }
     }
-
-    fn open_file(&self) -> anyhow::Result<Result<Session, Answer>> {
-        if self.mount.is_none() {
-            return Ok(Err(Answer::Words("not mounted".to_owned())));
-        }
-        let path = self.directory().join("file");
-        let opened = self.patience.within(move || {
-            // As the paper's programs, which need no more of a file system than that it can be read.
-            let open = |write| OpenOptions::new().read(true).write(write).open(&path);
-            open(true).or_else(|_| open(false))
-        })?;
-        Ok(match opened {
-            Some(Ok(file)) => Ok(Session::File(Arc::new(file))),
-            failed => Err(Answer::of(failed, |_| Answer::Success)),
-        })
-    }
 }
 
 impl System for Kernel {
@@ -152,13 +136,15 @@ impl System for Kernel {
         self.place.map_or(Refuse::Data(stamp), Refuse::Place)
     }
 
-    fn open(&mut self) -> anyhow::Result<Result<Session, Answer>> {
-        self.open_file()
+    fn place(&self) -> Result<Place, Answer> {
+        let mounted = self.mount.is_some();
+        let file = mounted.then(|| Place::File(self.directory().join("file")));
+        file.ok_or_else(|| Answer::Words("not mounted".to_owned()))
     }
 
     fn evict(&mut self) -> anyhow::Result<()> {
         // Of this file alone: others' pages on this machine are none of our business.
-        if let Ok(Session::File(file)) = self.open_file()? {
+        if let Ok(Session::File(file)) = self.open(&self.patience)? {
             let told = self.patience.within(move || fadvise(&*file, 0, None, Advice::DontNeed))?;
             told.context("fadvise does not return")??;
         }
@@ -197,6 +183,10 @@ impl System for Kernel {
         Ok(Answer::Words(format!("sync: {why}; mounted anew: {}", self.restart()?)))
     }
 
+    fn accept_loss(&mut self) -> anyhow::Result<Answer> {
+        Ok(Answer::Words("nobody to tell".to_owned()))
+    }
+
     fn end(&mut self, blocks: &[u64], run: u64) -> anyhow::Result<Answer> {
         if let Some(mount) = self.mount.take() {
             mount.undo()?;
@@ -206,7 +196,7 @@ impl System for Kernel {
         // What a power cut now would leave, on a device that refuses nothing.
         self.device = Some(Loop::over(&self.disk.stable(), false, &self.patience)?);
         let mounted = self.mount()?;
-        let session = match self.open_file()? {
+        let session = match self.open(&self.patience)? {
             _ if self.mount.is_none() => return Ok(mounted),
             Ok(session) => session,
             Err(answer) => return Ok(answer),

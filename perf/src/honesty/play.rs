@@ -42,6 +42,10 @@ pub(super) struct Play {
 /// Rows, in the order of a play.
 const WRITES: [&str; 2] = ["write", "write C"];
 const FLUSHES: [&str; 2] = ["flush", "flush again"];
+/// The row of another process's flush.
+const SECOND: &str = "a second session flushes";
+/// The row of the flush after a loss was accepted.
+const FREED: &str = "flush after acceptance";
 /// The row that an operator's list is in.
 const LISTED: &str = "an operator can list";
 /// The row of the end.
@@ -118,7 +122,7 @@ impl Stage<'_> {
 
     /// The paper's workload, on a disk that falls ill after the file was opened.
     fn work(&mut self, refuse: Refuse) -> anyhow::Result<()> {
-        let opened = self.system.open()?;
+        let opened = self.system.open(self.patience)?;
         let session = opened.map_err(|answer| anyhow::anyhow!("a disk that is well: {answer}"))?;
         self.system.disk().refuse(refuse)?;
         let stamps = self.stamps();
@@ -140,9 +144,13 @@ impl Stage<'_> {
 
     /// A second program, and memory that is needed for something else.
     fn wait_and_evict(&mut self) -> anyhow::Result<()> {
-        self.with_session("a second session flushes", |stage, session| {
-            stage.flush("a second session flushes", session)
-        })?;
+        match self.system.place() {
+            Ok(place) => {
+                let flushed = place.flush_by_another(self.patience)?;
+                self.flushed(SECOND, flushed)?;
+            }
+            Err(answer) => self.saw(SECOND, answer),
+        }
         self.system.evict()?;
         self.with_session("read after eviction", |stage, session| stage.read("read after eviction", session))
     }
@@ -169,10 +177,28 @@ impl Stage<'_> {
         })?;
         let Listed { is_lost, log, .. } = self.system.list(None)?;
         self.judge.healed(&self.steps, is_lost);
+        if is_lost {
+            self.accept_loss()?;
+        }
         let blocks: Vec<u64> = self.stamps().iter().map(|stamp| stamp.block).collect();
         let ended = self.system.end(&blocks, self.run)?;
         self.saw(AT_THE_END, ended);
         Ok(log)
+    }
+
+    /// What was given up is accepted as lost.
+    fn accept_loss(&mut self) -> anyhow::Result<()> {
+        let lost = self.unstable()?;
+        let accepted = self.system.accept_loss()?;
+        self.saw("the loss is accepted", accepted);
+        self.judge.accepted(&lost);
+        self.with_session(FREED, |stage, session| {
+            stage.flush(FREED, session)?;
+            stage.read("read after acceptance", session)
+        })?;
+        let flushed = self.steps.iter().find(|step| step.what == FREED).map(|step| &step.seen);
+        self.judge.freed(FREED, flushed);
+        Ok(())
     }
 
     /// With another session; its refusal is the answer of a step.
@@ -181,7 +207,7 @@ impl Stage<'_> {
         what: &'static str,
         act: impl FnOnce(&mut Self, &Session) -> anyhow::Result<()>,
     ) -> anyhow::Result<()> {
-        match self.system.open()? {
+        match self.system.open(self.patience)? {
             Ok(session) => act(self, &session),
             Err(answer) => {
                 self.saw(what, answer);
@@ -191,7 +217,15 @@ impl Stage<'_> {
     }
 
     fn flush(&mut self, what: &'static str, session: &Session) -> anyhow::Result<()> {
-        let (flushed, failure) = session.flush(self.patience)?;
+        let flushed = session.flush(self.patience)?;
+        self.flushed(what, flushed)
+    }
+
+    fn flushed(
+        &mut self,
+        what: &'static str,
+        (flushed, failure): (Answer, Option<FailureId>),
+    ) -> anyhow::Result<()> {
         self.failure = failure.or(self.failure);
         let unstable = self.unstable()?;
         self.judge.flushed(what, &flushed, &unstable);

@@ -11,6 +11,7 @@ use holdfast_ringbuf::client::{Client, Error};
 use super::answer::Answer;
 use super::disk::{Disk, Refuse};
 use super::patience::Patience;
+use super::place::Place;
 use super::stamp::{BLOCK, Found, Stamp};
 
 /// A program's hold of the file or the volume.
@@ -107,11 +108,19 @@ pub(super) trait System {
     /// How to have the disk refuse this version and nothing else.
     fn refusal_of(&self, stamp: Stamp) -> Refuse;
 
-    /// Opens the file or the volume, as one more program.
+    /// What a program opens.
+    ///
+    /// # Errors
+    /// Why there is nothing to open.
+    fn place(&self) -> Result<Place, Answer>;
+
+    /// Opens it.
     ///
     /// # Errors
     /// If interrupted. What the system answers is an answer.
-    fn open(&mut self) -> anyhow::Result<Result<Session, Answer>>;
+    fn open(&self, patience: &Patience) -> anyhow::Result<Result<Session, Answer>> {
+        self.place().map_or_else(|answer| Ok(Err(answer)), |place| place.open(patience))
+    }
 
     /// Has memory needed for something else, so that what may be forgotten is.
     ///
@@ -119,7 +128,7 @@ pub(super) trait System {
     /// If that cannot be done.
     fn evict(&mut self) -> anyhow::Result<()>;
 
-    /// Ends it in good order and starts it again, while nobody has it open.
+    /// Starts it again, while nobody has it open: after an end in good order, or a crash where it promises to outlive one.
     ///
     /// # Errors
     /// If interrupted, or it neither ends nor starts for a reason of ours.
@@ -136,6 +145,12 @@ pub(super) trait System {
     /// # Errors
     /// If nobody can be told.
     fn retry(&mut self) -> anyhow::Result<Answer>;
+
+    /// What an operator does about data that is in no place any more, and that he was told of.
+    ///
+    /// # Errors
+    /// If nobody can be told.
+    fn accept_loss(&mut self) -> anyhow::Result<Answer>;
 
     /// Ends it for good, and looks what blocks are on the disk then.
     ///

@@ -51,9 +51,9 @@ fn summary(honesty: &Honesty) -> String {
         }
     }
     format!(
-        "A cell: what flushes said, the last by a second session / what reads returned at first, after eviction, after a \
-         restart / what is on the disk at the end, after it was well again / the promises of Holdfast's contract that this \
-         does not keep.\n\n{table}"
+        "A cell: what flushes said, the last by a second session in another process / what reads returned at first, after \
+         eviction, after a restart (of Holdfast: kill -9) / what is on the disk at the end, after it was well again / the promises \
+         of Holdfast's contract that this does not keep.\n\n{table}"
     )
 }
 

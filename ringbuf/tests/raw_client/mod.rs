@@ -18,8 +18,9 @@ use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg}
 use zerocopy::{FromZeros, IntoBytes};
 
 pub(crate) const SQ_TAIL: u64 = 0;
+pub(crate) const CQ_TAIL: u64 = 256;
 pub(crate) const CQ_HEAD: u64 = 384;
-const ENTRIES: u64 = 4096;
+pub(crate) const ENTRIES: u64 = 4096;
 
 pub(crate) struct RawClient {
     pub(crate) stream: UnixStream,

@@ -372,3 +372,17 @@ fn a_flush_that_is_wanted_after_the_volume_has_gone_is_answered() {
     };
     assert_ne!(errno, 0, "nothing was flushed");
 }
+
+/// C7: the device of a volume that is being added changes when one reactor has the volume and the other does not yet: there is
+/// nothing of it to doubt there, and the first volume of that domain comes after (seed 6064).
+#[test]
+fn a_device_may_change_before_every_reactor_has_its_volume() {
+    let plan = Plan { budget: 64, ..Plan::default() };
+    let mut shell = Shell::new(plan.clone());
+    shell.events.push_back(Event::DeviceChanged { domain: DomainId(1) });
+    shell.put(0, LINE, 1);
+    assert_eq!(shell.flushed(), 0);
+    shell.add(&plan, 1, &disk());
+    assert_eq!(shell.written(1, 0, 2), Some(0));
+    assert_eq!(shell.done(1, Command::Drain), Answer::Drained { left: 0 });
+}

@@ -20,6 +20,8 @@ pub(crate) struct Plan {
     pub(crate) mode: Mode,
     pub(crate) flush_on_failure: FlushOnFailure,
     pub(crate) io_timeout_ms: u64,
+    /// Write-back begins at this share of the budget in parts of 1000, without a flush.
+    pub(crate) write_back_from: u16,
     /// Dirty data is written back after so long, without a flush.
     pub(crate) write_back_after_ms: u64,
 }
@@ -38,6 +40,7 @@ impl Default for Plan {
             mode: Mode::WriteBack,
             flush_on_failure: FlushOnFailure::Report,
             io_timeout_ms: 5_000,
+            write_back_from: 1000,
             write_back_after_ms: 1_000_000,
         }
     }
@@ -120,7 +123,7 @@ pub(crate) fn setup(
         flush_on_failure: plan.flush_on_failure,
         parked_flushes_max: 2,
         io_timeout_ms: plan.io_timeout_ms,
-        write_back_from: 1000,
+        write_back_from: plan.write_back_from,
         write_back_after_ms: plan.write_back_after_ms,
         index_lines,
         index: Box::leak(index.into_boxed_slice()),
