@@ -7,9 +7,24 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+/// What scripts rely on.
+const EXIT_CODES: &str = "\
+Exit codes:
+  serve       0  ended, and all data is on stable media
+              1  ended, and something is held in the arena, or was given up
+              2  did not start
+  check       0  the configuration makes sense; 2 it does not
+  doctor      0  all is well; 1 there are warnings; 2 a daemon would not run, or not keep its promises
+  salvage     0  all was listed, and exported if asked for
+              1  something is damaged or in doubt; what could be had was had
+              2  nothing, or not all, was done
+  quickstart  0  everything was as expected; 1 it was not; 2 it could not be played; 130 interrupted
+  ctl         as holdfastctl
+A command line that makes no sense: 2; of 'ctl': 64.";
+
 /// A write-back cache that does not lie when the disk refuses.
 #[derive(Parser)]
-#[command(name = "holdfastd", version, about, arg_required_else_help = true)]
+#[command(name = "holdfastd", version, about, arg_required_else_help = true, after_help = EXIT_CODES)]
 struct Cli {
     #[command(subcommand)]
     verb: Verb,
@@ -52,6 +67,8 @@ enum Verb {
 fn main() -> ExitCode {
     match Cli::parse().verb {
         Verb::Serve { config, discard_arena, abandon } => {
+            // Operators are told of it, who are in other directories.
+            let config = std::path::absolute(&config).unwrap_or(config);
             serve(&config, start::Options { config: Some(config.clone()), discard_arena, abandon })
         }
         Verb::Quickstart(options) => quickstart::run(&options),

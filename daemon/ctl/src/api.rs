@@ -14,6 +14,7 @@
 //! | `GET /v1/stats` | | [`Stats`] |
 //! | `GET /v1/events?since=&limit=` | | [`Events`] |
 //! | `GET /v1/audit?since=&limit=` | | [`Audit`] |
+//! | `GET /v1/operations` | | [`Operations`] |
 //! | `GET /v1/operations/{id}` | | [`Started`] |
 //! | `POST /v1/operations/{id}/cancel` | `{}` | 202, [`Started`] |
 //! | `GET /v1/sessions` | | [`Sessions`] |

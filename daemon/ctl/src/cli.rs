@@ -85,10 +85,10 @@ pub(crate) enum Verb {
     Volume(VolumeVerb),
     /// Add space to a file volume with a thin limit (the same as 'volume grow-thin').
     GrowThin(GrowThinArgs),
-    /// How far an operation is that was started before.
+    /// How far an operation is that was started before; without a number, all that run and those that ended last.
     Operation {
         /// Its number, as it was printed.
-        id: u64,
+        id: Option<u64>,
     },
     /// End a retry before everything was tried, and with it the other retries of its volume. What was written stays
     /// written, what is left stays held.

@@ -9,6 +9,7 @@ use hyper::{Method, Request};
 use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::net::UnixStream;
@@ -60,7 +61,7 @@ impl Client {
         match runtime.block_on(exchange) {
             Ok(Ok((status, bytes))) => self.judge(status, &bytes),
             Ok(Err(cause)) => Err(self.unreachable(&*cause)),
-            Err(_) => Err(self.unreachable(&format!("no answer within {} s", TIMEOUT.as_secs()))),
+            Err(_) => Err(self.silent()),
         }
     }
 
@@ -96,8 +97,31 @@ impl Client {
         Err(Error::Refused { status, error: plain(error) })
     }
 
-    fn unreachable(&self, cause: &(impl ToString + ?Sized)) -> Error {
-        Error::Unreachable { socket: self.socket.clone(), cause: cause.to_string() }
+    fn unreachable(&self, cause: &(dyn std::error::Error + 'static)) -> Error {
+        let kind = cause.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
+        let remedy = match kind {
+            Some(ErrorKind::PermissionDenied) => {
+                "Root, the daemon's user and the socket's group may look: run it as one of them, with sudo, say."
+            }
+            _ => {
+                "Is holdfastd running, and is this its admin_socket (--socket PATH)? 'systemctl status holdfast' and 'journalctl \
+                 -u holdfast' tell how it ended. What was acknowledged is in its arena: leave that alone, and start it again; if \
+                 it does not start, 'holdfastd salvage' exports what is there."
+            }
+        };
+        Error::Unreachable {
+            socket: self.socket.clone(),
+            cause: cause.to_string(),
+            remedy: remedy.to_owned(),
+        }
+    }
+
+    /// Somebody listens, who is stopped or stuck.
+    fn silent(&self) -> Error {
+        let cause = format!("no answer within {} s", TIMEOUT.as_secs());
+        let remedy = "It runs, and does not answer. Look before you kill it: 'journalctl -u holdfast', and as root 'cat \
+                      /proc/$(pidof holdfastd)/task/*/stack'. What was acknowledged is in its arena, and the next daemon serves it.";
+        Error::Unreachable { socket: self.socket.clone(), cause, remedy: remedy.to_owned() }
     }
 
     fn strange(&self, cause: String) -> Error {

@@ -14,6 +14,8 @@ pub(crate) enum Error {
         socket: PathBuf,
         /// What happened.
         cause: String,
+        /// The way out.
+        remedy: String,
     },
     /// Somebody answers who speaks otherwise.
     #[error("the answer on '{}' cannot be understood: {cause}", socket.display())]
@@ -77,17 +79,13 @@ impl Error {
     pub(crate) fn as_api(&self) -> ApiError {
         let (code, remedy) = match self {
             Error::Refused { error, .. } => return error.clone(),
-            Error::Unreachable { .. } => ("unreachable", unreachable_remedy()),
+            Error::Unreachable { remedy, .. } => ("unreachable", remedy.clone()),
             Error::Strange { .. } => ("strange_answer", strange_remedy()),
             Error::Usage { remedy, .. } => ("usage", remedy.clone()),
             Error::Failed { remedy, .. } => ("failed", remedy.clone()),
         };
         ApiError { code: code.to_owned(), message: self.to_string(), remedy }
     }
-}
-
-fn unreachable_remedy() -> String {
-    "Is holdfastd running, is this its admin_socket (--socket PATH), and may you write to it?".to_owned()
 }
 
 fn strange_remedy() -> String {

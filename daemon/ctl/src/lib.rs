@@ -52,7 +52,9 @@ pub fn run(program: &str, args: impl IntoIterator<Item = OsString>) -> ExitCode 
 /// An error of `out` or `err` (a closed pipe) is not reported: nobody is there to read it.
 pub fn run_on(program: &str, args: impl IntoIterator<Item = OsString>, streams: &mut Streams<'_>) -> Exit {
     let command = cli::Cli::command().bin_name(program).no_binary_name(true);
-    let parsed = command.try_get_matches_from(args).and_then(|matches| {
+    let words: Vec<OsString> = args.into_iter().collect();
+    let json = words.iter().take_while(|word| *word != "--").any(|word| word == "--json");
+    let parsed = command.try_get_matches_from(words).and_then(|matches| {
         let typed = matches.value_source("socket") == Some(ValueSource::CommandLine);
         cli::Cli::from_arg_matches(&matches).map(|cli| (cli, typed))
     });
@@ -62,11 +64,27 @@ pub fn run_on(program: &str, args: impl IntoIterator<Item = OsString>, streams: 
             _ = write!(streams.out, "{}", help.render());
             Exit::Ok
         }
+        Err(usage) if json => {
+            let answer = api::Versioned::of(api::Failure { error: usage_error(program, &usage).as_api() });
+            let answer = serde_json::to_string(&answer).expect("answers are plain data");
+            _ = writeln!(streams.out, "{answer}");
+            Exit::Usage
+        }
         Err(usage) => {
             _ = write!(streams.err, "{}", usage.render());
             Exit::Usage
         }
     }
+}
+
+/// What is wrong with a command line, in the form of every other error: whoever asked for JSON reads no prose.
+fn usage_error(program: &str, usage: &clap::Error) -> error::Error {
+    let said = usage.render().to_string();
+    let lines = said.lines().take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more"));
+    let words: Vec<&str> = lines.flat_map(str::split_whitespace).collect();
+    let message = words.join(" ");
+    let message = message.strip_prefix("error: ").unwrap_or(&message);
+    error::Error::usage(message, format!("Nothing was changed. See '{program} --help'."))
 }
 
 /// The time of the wall clock.

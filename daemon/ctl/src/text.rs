@@ -15,7 +15,7 @@ mod volume;
 pub use audit::audit;
 pub use extent::{explanation, extents, faults};
 pub use health::{codes, health, health_detail};
-pub use operation::operation;
+pub use operation::{operation, operations};
 pub use policy::{budget_set, policy, reloaded};
 pub(crate) use rates::{WAITS, rates, reactor_cells, volume_cells, wait_cells};
 pub use salvage::{exported, imported};

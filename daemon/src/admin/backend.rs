@@ -60,9 +60,9 @@ pub trait Backend: Send + Sync {
     /// `None` if there is no such report. Waits for the ledger's disk if a commit is under way.
     fn explain(&self, id: u64, from: u64, limit: usize) -> Option<ExplanationPage>;
 
-    /// Events with a number above `since`, the oldest first, at most `limit`. Waits for the ledger's disk if a commit is
-    /// under way.
-    fn events(&self, since: u64, limit: usize) -> EventsPage;
+    /// Events with a number above `since`, or the newest, the oldest first, at most `limit`. Waits for the ledger's disk if a
+    /// commit is under way.
+    fn events(&self, since: Option<u64>, limit: usize) -> EventsPage;
 
     /// The faults that are in force on a volume.
     ///
@@ -159,9 +159,9 @@ pub trait Backend: Send + Sync {
     /// Cuts a client off. `None` if there is no such session.
     fn end_session(&self, id: u64, by: Peer) -> Option<SessionView>;
 
-    /// What operators did, from the row after `since` on, the oldest first, at most `limit`. Waits for the ledger's disk
-    /// if a commit is under way.
-    fn audit(&self, since: u64, limit: usize) -> AuditPage;
+    /// What operators did, from the row after `since` on, or the newest, the oldest first, at most `limit`. Waits for the
+    /// ledger's disk if a commit is under way.
+    fn audit(&self, since: Option<u64>, limit: usize) -> AuditPage;
 
     /// Closes a volume's device: what needs it finds it gone until it is opened again. Waits for the reactors.
     ///
@@ -189,6 +189,14 @@ pub trait Backend: Send + Sync {
 /// Why the backend does not do what was asked.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BackendError {
+    /// It makes no sense in itself: a value that is none, or out of its range.
+    #[error("{what}")]
+    Senseless {
+        /// The thing and the cause, one sentence.
+        what: String,
+        /// The way out, one sentence.
+        remedy: String,
+    },
     /// It makes no sense for this volume or configuration, and will not until somebody changes that.
     #[error("{what}")]
     Refused {

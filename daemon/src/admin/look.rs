@@ -4,13 +4,14 @@ use super::Peer;
 use super::ask::{self, Asked, Named};
 use super::operation::unknown;
 use super::refusal::Refusal;
-use super::{Shared, VolumeView, health, listing, page_data, policy, view};
+use super::{AuditPage, EventsPage, Shared, VolumeView, health, listing, page_data, policy, view};
 use axum::extract::State;
 use axum::routing::get;
 use axum::{Extension, Json, Router};
 use holdfast_ctl::api::{
-    Audit, Events, Explanation, ExtentState, Extents, FailureId, Fault, Faults, Range, Reason, Sessions,
-    Started, Stats, Status, Time, Versioned, Volume, VolumeCount, VolumePolicy, VolumeState, Volumes,
+    Audit, Events, Explanation, ExtentState, Extents, FailureId, Fault, Faults, Operations, Range, Reason,
+    Sessions, Started, Stats, Status, Time, Versioned, Volume, VolumeCount, VolumePolicy, VolumeState,
+    Volumes,
 };
 use holdfast_engine::ByteRange;
 use serde::Deserialize;
@@ -37,6 +38,7 @@ pub(super) fn routes() -> Router<Arc<Shared>> {
         .route("/v1/audit", get(audit))
         .route("/v1/sessions", get(sessions))
         .route("/v1/volumes/{volume}/policy", get(policy))
+        .route("/v1/operations", get(operations))
         .route("/v1/operations/{id}", get(operation))
 }
 
@@ -165,31 +167,33 @@ async fn stats(State(shared): SharedState) -> Answer<Stats> {
 /// Which events are asked for.
 #[derive(Deserialize)]
 struct EventsQuery {
-    #[serde(default)]
-    since: u64,
+    /// The newest without it.
+    since: Option<u64>,
     limit: Option<usize>,
 }
 
 async fn events(State(shared): SharedState, Asked(query): Asked<EventsQuery>) -> Answer<Events> {
     let limit = ask::limit(query.limit, EVENTS_MAX)?;
     let page = ask::apart(&shared, move |backend| backend.events(query.since, limit)).await?;
-    let next = page.events.last().map_or(query.since, |event| event.number);
-    answer(Events { events: page.events.into_iter().map(view::event).collect(), next, missed: page.missed })
+    let next = page.events.last().map_or(query.since.unwrap_or(0), |event| event.number);
+    let EventsPage { events, missed, earlier, later } = page;
+    answer(Events { events: events.into_iter().map(view::event).collect(), next, missed, earlier, later })
 }
 
 /// Which rows are asked for.
 #[derive(Deserialize)]
 struct AuditQuery {
-    #[serde(default)]
-    since: u64,
+    /// The newest without it.
+    since: Option<u64>,
     limit: Option<usize>,
 }
 
 async fn audit(State(shared): SharedState, Asked(query): Asked<AuditQuery>) -> Answer<Audit> {
     let limit = ask::limit(query.limit, EVENTS_MAX)?;
     let page = ask::apart(&shared, move |backend| backend.audit(query.since, limit)).await?;
-    let next = page.rows.last().map_or(query.since, |row| row.number);
-    answer(Audit { rows: page.rows.into_iter().map(view::audit_row).collect(), next, missed: page.missed })
+    let next = page.rows.last().map_or(query.since.unwrap_or(0), |row| row.number);
+    let AuditPage { rows, missed, earlier, later } = page;
+    answer(Audit { rows: rows.into_iter().map(view::audit_row).collect(), next, missed, earlier, later })
 }
 
 async fn sessions(State(shared): SharedState) -> Answer<Sessions> {
@@ -201,6 +205,10 @@ async fn policy(State(shared): SharedState, Named(name): Named) -> Answer<Volume
     let volume = ask::volume(&shared, &name)?;
     let policy = policy::view(&shared.backend.policy(volume.id)?);
     answer(VolumePolicy { volume: volume.name, policy, differences: Vec::new(), dry_run: false })
+}
+
+async fn operations(State(shared): SharedState) -> Answer<Operations> {
+    answer(Operations { operations: shared.operations.all(&*shared.backend) })
 }
 
 async fn operation(State(shared): SharedState, Named(text): Named) -> Answer<Started> {

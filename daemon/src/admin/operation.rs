@@ -97,6 +97,12 @@ impl Operations {
         Some(operation)
     }
 
+    /// All that are remembered, in the order of their numbers.
+    pub(super) fn all(&self, backend: &dyn Backend) -> Vec<Operation> {
+        let ids: Vec<u64> = self.lock().rows.iter().map(|row| row.operation.id).collect();
+        ids.into_iter().filter_map(|id| self.get(backend, id)).collect()
+    }
+
     /// Ends a retry before it has tried everything, and with it the others of its volume.
     ///
     /// # Errors
@@ -147,7 +153,7 @@ impl Operations {
 
 /// There is none, or none any more.
 pub(super) fn unknown(text: &str) -> Refusal {
-    let remedy = "Operations that ended long ago, or under another daemon, are forgotten.";
+    let remedy = "'holdfastctl operation' lists them; those that ended long ago, or under another daemon, are forgotten.";
     Refusal::not_found(format!("There is no operation {text}."), remedy)
 }
 

@@ -43,10 +43,14 @@ pub(super) async fn owners_only(
 }
 
 fn not_permitted(peer: Peer, owner_uid: u32) -> Refusal {
+    let owner = match owner_uid {
+        0 => "root, which the daemon runs as".to_owned(),
+        uid => format!("root or as user {uid}, which the daemon runs as"),
+    };
     Refusal {
         status: StatusCode::FORBIDDEN,
         code: "not_permitted",
         message: format!("User {} may look but not change anything on this socket.", peer.uid),
-        remedy: format!("Run the same command as root or as user {owner_uid}, which the daemon runs as."),
+        remedy: format!("Nothing was changed. Run the same command as {owner}."),
     }
 }

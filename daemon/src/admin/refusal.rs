@@ -69,6 +69,7 @@ impl IntoResponse for Refusal {
 impl From<BackendError> for Refusal {
     fn from(error: BackendError) -> Refusal {
         match error {
+            BackendError::Senseless { what, remedy } => Refusal::bad_request(what, remedy),
             BackendError::Refused { what, remedy } => {
                 Refusal { status: StatusCode::CONFLICT, code: "refused", message: what, remedy }
             }

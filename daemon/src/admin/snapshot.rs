@@ -232,6 +232,10 @@ pub struct AuditPage {
     pub rows: Vec<AuditView>,
     /// Rows after `since` that were forgotten before this page.
     pub missed: u64,
+    /// Rows that are kept from before this page, if the newest were asked for.
+    pub earlier: u64,
+    /// Rows that came after this page.
+    pub later: u64,
 }
 
 /// A page of losses.
@@ -282,6 +286,10 @@ pub struct EventsPage {
     pub events: Vec<EventView>,
     /// Events after `since` that were forgotten before this page.
     pub missed: u64,
+    /// Events that are kept from before this page, if the newest were asked for.
+    pub earlier: u64,
+    /// Events that came after this page.
+    pub later: u64,
 }
 
 /// An injected fault. The server has checked it: the errno is 1 to 4095, the range lies in the volume (and is

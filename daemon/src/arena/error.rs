@@ -82,7 +82,7 @@ pub enum ArenaError {
         found: String,
     },
     /// A system call failed.
-    #[error("arena: cannot {doing} {}: {source}", path.display())]
+    #[error("arena: cannot {doing} {}: {source}; see that it is there and may be used: 'holdfastd doctor' looks", path.display())]
     Io {
         /// What was tried.
         doing: &'static str,

@@ -64,11 +64,13 @@ impl Thin {
         self.used.load(Ordering::Relaxed) * BLOCK
     }
 
-    /// Adds space; returns the new limit. Writes submitted after this find it.
+    /// Adds space, up to the file's size, beyond which a limit means nothing; returns the new limit. Writes submitted after
+    /// this find it.
     pub fn grow(&self, bytes: u64) -> u64 {
-        let add = |limit: u64| Some(limit.saturating_add(bytes));
-        let before = self.limit.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add);
-        before.expect("the update never declines").saturating_add(bytes)
+        let grown = |limit: u64| limit.saturating_add(bytes).min(self.size.max(limit));
+        let before =
+            self.limit.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |limit| Some(grown(limit)));
+        grown(before.expect("the update never declines"))
     }
 
     /// Takes what a write of these bytes would allocate; `None` if that is beyond the limit.

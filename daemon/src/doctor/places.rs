@@ -122,6 +122,14 @@ fn listens(host: &Host, path: &Path) -> bool {
     text.lines().any(|line| {
         let words: Vec<&str> = line.split_whitespace().collect();
         let flags = words.get(3).and_then(|flags| u64::from_str_radix(flags, 16).ok()).unwrap_or(0);
-        flags & LISTENING != 0 && words.get(7).is_some_and(|found| Path::new(found) == path)
+        flags & LISTENING != 0 && words.get(7).is_some_and(|found| is_bound_as(found, path))
     })
+}
+
+/// Whether a socket at `path` was bound as `bound`: the clients' is bound beside its place, under the daemon's number, and then
+/// renamed, which the kernel does not notice.
+fn is_bound_as(bound: &str, path: &Path) -> bool {
+    let Some(rest) = path.to_str().and_then(|path| bound.strip_prefix(path)) else { return false };
+    let number = rest.strip_prefix('.').is_some_and(|pid| pid.parse::<u32>().is_ok());
+    rest.is_empty() || number
 }

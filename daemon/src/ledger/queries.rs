@@ -114,6 +114,11 @@ impl Ledger {
         self.memory.pending = true;
     }
 
+    /// The first row that is kept of what operators did, and the number that the next one gets.
+    pub fn audit_bounds(&self) -> (u64, u64) {
+        (self.memory.audit.first(), self.memory.audit.next())
+    }
+
     /// What operators did from row `number` on, oldest first.
     pub fn audit_rows(&self, number: u64) -> impl Iterator<Item = AuditRow> {
         self.memory.audit.from(number).map(|(number, audit)| AuditRow {

@@ -26,6 +26,11 @@ pub(super) fn refused(what: String, remedy: &str) -> BackendError {
     BackendError::Refused { what, remedy: format!("Nothing was changed. {remedy}") }
 }
 
+/// What no state of the daemon would make right.
+pub(super) fn senseless(what: String, remedy: &str) -> BackendError {
+    BackendError::Senseless { what, remedy: format!("Nothing was changed. {remedy}") }
+}
+
 impl Hub {
     /// Brings a volume in, beside those of `table`, to which it is added. Nobody is let in yet. The devices of volumes that
     /// share a flush domain with it are added to `holds`, until the table is everybody's.

@@ -105,7 +105,9 @@ fn reload(hub: &Hub) {
             tracing::info!(config = reloaded.config, count, "the configuration is in force");
         }
         Err(error) => {
-            let (BackendError::Refused { what, remedy } | BackendError::Busy { what, remedy }) = error;
+            let (BackendError::Senseless { what, remedy }
+            | BackendError::Refused { what, remedy }
+            | BackendError::Busy { what, remedy }) = error;
             tracing::error!("{what} {remedy}");
         }
     }

@@ -12,6 +12,7 @@ mod end;
 mod error;
 mod fence;
 mod handshake;
+mod history;
 mod hub;
 mod keeper;
 mod lookout;

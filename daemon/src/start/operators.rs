@@ -1,12 +1,12 @@
 //! What operators may have done: the hub as the admin server sees it.
 
 use super::added;
-use super::attach::refused;
+use super::attach::{refused, senseless};
 use super::hub::{End, Hub};
 use super::registry::session_of;
 use super::remove::Farewell;
 use super::table::Served;
-use super::{map, reload, typed, views};
+use super::{history, map, reload, typed, views};
 use crate::admin::{
     AddedView, Answers, AuditPage, Backend, BackendError, DaemonView, EventsPage, ExplanationPage, FaultView,
     LossPage, Measures, Peer, PolicyView, ReloadView, RemovedView, SessionView, ThinView, VolumeView,
@@ -97,8 +97,8 @@ impl Backend for Hub {
         views::explain(self, id, from, limit)
     }
 
-    fn events(&self, since: u64, limit: usize) -> EventsPage {
-        views::events(self, since, limit)
+    fn events(&self, since: Option<u64>, limit: usize) -> EventsPage {
+        history::events(self, since, limit)
     }
 
     fn faults(&self, volume: VolumeId) -> Result<Vec<FaultView>, BackendError> {
@@ -169,7 +169,7 @@ impl Backend for Hub {
         let _changing = self.changing()?;
         let before = self.in_force();
         let cannot = |why: String| {
-            refused(format!("The volume cannot be added: {why}."), "Correct that, and do it again.")
+            senseless(format!("The volume cannot be added: {why}."), "Correct that, and do it again.")
         };
         let after = config::with_volume(&before, toml).map_err(cannot)?;
         let volume = after.volumes.last().expect("it was added").clone();
@@ -246,8 +246,9 @@ impl Backend for Hub {
         let _changing = self.changing()?;
         let served = self.served(volume)?;
         let before = self.in_force();
-        let cannot =
-            |why: String| refused(format!("The budget cannot be '{budget}': {why}."), "Write one that fits.");
+        let cannot = |why: String| {
+            senseless(format!("The budget cannot be '{budget}': {why}."), "Write one that fits.")
+        };
         let after = config::with_budget(&before, served.name(), budget).map_err(cannot)?;
         let differences = self.differences(&before, &after);
         if !dry_run && !differences.is_empty() {
@@ -320,8 +321,8 @@ impl Backend for Hub {
         Some(found)
     }
 
-    fn audit(&self, since: u64, limit: usize) -> AuditPage {
-        views::audit(self, since, limit)
+    fn audit(&self, since: Option<u64>, limit: usize) -> AuditPage {
+        history::audit(self, since, limit)
     }
 
     fn shutdown(&self, abandon: bool, by: Peer) {

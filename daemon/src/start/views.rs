@@ -3,12 +3,12 @@
 use super::hub::Hub;
 use super::table::Served;
 use crate::admin::{
-    ArenaView, AuditPage, AuditView, DaemonView, EventView, EventsPage, ExplanationPage, FaultView,
-    LedgerView, LossPage, Measures, ReactorView, StuckView, ThinView, VolumeMeasures, VolumeView,
+    ArenaView, DaemonView, ExplanationPage, FaultView, LedgerView, LossPage, Measures, ReactorView,
+    StuckView, ThinView, VolumeMeasures, VolumeView,
 };
 use crate::device::FaultSpec;
 use crate::latency::{self, Counts};
-use crate::ledger::{AuditRow, Ending, ExplainedRange, Failure, Kind, Transition};
+use crate::ledger::{ExplainedRange, Failure, Kind};
 use holdfast_ctl::api::{FaultOperation, VolumeMode, VolumeState};
 use holdfast_engine::{ByteRange, Extent, ListState, Mode, VolumeId, VolumeStats};
 use holdfast_policy::{ErrorClass, FailurePolicy, errno};
@@ -228,51 +228,4 @@ pub(super) fn explain(hub: &Hub, id: u64, from: u64, limit: usize) -> Option<Exp
         extents,
         next,
     })
-}
-
-pub(super) fn events(hub: &Hub, since: u64, limit: usize) -> EventsPage {
-    let ledger = hub.book.ledger();
-    let events: Vec<_> = ledger.events(since + 1).take(limit).map(event).collect();
-    let missed = events.first().map_or(0, |first| first.number - since - 1);
-    EventsPage { events, missed }
-}
-
-pub(super) fn audit(hub: &Hub, since: u64, limit: usize) -> AuditPage {
-    let ledger = hub.book.ledger();
-    let view =
-        |row: AuditRow| AuditView { number: row.number, unix_ms: row.at_ms, who: row.who, verb: row.verb };
-    let rows: Vec<_> = ledger.audit_rows(since.saturating_add(1)).take(limit).map(view).collect();
-    let missed = rows.first().map_or(0, |first| first.number - since - 1);
-    AuditPage { rows, missed }
-}
-
-fn event(transition: &Transition) -> EventView {
-    let ByteRange { offset, length } = transition.range;
-    let name = match transition.failure.errno {
-        0 => "not tried",
-        errno => errno::name(errno).unwrap_or("an error"),
-    };
-    let (kind, what) = match (transition.kind, transition.ending) {
-        (Kind::NotStable, None) => ("not_stable", format!("not on stable media ({name})")),
-        (Kind::Lost, None) => ("lost", format!("given up ({name})")),
-        (_, Some(ending)) => (kind_of(ending), ending.text().to_owned()),
-    };
-    EventView {
-        number: transition.number,
-        unix_ms: transition.at_ms,
-        kind,
-        volume: Some(transition.volume.clone()),
-        message: format!("{length} bytes at {offset}: {what}"),
-    }
-}
-
-const fn kind_of(ending: Ending) -> &'static str {
-    match ending {
-        Ending::Healed => "healed",
-        Ending::GivenUp => "given_up",
-        Ending::Rescinded => "rescinded",
-        Ending::LossHealed => "loss_healed",
-        Ending::Acknowledged => "loss_acknowledged",
-        Ending::Changed => "changed",
-    }
 }

@@ -85,6 +85,7 @@ fn retry_all_goes_on_past_a_volume_that_is_not_served() {
 #[test]
 fn a_retry_that_hangs_goes_on_and_can_be_asked_about() {
     let world = world_with_failures();
+    assert_eq!(world.told("operation"), "No operation was started lately.\n");
     world.state().mood = Mood::Hanging;
     let ran = world.ctl("retry vm1");
     assert_eq!(ran.exit, Exit::Incomplete);
@@ -99,6 +100,13 @@ fn a_retry_that_hangs_goes_on_and_can_be_asked_about() {
     let operation = &running.json()["operation"];
     assert_eq!((&operation["state"], &operation["done_bytes"]), (&"running".into(), &16_384.into()));
     assert_eq!((&operation["left_bytes"], &operation["finished"]), (&8192.into(), &serde_json::Value::Null));
+    let all = world.told("operation");
+    assert!(
+        all.starts_with("1 20") && all.contains("Z retry vm1: retry goes on: 16.0 KiB of 24.0 KiB done."),
+        "{all}"
+    );
+    let list = world.ctl("operation --json").json();
+    assert_eq!(list["operations"][0], *operation, "whoever was not told the number finds it");
     world.state().release();
     while world.ctl("operation 1").exit != Exit::Ok {
         std::thread::sleep(std::time::Duration::from_millis(1));

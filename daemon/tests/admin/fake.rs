@@ -268,12 +268,9 @@ impl Backend for Fake {
         Some(ExplanationPage { extents, next, ..whole.clone() })
     }
 
-    fn events(&self, since: u64, limit: usize) -> EventsPage {
-        let state = self.state();
-        let events: Vec<EventView> =
-            state.events.iter().filter(|event| event.number > since).take(limit).cloned().collect();
-        let missed = events.first().map_or(0, |event| event.number - since - 1);
-        EventsPage { events, missed }
+    fn events(&self, since: Option<u64>, limit: usize) -> EventsPage {
+        let (events, missed, earlier, later) = page(&self.state().events, |event| event.number, since, limit);
+        EventsPage { events, missed, earlier, later }
     }
 
     fn faults(&self, _: VolumeId) -> Result<Vec<FaultView>, BackendError> {
@@ -397,16 +394,29 @@ impl Backend for Fake {
         Some(found)
     }
 
-    fn audit(&self, since: u64, limit: usize) -> AuditPage {
-        let state = self.state();
-        let rows: Vec<_> = state.audit.iter().filter(|row| row.number > since).take(limit).cloned().collect();
-        let missed = rows.first().map_or(0, |first| first.number - since - 1);
-        AuditPage { rows, missed }
+    fn audit(&self, since: Option<u64>, limit: usize) -> AuditPage {
+        let (rows, missed, earlier, later) = page(&self.state().audit, |row| row.number, since, limit);
+        AuditPage { rows, missed, earlier, later }
     }
 
     fn shutdown(&self, abandon: bool, _: Peer) {
         self.state().shutdown = Some(abandon);
     }
+}
+
+/// Entries after a number, or the newest; how many were forgotten, are left out before them, and after them.
+fn page<T: Clone>(
+    all: &[T],
+    number: impl Fn(&T) -> u64,
+    since: Option<u64>,
+    limit: usize,
+) -> (Vec<T>, u64, u64, u64) {
+    let after: Vec<T> = all.iter().filter(|one| number(one) > since.unwrap_or(0)).cloned().collect();
+    let missed = after.first().map_or(0, |first| number(first) - since.unwrap_or(0) - 1);
+    let earlier = if since.is_some() { 0 } else { after.len().saturating_sub(limit) };
+    let shown: Vec<T> = after[earlier..].iter().take(limit).cloned().collect();
+    let later = after.len() - earlier - shown.len();
+    (shown, missed, earlier as u64, later as u64)
 }
 
 fn not_allowed() -> BackendError {

@@ -120,7 +120,14 @@ fn events_are_told_in_order_and_what_was_forgotten_is_said() {
     world.state().events = (5..=7).map(event).collect();
     assert_eq!(
         world.told("events --limit 1"),
-        "(4 older events are forgotten)\n5 2026-01-02T03:04:05.005Z first_failure vm1: ENOSPC at 0:4096.\n"
+        "(4 older events are forgotten)\n(2 earlier: holdfastctl --socket S events --since 4)\n7 2026-01-02T03:04:05.007Z \
+         first_failure vm1: ENOSPC at 0:4096.\n",
+        "what happened lately is the newest"
+    );
+    assert_eq!(
+        world.told("events --limit 1 --since 4"),
+        "5 2026-01-02T03:04:05.005Z first_failure vm1: ENOSPC at 0:4096.\nThere are 2 more: holdfastctl --socket S events \
+         --since 5\n"
     );
     let page: Events = read(&world, "events --since 5");
     assert_eq!((page.events.len(), page.next, page.missed), (2, 7, 0));

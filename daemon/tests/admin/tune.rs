@@ -137,8 +137,15 @@ fn the_audit_says_who_did_what() {
         verb: "drop vm1 --yes-lose-data".to_owned(),
     };
     world.state().audit = (5..8).map(row).collect();
-    let expected = "(4 older rows are forgotten)\n5 1970-01-01T00:00:00.000Z uid 0, gid 0, pid 1: drop vm1 --yes-lose-data\n";
+    let expected = "(4 older audit rows are forgotten)\n(2 earlier: holdfastctl --socket S audit --since 4)\n7 \
+                    1970-01-01T00:00:00.000Z uid 0, gid 0, pid 1: drop vm1 --yes-lose-data\n";
     assert_eq!(world.told("audit --limit 1"), expected);
+    let first = world.told("audit --limit 1 --since 0");
+    assert!(
+        first.contains("\n5 1970")
+            && first.ends_with("There are 2 more: holdfastctl --socket S audit --since 5\n"),
+        "{first}"
+    );
     let json = world.ctl("audit --since 6 --json").json();
     assert_eq!((&json["rows"][0]["number"], &json["next"]), (&7.into(), &7.into()));
 }

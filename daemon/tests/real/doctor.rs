@@ -41,9 +41,13 @@ fn the_doctor_sees_a_daemon_that_runs_and_one_that_was_killed() {
         serde_json::from_str(&doctor(&place.configure(), &["--json"]).1).expect("JSON")
     };
     assert_eq!(level(&report(&place), "socket", &admin), "ok");
+    let clients = place.clients().display().to_string();
+    assert_eq!(level(&report(&place), "socket", &clients), "ok", "'rm' would be bad advice: it listens");
     daemon.client("vm").flush().expect("a look harms nobody");
     daemon.kill();
-    assert_eq!(level(&report(&place), "socket", &admin), "warn", "it was left over");
+    for socket in [&admin, &clients] {
+        assert_eq!(level(&report(&place), "socket", socket), "warn", "it was left over");
+    }
 }
 
 #[test]

@@ -4,7 +4,7 @@ use crate::pattern::{failure, pattern};
 use crate::place::{LINE, MIB, Place, Volume};
 use crate::running::{Daemon, eventually};
 use holdfast_ctl::Exit;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 #[test]
 fn status_and_retry_say_how_it_is() {
@@ -89,5 +89,75 @@ fn the_daemons_own_program_is_an_operators_program_too() {
     let words = String::from_utf8_lossy(&output.stdout);
     assert_eq!(output.status.code(), Some(0), "{words}");
     assert!(words.contains("HEALTHY") && words.contains("vm"), "{words}");
+    daemon.stop_clean();
+}
+
+/// Exit code 64 is for what makes no sense and changed nothing, and with `--json` it is said as everything else is.
+#[test]
+fn a_value_that_makes_no_sense_is_a_usage_error_in_json_too() {
+    let mut place = Place::new();
+    place.add(&[Volume::file("vm", &place.file("vm"), 8 * MIB)]);
+    let daemon = Daemon::start(&place);
+    let cases: [(&[&str], &str); 6] = [
+        (&["volume", "budget", "vm", "much"], "is not a size"),
+        (&["volume", "budget", "vm", "100%"], "is not within"),
+        (&["volume", "add", "VM2", "--backing", "/nowhere"], "is no name of a volume"),
+        (&["volume", "add", "vm2", "--backing", "vm2.img"], "is not an absolute path"),
+        (&["retry"], "required arguments were not provided: <VOLUME|--all>"),
+        (&["stauts"], "unrecognized subcommand 'stauts'"),
+    ];
+    for (words, says) in cases {
+        let told = daemon.ctl(words);
+        assert_eq!(told.exit, Exit::Usage, "{words:?}: {told:?}");
+        let error = &told.json["error"];
+        assert!(error["message"].as_str().is_some_and(|message| message.contains(says)), "{told:?}");
+        let remedy = error["remedy"].as_str().expect("a way out");
+        assert!(remedy.contains("Nothing was changed."), "{told:?}");
+    }
+    daemon.stop_clean();
+}
+
+#[test]
+fn the_daemons_help_tells_its_exit_codes() {
+    let daemon = |arguments: &[&str]| {
+        Command::new(env!("CARGO_BIN_EXE_holdfastd")).args(arguments).output().expect("the program")
+    };
+    let help = String::from_utf8_lossy(&daemon(&["--help"]).stdout).into_owned();
+    let (verbs, codes) = help.split_once("Exit codes:").expect("its exit codes");
+    let verbs = verbs.split_once("Commands:").expect("verbs").1.lines().filter(|line| {
+        line.starts_with("  ") && !line.starts_with("   ") && !line.contains("-h,") && !line.contains("-V,")
+    });
+    let verbs: Vec<&str> = verbs.filter_map(|line| line.split_whitespace().next()).collect();
+    assert!(verbs.len() > 5, "{help}");
+    for verb in verbs.into_iter().filter(|verb| *verb != "help") {
+        assert!(codes.lines().any(|line| line.trim_start().starts_with(verb)), "{verb} in {help}");
+    }
+    let nowhere = String::from_utf8_lossy(&daemon(&["salvage", "/nowhere"]).stderr).into_owned();
+    assert!(nowhere.contains("cannot open /nowhere") && nowhere.contains("holdfastd doctor"), "{nowhere}");
+    for (arguments, code) in [
+        (&["check", "/nowhere"][..], 2),
+        (&["serve", "--config", "/nowhere"], 2),
+        (&["salvage", "/nowhere"], 2),
+        (&["stauts"], 2),
+        (&["ctl", "stauts"], 64),
+    ] {
+        assert_eq!(daemon(arguments).status.code(), Some(code), "{arguments:?}");
+    }
+}
+
+/// Operators, who are elsewhere, are told where the configuration is, and a reload finds it.
+#[test]
+fn a_configuration_named_from_where_one_is_is_named_from_the_root_on() {
+    let mut place = Place::new();
+    place.add(&[Volume::file("vm", &place.file("vm"), 8 * MIB)]);
+    let here = place.disk.path();
+    let daemon = Daemon::start_with(&place, &[], |command| {
+        let mut same = Command::new(command.get_program());
+        same.args(["serve", "--config", "holdfast.toml"]).current_dir(here);
+        *command = same;
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    });
+    let told = daemon.must(&["reload", "--dry-run"]);
+    assert_eq!(told["config"].as_str(), place.file("holdfast.toml").to_str(), "{told}");
     daemon.stop_clean();
 }

@@ -43,6 +43,7 @@ mod places;
 #[path = "../../../ringbuf/tests/raw_client/mod.rs"]
 mod raw_client;
 mod refusing;
+mod reopened;
 mod restarts;
 mod runbook;
 mod running;

@@ -111,3 +111,25 @@ fn nonsense_is_refused_by_name_and_changes_nothing() {
     drop(client);
     daemon.stop_clean();
 }
+
+/// `events --since 18446744073709551615` was a sum too large, and the end of a daemon whose panics abort: for whoever may look.
+#[test]
+fn numbers_at_the_end_of_their_range_are_answered() {
+    let mut place = Place::new();
+    place.add(&[Volume::file("vm1", &place.file("vm1"), 8 * MIB)]);
+    let daemon = Daemon::start(&place);
+    let last = u64::MAX.to_string();
+    for verb in [&["events"][..], &["audit"], &["extents", "vm1", "--state", "dirty"]] {
+        let since = if verb.len() == 1 { "--since" } else { "--from" };
+        let told = daemon.ctl(&[verb, &[since, &last]].concat());
+        assert_eq!(told.exit, Exit::Ok, "{verb:?}: {told:?}");
+    }
+    for verb in [["operation", &last], ["cancel", &last], ["explain", "ffffffffffffffff"]] {
+        let told = daemon.ctl(&verb);
+        assert_eq!(told.exit, Exit::Usage, "{verb:?}: {told:?}");
+    }
+    let told = daemon.ctl(&["sessions", "kill", &last]);
+    assert_eq!(told.exit, Exit::Usage, "{told:?}");
+    daemon.must(&["drain"]);
+    daemon.stop_clean();
+}

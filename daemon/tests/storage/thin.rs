@@ -32,6 +32,19 @@ fn allocating_is_limited_overwriting_never_and_growing_heals() {
     assert_eq!((rig.write(0, 2 * 4096, 1), rig.write(0, 5 * 4096, 1)), (4096, ENOSPC));
 }
 
+/// A limit above the file's size means nothing: it is neither taken nor told.
+#[test]
+fn a_limit_grows_to_the_files_size_at_most() {
+    let disk = on_disk();
+    let path = disk.path().join("volume");
+    std::fs::File::create(&path).and_then(|file| file.set_len(MIB)).expect("sized");
+    let spec = BackingSpec { thin_limit: Some(4096), ..file_spec(&path) };
+    let backing = Backing::open(&spec).expect("opened");
+    let thin = backing.thin().expect("it has a limit").clone();
+    assert_eq!((thin.grow(4096), thin.grow(1 << 40), thin.limit()), (2 * 4096, MIB, MIB));
+    assert_eq!(thin.grow(u64::MAX), MIB);
+}
+
 #[test]
 fn what_a_file_holds_when_it_is_opened_counts() {
     use std::os::unix::fs::FileExt;

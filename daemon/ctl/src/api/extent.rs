@@ -54,9 +54,9 @@ pub struct Refusal {
     pub errno: Errno,
     /// How often it was tried.
     pub attempts: u32,
-    /// The first failure.
+    /// The first failure; 1970 if it was never tried, because the device refuses what went before.
     pub first: Time,
-    /// The last failure.
+    /// The last failure; 1970 if it was never tried.
     pub last: Time,
 }
 

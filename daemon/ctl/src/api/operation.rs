@@ -4,6 +4,13 @@ use super::{Errno, Range, Time};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
+/// The operations that run, and those that ended last, in the order of their numbers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Operations {
+    /// Each, as [`Started`] has it.
+    pub operations: Vec<Operation>,
+}
+
 /// Try failed extents again, now.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -51,7 +51,7 @@ pub struct AuditRow {
     pub verb: String,
 }
 
-/// Rows after the one that was asked about, the oldest first.
+/// Rows after the one that was asked about, or the newest, the oldest first.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Audit {
     /// A page of them.
@@ -60,6 +60,10 @@ pub struct Audit {
     pub next: u64,
     /// Rows after `since` that were forgotten before this page, because only so many are kept.
     pub missed: u64,
+    /// Rows that are kept from before this page, if the newest were asked for.
+    pub earlier: u64,
+    /// Rows that came after this page.
+    pub later: u64,
 }
 
 /// Let a volume grow.

@@ -104,7 +104,8 @@ pub struct Event {
     pub message: String,
 }
 
-/// Events after the one that was asked about, the oldest first.
+/// Events after the one that was asked about, or the newest, the oldest first. Neighbours that met the same thing at the same
+/// time are one event, with the number of the last of them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Events {
     /// A page of them.
@@ -113,4 +114,8 @@ pub struct Events {
     pub next: u64,
     /// Events after `since` that were forgotten before this page, because only so many are kept.
     pub missed: u64,
+    /// Events that are kept from before this page, if the newest were asked for.
+    pub earlier: u64,
+    /// Events that came after this page.
+    pub later: u64,
 }

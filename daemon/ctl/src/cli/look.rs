@@ -37,9 +37,9 @@ pub(crate) struct ExplainArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct EventsArgs {
-    /// Only those after the event with this number.
-    #[arg(long, value_name = "N", default_value = "0")]
-    pub(crate) since: u64,
+    /// Those after the event with this number, the oldest of them first; without it, the newest.
+    #[arg(long, value_name = "N")]
+    pub(crate) since: Option<u64>,
     /// Print so many at most.
     #[arg(long, value_name = "N", default_value = "100", value_parser = clap::value_parser!(u64).range(1..=1000))]
     pub(crate) limit: u64,
@@ -65,9 +65,9 @@ pub(crate) struct RunbookArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct AuditArgs {
-    /// Only those after the row with this number.
-    #[arg(long, value_name = "N", default_value = "0")]
-    pub(crate) since: u64,
+    /// Those after the row with this number, the oldest of them first; without it, the newest.
+    #[arg(long, value_name = "N")]
+    pub(crate) since: Option<u64>,
     /// Print so many at most.
     #[arg(long, value_name = "N", default_value = "100", value_parser = clap::value_parser!(u64).range(1..=1000))]
     pub(crate) limit: u64,

@@ -1,20 +1,19 @@
 //! `audit`.
 
-use super::plain;
+use super::stats::Around;
+use super::{Invocation, plain};
 use crate::api::{Audit, AuditRow};
 
 /// Who changed what, a line each.
-pub fn audit(page: &Audit) -> String {
-    let mut out = String::new();
-    if page.missed > 0 {
-        out += &format!("({} older rows are forgotten)\n", page.missed);
-    }
+pub fn audit(page: &Audit, invocation: &Invocation) -> String {
     if page.rows.is_empty() {
-        return out + "Nobody changed anything.\n";
+        return "Nobody changed anything.\n".to_owned();
     }
     let line = |row: &AuditRow| {
         let (number, at) = (row.number, plain(&row.at.rfc3339));
         format!("{number} {at} {}: {}\n", plain(&row.who), plain(&row.verb))
     };
-    out + &page.rows.iter().map(line).collect::<String>()
+    let lines: String = page.rows.iter().map(line).collect();
+    let around = Around { verb: "audit", missed: page.missed, earlier: page.earlier, later: page.later };
+    around.of(&lines, page.next, invocation)
 }

@@ -2,7 +2,7 @@
 
 use super::Column::{Numbers, Words};
 use super::{Invocation, labelled, plain, table};
-use crate::api::{Explanation, Extent, Extents, Faults, Range};
+use crate::api::{Explanation, Extent, Extents, Faults, Range, Time};
 use crate::size::binary;
 
 /// A listing; offsets and lengths are exact, because they are typed back in.
@@ -68,12 +68,17 @@ fn row(extent: &Extent) -> Vec<String> {
             plain(&refusal.class),
             plain(&refusal.errno.name),
             refusal.attempts.to_string(),
-            plain(&refusal.first.rfc3339),
-            plain(&refusal.last.rfc3339),
+            time(&refusal.first),
+            time(&refusal.last),
         ]),
         None => row.extend(["-", "-", "0", "-", "-"].map(str::to_owned)),
     }
     row
+}
+
+/// What waits behind a device that refuses everything has the device's word, but was never tried.
+fn time(time: &Time) -> String {
+    if time.unix_ms == 0 { "-".to_owned() } else { plain(&time.rfc3339) }
 }
 
 /// The faults in force.

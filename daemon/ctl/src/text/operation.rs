@@ -1,7 +1,7 @@
 //! Operations: `retry`, `drop`, `ack-loss`, `drain`.
 
 use super::{Invocation, plain};
-use crate::api::{Operation, OperationState, OperationVerb};
+use crate::api::{Operation, OperationState, OperationVerb, Operations};
 use crate::size::binary;
 
 /// How an operation ended, or how far it is, in a line.
@@ -34,6 +34,18 @@ pub fn operation(operation: &Operation, invocation: &Invocation) -> String {
         }
     };
     format!("{volume}: {told}\n")
+}
+
+/// A list of them, with their numbers.
+pub fn operations(list: &Operations, invocation: &Invocation) -> String {
+    if list.operations.is_empty() {
+        return "No operation was started lately.\n".to_owned();
+    }
+    let line = |one: &Operation| {
+        let (id, at, verb) = (one.id, plain(&one.started.rfc3339), one.verb);
+        format!("{id} {at} {verb} {}", operation(one, invocation))
+    };
+    list.operations.iter().map(line).collect()
 }
 
 fn see(invocation: &Invocation) -> String {

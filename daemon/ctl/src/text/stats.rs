@@ -1,7 +1,7 @@
 //! `stats` and `events`.
 
 use super::Column::{Numbers, Words};
-use super::{plain, table};
+use super::{Invocation, plain, table};
 use crate::api::{Event, Events, Reactor, Stats, VolumeCount};
 use crate::percentiles;
 use crate::size::{binary, duration};
@@ -106,15 +106,42 @@ fn reactor_row(reactor: &Reactor) -> Vec<String> {
 }
 
 /// What happened, a line each.
-pub fn events(page: &Events) -> String {
-    let mut out = String::new();
-    if page.missed > 0 {
-        out += &format!("({} older events are forgotten)\n", page.missed);
-    }
+pub fn events(page: &Events, invocation: &Invocation) -> String {
     if page.events.is_empty() {
-        return out + "Nothing happened.\n";
+        return "Nothing happened.\n".to_owned();
     }
-    out + &event_lines(page)
+    let around = Around { verb: "events", missed: page.missed, earlier: page.earlier, later: page.later };
+    around.of(&event_lines(page), page.next, invocation)
+}
+
+/// What a numbered page leaves out.
+pub(super) struct Around {
+    /// How more of it is asked for, and what its entries are called.
+    pub(super) verb: &'static str,
+    pub(super) missed: u64,
+    pub(super) earlier: u64,
+    pub(super) later: u64,
+}
+
+impl Around {
+    /// The page's lines with what is before and after them, and how to see it.
+    pub(super) fn of(&self, lines: &str, next: u64, invocation: &Invocation) -> String {
+        let Around { verb, missed, earlier, later } = *self;
+        let command = |since: u64| invocation.command(&format!("holdfastctl {verb} --since {since}"));
+        let what = if verb == "audit" { "audit rows" } else { verb };
+        let mut out = String::new();
+        if missed > 0 {
+            out += &format!("({missed} older {what} are forgotten)\n");
+        }
+        if earlier > 0 {
+            out += &format!("({earlier} earlier: {})\n", command(missed));
+        }
+        out += lines;
+        if later > 0 {
+            out += &format!("There are {later} more: {}\n", command(next));
+        }
+        out
+    }
 }
 
 /// The events of a page alone, a line each.

@@ -2,8 +2,8 @@
 
 use super::{Outcome, Run};
 use crate::api::{
-    Audit, Explanation, Extents, Faults, Sessions, Started, Status, Versioned, Volume, VolumePolicy,
-    VolumeShown, Volumes,
+    Audit, Explanation, Extents, Faults, Operations, Sessions, Started, Status, Versioned, Volume,
+    VolumePolicy, VolumeShown, Volumes,
 };
 use crate::cli::{AuditArgs, ExplainArgs, ExtentsArgs};
 use crate::client::segment;
@@ -34,8 +34,10 @@ impl Run<'_, '_> {
     }
 
     pub(super) fn audit(&mut self, args: &AuditArgs) -> Outcome {
-        let path = format!("/v1/audit?since={}&limit={}", args.since, args.limit);
-        self.show(&path, |audit: &Audit| text::audit(audit))
+        let answer = self.client.get(&super::watch::page("/v1/audit", args.since, args.limit))?;
+        let audit: Audit = self.client.read(&answer)?;
+        self.print(&answer, |invocation| text::audit(&audit, invocation));
+        Ok(Exit::Ok)
     }
 
     /// One volume with its policy and its clients.
@@ -64,6 +66,14 @@ impl Run<'_, '_> {
     }
 
     /// Exits as the verb that started the operation would have.
+    /// Whoever is woken does not know the numbers that somebody else was told.
+    pub(super) fn operations(&mut self) -> Outcome {
+        let answer = self.client.get("/v1/operations")?;
+        let list: Operations = self.client.read(&answer)?;
+        self.print(&answer, |invocation| text::operations(&list, invocation));
+        Ok(Exit::Ok)
+    }
+
     pub(super) fn operation(&mut self, id: u64) -> Outcome {
         let answer = self.client.get(&format!("/v1/operations/{id}"))?;
         let Started { operation } = self.client.read(&answer)?;

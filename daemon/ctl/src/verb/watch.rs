@@ -12,17 +12,26 @@ use std::time::Duration;
 /// How often it is asked for new events: what an operator sees is half a second old at most.
 const FOLLOW_PAUSE: Duration = Duration::from_millis(500);
 
+/// The path of a page of what is numbered: after `since`, or the newest.
+pub(super) fn page(path: &str, since: Option<u64>, limit: u64) -> String {
+    let since = since.map_or(String::new(), |since| format!("since={since}&"));
+    format!("{path}?{since}limit={limit}")
+}
+
 impl Run<'_, '_> {
     pub(super) fn events(&mut self, args: &EventsArgs) -> Outcome {
-        let ask = |since: u64| format!("/v1/events?since={since}&limit={}", args.limit);
+        let ask = |since: Option<u64>| page("/v1/events", since, args.limit);
         if !args.follow {
-            return self.show(&ask(args.since), |events: &Events| text::events(events));
+            let answer = self.client.get(&ask(args.since))?;
+            let events: Events = self.client.read(&answer)?;
+            self.print(&answer, |invocation| text::events(&events, invocation));
+            return Ok(Exit::Ok);
         }
         let mut since = args.since;
         loop {
             let answer = self.client.get(&ask(since))?;
             let page: Events = self.client.read(&answer)?;
-            since = page.next;
+            since = Some(page.next);
             if page.events.is_empty() {
                 std::thread::sleep(FOLLOW_PAUSE);
             } else if !self.print(&answer, |_| text::event_lines(&page)) {

@@ -233,7 +233,7 @@ fn hangs(path: &Path) -> Disk {
 
 /// Makes a loop device end after `sectors`, or, with 0, where its file does: as a disk that is unplugged has no bytes left for
 /// whoever has it open.
-fn limit(device: &Path, sectors: u64) {
+pub(crate) fn limit(device: &Path, sectors: u64) {
     const LOOP_SET_STATUS64: libc::Ioctl = 0x4c04;
     const LOOP_GET_STATUS64: libc::Ioctl = 0x4c05;
     /// Of `struct loop_info64`, and where in it `lo_sizelimit` is.

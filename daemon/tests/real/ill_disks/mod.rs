@@ -4,6 +4,8 @@
 mod disks;
 mod play;
 
+pub(crate) use disks::limit;
+
 use crate::needs::can_use;
 use crate::place::{Place, Volume};
 use crate::running::{Daemon, PATIENCE};
