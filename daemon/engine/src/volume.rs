@@ -32,7 +32,7 @@ pub(crate) struct Gate {
     /// It was a device flush that failed: a probe has to survive one, too.
     pub(crate) from_flush: bool,
     pub(crate) probing: bool,
-    /// An operator or a flush asked for a probe now.
+    /// An operator's retry or drain, or a flush, asked for a probe now.
     pub(crate) forced: bool,
     /// Refused data was overwritten since the last probe.
     pub(crate) overwritten: bool,

@@ -1,5 +1,5 @@
 //! One connection after its handshake: a reader that turns the peer's requests into the rings', and a writer that turns
-//! the rings' answers into replies. Each may wait for the peer as long as the peer likes: nobody else does.
+//! the rings' answers into replies; that of a lone request, which comes at once, the reader sends itself (`glance.rs`). Each may wait for the peer as long as the peer likes: nobody else does.
 
 use super::blocks::{Context, Holes, States, describe};
 use super::flights::Flights;

@@ -1,5 +1,5 @@
 //! When a connection's reader looks for an answer by itself instead of leaving it to the writer: whoever has one request in
-//! flight at a time would wait for two more threads to wake up, which takes ten times as long as a hit.
+//! flight at a time would wait for the writer to wake up, which takes longer than a hit.
 
 use std::time::{Duration, Instant};
 

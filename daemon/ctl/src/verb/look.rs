@@ -65,7 +65,6 @@ impl Run<'_, '_> {
         self.show(&format!("/v1/volumes/{}/fault", segment(volume)), |faults: &Faults| text::faults(faults))
     }
 
-    /// Exits as the verb that started the operation would have.
     /// Whoever is woken does not know the numbers that somebody else was told.
     pub(super) fn operations(&mut self) -> Outcome {
         let answer = self.client.get("/v1/operations")?;
@@ -74,6 +73,7 @@ impl Run<'_, '_> {
         Ok(Exit::Ok)
     }
 
+    /// Exits as the verb that started the operation would have.
     pub(super) fn operation(&mut self, id: u64) -> Outcome {
         let answer = self.client.get(&format!("/v1/operations/{id}"))?;
         let Started { operation } = self.client.read(&answer)?;

@@ -103,6 +103,28 @@ fn a_drain_asks_a_gate_that_guards_nothing() {
     assert_eq!(drain(&mut shell), 0);
 }
 
+/// C6: where the device does not answer what such a drain asks, the drain ends after the volume's timeout: nothing is held.
+#[test]
+fn a_drain_of_nothing_does_not_wait_for_a_device_that_hangs() {
+    let retry = Retry { on_timer: false, on_flush: false, on_overwrite: false, ..Retry::default() };
+    let mut shell = Shell::new(hold(retry));
+    shell.disk().refuse(IoKind::Flush, EIO);
+    let (range, class) = (ByteRange { offset: 0, length: LINE }, ErrorClass::Medium as u8);
+    shell.operator(Command::RestoreLoss { range, class, errno: EIO, first: Instant(0), generation: 0 });
+    shell.run_ms(60_000);
+    assert_ne!(shell.stats().gate_class, 0, "that flush was refused");
+    shell.disk().heal();
+    shell.disk().hold(IoKind::Flush);
+    let token = shell.operator(Command::Drain);
+    shell.run_ms(1_000);
+    assert_eq!(shell.answers.get(&token), None, "it is asked");
+    shell.run_ms(5_000);
+    assert_eq!(shell.answers.get(&token), Some(&Answer::Drained { left: 0 }));
+    shell.disk().release();
+    shell.run_ms(10);
+    assert_eq!(shell.stats().gate_class, 0, "and its late answer counts");
+}
+
 /// M10: zeroes whose edges find no room ask for the probe that makes some, where no timer would.
 #[test]
 fn zeroes_that_wait_for_room_probe_a_closed_gate() {
