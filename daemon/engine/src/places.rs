@@ -5,8 +5,9 @@ use alloc::vec::Vec;
 /// Counts the places of one table by volume, so that a volume which hangs cannot take those of its neighbours.
 ///
 /// Half of the places belong to whoever comes; the other half is divided equally, and each volume's part of it is its own
-/// even if it is not used. A volume that is alone in being busy has more than half of the table, and one whose neighbours
-/// have taken all that they can still has its part.
+/// even if it is not used. What the division leaves over is nobody's: if it were lent, a volume that goes could take back
+/// from the others what they were lent, and one of them would not find its own part free. A volume that is alone in being
+/// busy has more than half of the table, and one whose neighbours have taken all that they can still has its part.
 #[derive(Debug)]
 pub(crate) struct Places {
     max: usize,
@@ -63,7 +64,7 @@ impl Places {
     fn divide(&mut self) {
         self.volumes = self.here.iter().filter(|here| **here).count();
         self.own = (self.max / (2 * self.volumes.max(1))).max(self.least);
-        self.shared = self.max.saturating_sub(self.own * self.volumes);
+        self.shared = self.max.saturating_sub((self.max / 2).max(self.own * self.volumes));
         self.beyond = self.taken.iter().map(|taken| taken.saturating_sub(self.own)).sum();
     }
 
@@ -170,6 +171,21 @@ mod tests {
         let taken =
             (0..64).take_while(|_| places.has_room(2, 1).then(|| places.take(2, 1)).is_some()).count();
         assert_eq!(taken, 32 + 8, "half of the table and its own part");
+    }
+
+    /// Half of 14 divided by four leaves three over, by three only one: what was lent of the three would have to come back.
+    #[test]
+    fn a_part_is_free_although_the_division_leaves_something_over() {
+        let mut places = Places::new(14, 1);
+        (0..4).for_each(|_| places.add_volume(0));
+        while places.has_room(0, 1) {
+            places.take(0, 1);
+        }
+        places.remove_volume(3);
+        for volume in [1, 2] {
+            assert!(places.has_room(volume, 2), "two of seven for each of three: {places:?}");
+            places.take(volume, 2);
+        }
     }
 
     /// What a volume had for itself is the others' as soon as it has gone, and its own again when it is back.
