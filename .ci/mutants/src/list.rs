@@ -116,6 +116,7 @@ mutants! {
     "M12" Engine MediumGates "One bad block holds up all others."
     "M12" Engine BackoffIsIgnored "What was refused is tried again without a pause."
     "M12" Engine WalkKeepsNoDistance "After an operator's attempt was refused, the next probe does not wait for the floor."
+    "M12" Engine DrainAsksNoGate "A drain takes the word of a gate that guards nothing."
     "M12" Engine ShortIsWhole "A short write counts as a whole one."
 
     "M13" Daemon OpenMarkIsIgnored "An arena is taken whatever the ledger says of the last one."
@@ -137,6 +138,8 @@ mutants! {
     "slip" Engine ListSkipsALine "The next page of a list begins one line too late."
     "slip" Engine RetriedIsNotFailed "A failed line is not listed as failed while it is being tried again."
     "slip" Engine SummaryIsNotRaised "A mark in an empty word of the dirty index does not reach the summaries."
+    "slip" Engine PaceIsIgnored "What nobody waits for is written back as fast as the device takes it."
+    "slip" Engine PaceForAll "What somebody waits for is written back at the pace of what nobody waits for."
     "slip" Rings WakeUpIsLost "Who publishes does not look whether the other side sleeps."
     "slip" Rings EntryIsEarly "A ring shows an entry before it is filled."
     "slip" Rings RingHoldsOneMore "A full ring takes one more entry."

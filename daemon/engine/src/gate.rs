@@ -138,7 +138,8 @@ impl Engine<'_> {
 
     /// Asks a gate that guards nothing, as an operator would: whether there is one.
     pub(crate) fn ask_idle_gate(&mut self, index: usize) -> bool {
-        let idle = self.volumes[index].gate.is_some() && self.nothing_left(index);
+        let idle =
+            self.volumes[index].gate.is_some() && self.nothing_left(index) && !mutant!(DrainAsksNoGate);
         if let Some(gate) = self.volumes[index].gate.as_mut().filter(|_| idle) {
             gate.forced = true;
         }

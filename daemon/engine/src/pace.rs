@@ -8,6 +8,7 @@
 use crate::Instant;
 use crate::engine::Engine;
 use crate::volume::{Task, Volume};
+use holdfast_mutants::mutant;
 
 /// Milliseconds over which write-back is spread at most.
 const SPREAD_MAX_MS: u64 = 500;
@@ -21,7 +22,7 @@ impl Engine<'_> {
         if volume.index.dirty.count() == volume.index.failed.count() {
             return None;
         }
-        if self.is_waited_for(index) {
+        if (self.is_waited_for(index) && !mutant!(PaceForAll)) || mutant!(PaceIsIgnored) {
             return Some(0);
         }
         if now < volume.next_run {
