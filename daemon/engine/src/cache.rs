@@ -113,6 +113,18 @@ impl<'a> Cache<'a> {
         u64::from(self.free)
     }
 
+    /// The slots that are taken next, if nothing is freed before: the last one freed comes first.
+    pub(crate) fn next_free(&self) -> impl Iterator<Item = SlotId> {
+        let mut next = self.free_head;
+        core::iter::from_fn(move || {
+            let slot = SlotId(next);
+            (next != NONE).then(|| {
+                next = self.link(slot);
+                slot
+            })
+        })
+    }
+
     /// Slots of all volumes that hold data which is not on stable media.
     pub(crate) fn not_clean(&self) -> u64 {
         self.not_clean

@@ -314,6 +314,12 @@ impl<'a> Engine<'a> {
         }
     }
 
+    /// The slots that the next writes will be copied to, the first one first, if no slot is freed before: for a shell that
+    /// has time to bring their memory near. They are free: nothing in them may be changed.
+    pub fn next_slots(&self) -> impl Iterator<Item = SlotId> {
+        self.cache.next_free()
+    }
+
     /// Whether a request of the volume can be taken in now: without room, one more would be answered with `EAGAIN`. The
     /// shell leaves it where it is, and asks again in the next turn.
     ///

@@ -299,4 +299,31 @@ mod tests {
         });
         assert!(hits.get() > 1000, "{} hits", hits.get());
     }
+
+    /// A shell that prepares the memory of the next slots prepares the right ones: those of the next turn's writes, in their
+    /// order, of overwrites and of first writes.
+    #[test]
+    fn the_next_slots_are_the_ones_that_writes_take() {
+        let (limits, headers) = (Limits::small(0, 1), fixture::headers(128));
+        let geometry = fixture::geometry(LINES);
+        let (index, share) = (fixture::index(geometry), Share::new(1));
+        let mut engine = Engine::new(limits, &headers, Instant(0));
+        engine.add_volume(fixture::setup(0, geometry, &index, &share));
+        let mut out = Actions::with_capacity(&limits);
+        for lines in [[0, 1, 2], [1, 0, 5], [5, 1, 7]] {
+            let expected: Vec<SlotId> = engine.next_slots().take(lines.len()).collect();
+            assert_eq!(engine.next_slots().count() as u64, engine.cache_stats().free, "all that are free");
+            for line in lines {
+                let write = fixture::request(0, Operation::Write { fua: false }, line * 4096, 4096);
+                engine.apply(Instant(1), Event::Request(write), &mut out);
+            }
+            let taken = out.copies.iter().map(|copy| match *copy {
+                Copy::In { slot, .. } => slot,
+                ref other => panic!("a whole line is written: {other:?}"),
+            });
+            assert!(taken.eq(expected), "{:?}", out.copies);
+            engine.commit();
+            out.clear();
+        }
+    }
 }
