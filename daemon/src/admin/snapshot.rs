@@ -99,6 +99,8 @@ pub struct VolumeView {
     pub why: Option<String>,
     /// Its device was let go of and not opened again.
     pub released: bool,
+    /// Operations of an earlier daemon are in flight on its device for longer than a kill explains.
+    pub haunted: bool,
     /// The path of the file or block device.
     pub path: String,
     /// Whether I/O bypasses the page cache.

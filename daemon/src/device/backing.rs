@@ -46,7 +46,7 @@ pub struct Backing {
     pub(super) size: u64,
     pub(super) block_bytes: u32,
     pub(super) directness: Directness,
-    /// Its operations are for the kernel's worker threads from the start: [`FileSystem::may_wait`](super::FileSystem).
+    /// Its operations are not tried in a ring, which would wait: [`FileSystem::may_wait`](super::FileSystem).
     pub(super) may_wait: bool,
     pub(super) identity: Identity,
     pub(super) domain: DomainKey,

@@ -16,6 +16,16 @@ pub enum BackingError {
         /// The kernel's answer.
         source: std::io::Error,
     },
+    /// There is no such file, and it may not be made.
+    #[error(
+        "backing {}: there is no such file; for a new one, say so and give its size (`create = true, size = \"8GiB\"`; \
+         --create --size 8GiB)",
+        path.display()
+    )]
+    Missing {
+        /// The file.
+        path: PathBuf,
+    },
     /// It is not what the configuration says it is.
     #[error("backing {} is {found}, but the configuration says it is {wanted}", path.display())]
     Kind {

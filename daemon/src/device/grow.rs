@@ -95,6 +95,11 @@ impl Kept {
         Kept { fd: Arc::clone(&backing.fd), kind: backing.kind, may_wait: backing.may_wait }
     }
 
+    /// Its description, which is not closed while somebody has this.
+    pub(super) fn file(&self) -> Arc<OwnedFd> {
+        Arc::clone(&self.fd)
+    }
+
     /// Whether it is a device that has become shorter than `bytes`. One that cannot be asked is not known to be.
     pub(super) fn ends_before(&self, bytes: u64) -> bool {
         // A file's end may be its server's to tell, which a reactor must not wait for.

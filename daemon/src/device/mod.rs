@@ -4,6 +4,7 @@
 //! both its lock and its I/O (mechanism M1). A [`Disk`] is one reactor's io_uring, to which backings are attached. Two
 //! things can be put in between for tests and demonstrations: [`Faults`] and [`Thin`].
 
+mod attached;
 mod backing;
 mod bell;
 mod direct;
@@ -14,6 +15,7 @@ mod file_system;
 mod grow;
 mod identity;
 mod inspect;
+mod lane;
 mod lock;
 mod open;
 mod origin;

@@ -96,6 +96,7 @@ fn open_directly(spec: &BackingSpec, late: bool) -> Result<Opened, BackingError>
             }
         }
         Err(Errno::INVAL) => NotDirect::Refused(file_system_at(path)?),
+        Err(Errno::NOENT) if !spec.create => return Err(BackingError::Missing { path: path.clone() }),
         Err(error) => return Err(failed(path, "open it")(error)),
     };
     if !spec.buffered_allowed {

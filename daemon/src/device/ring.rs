@@ -163,21 +163,19 @@ pub(super) fn register_buffers(
     Buffers::Registered
 }
 
-/// Bounds the kernel's worker threads, which carry out flushes, deallocations and whatever would block, and keeps them
-/// off the reactors' cores.
+/// Bounds the kernel's worker threads, which ring bells whose descriptor blocks, and keeps them off the reactors' cores. Disks'
+/// operations that may wait are not for the ring: `lane.rs`.
 pub(super) fn tame_workers(
     ring: &IoUring,
     workers_max: u32,
     reactor_cores: &[usize],
     fallbacks: &mut Vec<Fallback>,
 ) {
-    // The second limit is for what may take for ever, such as sockets; but what is to go to a worker at once has no file yet when
-    // the kernel chooses between the two (`io_prep_async_work`, io_uring/io_uring.c), so that reads and writes on FUSE and NFS
-    // are counted there, and fsync and fallocate here.
+    // Of both kinds: those for regular files, and for what may take for ever.
     if let Err(error) = ring.submitter().register_iowq_max_workers(&mut [workers_max, workers_max]) {
         fallbacks.push(Fallback::WorkersUnbounded { errno: error.raw_os_error().unwrap_or(0) });
     }
-    let free: Vec<usize> = allowed_cores().into_iter().filter(|core| !reactor_cores.contains(core)).collect();
+    let free = free_cores(reactor_cores);
     if free.is_empty() {
         fallbacks.push(Fallback::WorkersAnywhere { errno: 0 });
         return;
@@ -185,6 +183,11 @@ pub(super) fn tame_workers(
     if let Err(error) = ring.submitter().register_iowq_aff(&core_set(&free)) {
         fallbacks.push(Fallback::WorkersAnywhere { errno: error.raw_os_error().unwrap_or(0) });
     }
+}
+
+/// The cores that this process may use and no reactor has.
+pub(super) fn free_cores(reactor_cores: &[usize]) -> Vec<usize> {
+    allowed_cores().into_iter().filter(|core| !reactor_cores.contains(core)).collect()
 }
 
 fn core_set(cores: &[usize]) -> libc::cpu_set_t {

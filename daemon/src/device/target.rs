@@ -2,18 +2,16 @@
 
 use super::ring::Buffers;
 use crate::arena::SlotAddresses;
-use holdfast_engine::{Io, IoKind, Segment};
+use holdfast_engine::{Io, IoKind, OpId, Segment};
 use io_uring::squeue::Entry;
 use io_uring::{opcode, types};
-
-/// `FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE`: on a file it deallocates, on a block device it zeroes without writing
-/// or says EOPNOTSUPP; in both cases success means zeroes.
-const PUNCH_HOLE: i32 = libc::FALLOC_FL_KEEP_SIZE | libc::FALLOC_FL_PUNCH_HOLE;
 
 /// The vectors of every operation that may be in flight, each in its own place: the kernel reads them when the entry
 /// is submitted, which may be later than when it is made (a full queue, a hung operation).
 pub(super) struct Vectors {
     table: Box<[libc::iovec]>,
+    /// How many of its vectors each operation uses, and the registered buffer that holds them all, if one does.
+    used: Box<[(u32, Option<u16>)]>,
     each: usize,
 }
 
@@ -27,29 +25,51 @@ struct Joined<'a> {
 impl Vectors {
     pub(super) fn new(operations: usize, each: usize) -> Vectors {
         let nothing = libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 };
-        Vectors { table: vec![nothing; operations * each].into_boxed_slice(), each }
+        let (table, used) = (vec![nothing; operations * each], vec![(0, None); operations]);
+        Vectors { table: table.into_boxed_slice(), used: used.into_boxed_slice(), each }
     }
 
-    /// The entry of an operation, without its user data.
-    pub(super) fn entry(
-        &mut self,
-        io: &Io,
-        segments: &[Segment],
-        addresses: &SlotAddresses,
-        buffers: Buffers,
-        file: types::Fixed,
-    ) -> Entry {
-        match io.kind {
-            IoKind::Flush => opcode::Fsync::new(file).flags(types::FsyncFlags::DATASYNC).build(),
-            IoKind::Zero | IoKind::Discard => {
-                opcode::Fallocate::new(file, io.length).offset(io.offset).mode(PUNCH_HOLE).build()
-            }
-            IoKind::Read => read(&self.join(io, segments, addresses), io.offset, buffers, file),
-            IoKind::Write => write(&self.join(io, segments, addresses), io.offset, buffers, file),
+    /// Where the memory of a read or write is noted, for whoever carries it out without a ring.
+    pub(super) fn of(&self, op: OpId) -> (*const libc::iovec, u32) {
+        let place = op.0 as usize;
+        (self.table[place * self.each..].as_ptr(), self.used[place].0)
+    }
+
+    /// Notes the memory of a read or write, for as long as it is in flight; others have none.
+    pub(super) fn note(&mut self, io: &Io, segments: &[Segment], addresses: &SlotAddresses) {
+        if matches!(io.kind, IoKind::Read | IoKind::Write) {
+            self.join(io, segments, addresses);
         }
     }
 
-    fn join(&mut self, io: &Io, segments: &[Segment], addresses: &SlotAddresses) -> Joined<'_> {
+    /// Operations of a ring that is gone are in flight elsewhere, and their vectors stay for them.
+    pub(super) fn leave_behind(&mut self) {
+        Box::leak(std::mem::take(&mut self.table));
+    }
+
+    /// The entry of a read or write whose memory was noted, without its user data. It ends with EAGAIN rather than wait.
+    ///
+    /// # Panics
+    /// If it is something else: that may wait.
+    pub(super) fn entry(
+        &self,
+        op: OpId,
+        kind: IoKind,
+        offset: u64,
+        buffers: Buffers,
+        file: types::Fd,
+    ) -> Entry {
+        let (count, buffer) = self.used[op.0 as usize];
+        let start = op.0 as usize * self.each;
+        let joined = Joined { parts: &self.table[start..start + count as usize], buffer };
+        match kind {
+            IoKind::Flush | IoKind::Zero | IoKind::Discard => panic!("{kind:?} may wait"),
+            IoKind::Read => read(&joined, offset, buffers, file),
+            IoKind::Write => write(&joined, offset, buffers, file),
+        }
+    }
+
+    fn join(&mut self, io: &Io, segments: &[Segment], addresses: &SlotAddresses) {
         assert!(
             !segments.is_empty() && segments.len() <= self.each,
             "{} segments of {}",
@@ -78,7 +98,7 @@ impl Vectors {
             buffer = buffer.filter(|buffer| *buffer == within);
             last = within;
         }
-        Joined { parts: &place[..count], buffer }
+        self.used[io.op.0 as usize] = (u32::try_from(count).expect("a run has few parts"), buffer);
     }
 }
 
@@ -94,28 +114,40 @@ impl Joined<'_> {
     }
 }
 
-fn read(joined: &Joined<'_>, offset: u64, buffers: Buffers, file: types::Fixed) -> Entry {
+fn read(joined: &Joined<'_>, offset: u64, buffers: Buffers, file: types::Fd) -> Entry {
     let (vector, count) = joined.vector();
     match (joined.single(), buffers, joined.buffer) {
         (Some((base, length)), Buffers::Registered | Buffers::RegisteredVectors, Some(buffer)) => {
-            opcode::ReadFixed::new(file, base, length, buffer).offset(offset).build()
+            opcode::ReadFixed::new(file, base, length, buffer)
+                .offset(offset)
+                .rw_flags(libc::RWF_NOWAIT)
+                .build()
         }
         (None, Buffers::RegisteredVectors, Some(buffer)) => {
-            opcode::ReadvFixed::new(file, vector, count, buffer).offset(offset).build()
+            opcode::ReadvFixed::new(file, vector, count, buffer)
+                .offset(offset)
+                .rw_flags(libc::RWF_NOWAIT)
+                .build()
         }
-        _ => opcode::Readv::new(file, vector, count).offset(offset).build(),
+        _ => opcode::Readv::new(file, vector, count).offset(offset).rw_flags(libc::RWF_NOWAIT).build(),
     }
 }
 
-fn write(joined: &Joined<'_>, offset: u64, buffers: Buffers, file: types::Fixed) -> Entry {
+fn write(joined: &Joined<'_>, offset: u64, buffers: Buffers, file: types::Fd) -> Entry {
     let (vector, count) = joined.vector();
     match (joined.single(), buffers, joined.buffer) {
         (Some((base, length)), Buffers::Registered | Buffers::RegisteredVectors, Some(buffer)) => {
-            opcode::WriteFixed::new(file, base, length, buffer).offset(offset).build()
+            opcode::WriteFixed::new(file, base, length, buffer)
+                .offset(offset)
+                .rw_flags(libc::RWF_NOWAIT)
+                .build()
         }
         (None, Buffers::RegisteredVectors, Some(buffer)) => {
-            opcode::WritevFixed::new(file, vector, count, buffer).offset(offset).build()
+            opcode::WritevFixed::new(file, vector, count, buffer)
+                .offset(offset)
+                .rw_flags(libc::RWF_NOWAIT)
+                .build()
         }
-        _ => opcode::Writev::new(file, vector, count).offset(offset).build(),
+        _ => opcode::Writev::new(file, vector, count).offset(offset).rw_flags(libc::RWF_NOWAIT).build(),
     }
 }

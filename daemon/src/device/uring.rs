@@ -1,22 +1,23 @@
 //! A reactor's way to its disks: operations in, completions out.
 #![allow(unsafe_code, reason = "pushes io_uring entries that name memory and descriptors")]
 
+use super::attached::{Attached, LaneOptions};
 use super::bell::Bells;
-use super::faults::{FaultGate, FaultVerdict};
-use super::grow::Kept;
+use super::faults::FaultVerdict;
+use super::lane::Results;
 use super::ring::{self, Buffers};
 use super::target::Vectors;
 use super::thin::Reservation;
 use super::watch::Watches;
-use super::{Backing, DiskError, Fallback, Faults, Thin};
+use super::{DiskError, Fallback};
 use crate::arena::SlotAddresses;
 use holdfast_engine::{Io, IoKind, OpId, Segment, VolumeId};
 use io_uring::squeue::Entry;
-use io_uring::{IoUring, cqueue, squeue, types};
+use io_uring::{IoUring, cqueue, types};
 use rustix::io::Errno;
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,10 +32,9 @@ pub struct DiskOptions<'a> {
     pub volumes_max: usize,
     /// Descriptors watched at most.
     pub watches_max: usize,
-    /// Kernel threads that may run blocking operations at most: with fewer than `ops_max`, a volume whose operations hang
-    /// can keep them all.
+    /// Threads that carry out the operations of one volume that may wait, at most; and worker threads of the kernel's.
     pub workers_max: u32,
-    /// The cores that the kernel's worker threads keep off.
+    /// The cores that those threads keep off.
     pub reactor_cores: &'a [usize],
 }
 
@@ -56,29 +56,23 @@ pub enum Reaped {
     },
 }
 
-/// A volume's file in this ring.
-struct Attached {
-    /// None while it is let go of.
-    backing: Option<Kept>,
-    thin: Option<Arc<Thin>>,
-    faults: Option<FaultGate>,
-}
-
 /// An operation that was submitted and not yet reaped.
-#[derive(Clone, Copy)]
-struct Op {
-    volume: VolumeId,
-    kind: IoKind,
-    offset: u64,
-    length: u64,
+pub(super) struct Op {
+    pub(super) volume: VolumeId,
+    pub(super) kind: IoKind,
+    pub(super) offset: u64,
+    pub(super) length: u64,
     reserved: Option<Reservation>,
+    /// The description that it was given to the ring with, which is not closed before it has ended: its number names it there.
+    /// None in a lane, and before.
+    pub(super) in_ring: Option<Arc<OwnedFd>>,
 }
 
 /// An operation that a fault rule keeps back.
 struct Hung {
     rule: u32,
     volume: VolumeId,
-    entry: Entry,
+    op: OpId,
 }
 
 /// One reactor's io_uring. To be made, used and dropped on that reactor's thread: the kernel takes entries from no
@@ -94,12 +88,17 @@ struct Hung {
 /// Dropping it with operations in flight is no harm to memory, as slots are never unmapped; the kernel ends them in its
 /// own time, and until then the backings stay locked.
 pub struct Disk {
-    ring: IoUring,
+    pub(super) ring: IoUring,
     addresses: SlotAddresses,
     buffers: Buffers,
-    vectors: Vectors,
-    ops: Box<[Option<Op>]>,
-    volumes: Box<[Option<Attached>]>,
+    pub(super) vectors: Vectors,
+    pub(super) ops: Box<[Option<Op>]>,
+    pub(super) volumes: Box<[Option<Attached>]>,
+    /// What lanes have done.
+    pub(super) results: Arc<Results>,
+    pub(super) lanes: LaneOptions,
+    /// Volumes whose lanes were not told of all that they have.
+    pub(super) uncalled: Vec<VolumeId>,
     pub(super) watches: Watches,
     pub(super) bells: Bells,
     /// Entries that found the submission queue full.
@@ -116,9 +115,8 @@ const KIND_OP: u64 = 0;
 pub(super) const KIND_WATCH: u64 = 1;
 pub(super) const KIND_IGNORED: u64 = 2;
 pub(super) const KIND_BELL: u64 = 3;
-/// What the kernel takes for an empty place among registered files.
-const NO_FILE: i32 = -1;
-
+/// The watch of the results' bell; a caller's keys are others.
+pub(super) const RESULTS_KEY: u64 = u64::MAX - 1;
 impl Disk {
     /// Sets a ring up over the slots' memory. Must be called on the thread that will use it.
     ///
@@ -168,81 +166,33 @@ impl Disk {
         let mut fallbacks = Vec::new();
         let ring = ring::build(entries, &mut fallbacks)?;
         let setup = |source| DiskError::Setup { source };
-        let files = u32::try_from(volumes_max).expect("a VolumeId has 16 bits");
-        ring.submitter().register_files_sparse(files).map_err(setup)?;
         ring::tame_workers(&ring, workers_max, reactor_cores, &mut fallbacks);
-        let disk = Disk {
+        let results = Arc::new(Results::new(ops_max).map_err(setup)?);
+        let lanes = LaneOptions {
+            operations: ops_max,
+            threads_max: workers_max,
+            cores: ring::free_cores(reactor_cores),
+        };
+        let mut disk = Disk {
             ring,
             addresses: slots.clone(),
             buffers: Buffers::Plain,
             vectors: Vectors::new(ops_max, segments_max),
-            ops: vec![None; ops_max].into_boxed_slice(),
+            ops: (0..ops_max).map(|_| None).collect(),
             volumes: (0..volumes_max).map(|_| None).collect(),
-            watches: Watches::new(watches_max),
+            results,
+            lanes,
+            uncalled: Vec::with_capacity(volumes_max),
+            watches: Watches::new(watches_max + 1),
             bells: Bells::default(),
             waiting: VecDeque::with_capacity(ops_max + 2 * watches_max),
             ended: VecDeque::with_capacity(ops_max),
             hung: Vec::with_capacity(ops_max),
             in_flight: 0,
         };
+        let results = Arc::clone(&disk.results);
+        disk.watch(results.bell(), RESULTS_KEY)?;
         Ok((disk, fallbacks))
-    }
-
-    /// Registers a volume's backing, and the faults that may be injected, if any may.
-    ///
-    /// # Errors
-    /// [`DiskError::Attach`].
-    ///
-    /// # Panics
-    /// If the volume has one already, or is not below `volumes_max`.
-    pub fn attach(
-        &mut self,
-        volume: VolumeId,
-        backing: &Backing,
-        faults: Option<Arc<Faults>>,
-    ) -> Result<(), DiskError> {
-        let place = &self.volumes[usize::from(volume.0)];
-        assert!(place.is_none(), "volume {} is attached twice", volume.0);
-        self.register(volume, backing.fd().as_raw_fd())?;
-        let (thin, faults) = (backing.thin().cloned(), faults.map(FaultGate::new));
-        let attached = Attached { backing: Some(Kept::of(backing)), thin, faults };
-        self.volumes[usize::from(volume.0)] = Some(attached);
-        Ok(())
-    }
-
-    /// Ends what [`Disk::attach`] began: the ring does not keep the backing any more.
-    ///
-    /// # Errors
-    /// [`DiskError::Attach`]; the backing stays locked then, until the ring is gone.
-    ///
-    /// # Panics
-    /// If the volume is not attached, or has an operation in flight.
-    pub fn detach(&mut self, volume: VolumeId) -> Result<(), DiskError> {
-        let busy = self.ops.iter().flatten().any(|op| op.volume == volume);
-        assert!(!busy, "volume {} is detached with operations in flight", volume.0);
-        assert!(self.volumes[usize::from(volume.0)].take().is_some(), "volume {} is not attached", volume.0);
-        self.register(volume, NO_FILE)
-    }
-
-    /// Lets go of a volume's backing, or takes another one in its place: the same device, opened again. Without one, every
-    /// operation ends with ENODEV. What is in flight goes on and keeps the old description, with its lock, until it ends.
-    ///
-    /// # Errors
-    /// [`DiskError::Attach`]; then it is let go of.
-    ///
-    /// # Panics
-    /// If the volume was never attached.
-    pub fn exchange(&mut self, volume: VolumeId, backing: Option<&Backing>) -> Result<(), DiskError> {
-        let fd = backing.map_or(NO_FILE, |backing| backing.fd().as_raw_fd());
-        let registered = self.register(volume, fd);
-        let place = self.volumes[usize::from(volume.0)].as_mut().expect("the volume is attached");
-        place.backing = backing.filter(|_| registered.is_ok()).map(Kept::of);
-        registered
-    }
-
-    fn register(&self, volume: VolumeId, fd: i32) -> Result<(), DiskError> {
-        let registered = self.ring.submitter().register_files_update(u32::from(volume.0), &[fd]);
-        registered.map(drop).map_err(|source| DiskError::Attach { volume: volume.0, source })
     }
 
     /// Queues an operation. It is the device's from the next [`Disk::enter`] on.
@@ -260,6 +210,7 @@ impl Disk {
             offset: io.offset,
             length: io.length,
             reserved: None,
+            in_ring: None,
         });
         let verdict = volume.faults.as_mut().map_or(FaultVerdict::Pass, |faults| faults.judge(io));
         let gone = volume.backing.is_none().then_some(-Errno::NODEV.raw_os_error());
@@ -276,15 +227,22 @@ impl Disk {
             }
             place.as_mut().expect("filled above").reserved = reserved;
         }
-        let file = types::Fixed(u32::from(io.volume.0));
-        let entry = self.vectors.entry(io, segments, &self.addresses, self.buffers, file);
-        let may_wait = volume.backing.as_ref().is_some_and(|backing| backing.may_wait);
-        let flags = if may_wait { squeue::Flags::ASYNC } else { squeue::Flags::empty() };
-        let entry = entry.flags(flags).user_data(KIND_OP << KIND_SHIFT | u64::from(io.op.0));
+        self.vectors.note(io, segments, &self.addresses);
         match verdict {
-            FaultVerdict::Hang(rule) => self.hung.push(Hung { rule, volume: io.volume, entry }),
-            _ => self.queue(entry),
+            FaultVerdict::Hang(rule) => self.hung.push(Hung { rule, volume: io.volume, op: io.op }),
+            _ => self.go(io.op),
         }
+    }
+
+    /// Gives an operation to its device: through the ring, if the kernel need not wait for it, else round it.
+    fn go(&mut self, op: OpId) {
+        let asked = self.ops[op.0 as usize].as_mut().expect("it is in flight");
+        let volume = self.volumes[usize::from(asked.volume.0)].as_mut().expect("it was attached at submit");
+        let Some(file) = volume.file_for_ring(asked.kind) else { return self.detour(op) };
+        let number = types::Fd(file.as_raw_fd());
+        asked.in_ring = Some(file);
+        let entry = self.vectors.entry(op, asked.kind, asked.offset, self.buffers, number);
+        self.queue(entry.user_data(KIND_OP << KIND_SHIFT | u64::from(op.0)));
     }
 
     /// Gives what is queued to the kernel, and lets it post completions if it asks for that. No system call if there
@@ -295,6 +253,9 @@ impl Disk {
     pub fn enter(&mut self) -> Result<(), DiskError> {
         if !self.hung.is_empty() {
             self.release_hung();
+        }
+        if !self.uncalled.is_empty() {
+            self.call_lanes();
         }
         loop {
             self.queue_waiting();
@@ -319,7 +280,8 @@ impl Disk {
     /// As [`Disk::enter`].
     pub fn sleep(&mut self, timeout: Option<Duration>) -> Result<(), DiskError> {
         self.enter()?;
-        if !self.ended.is_empty() || !self.waiting.is_empty() || !self.ring.completion().is_empty() {
+        let results = !self.ended.is_empty() || !self.results.is_empty();
+        if results || !self.waiting.is_empty() || !self.ring.completion().is_empty() {
             return Ok(());
         }
         let span = timeout.map(types::Timespec::from);
@@ -337,6 +299,12 @@ impl Disk {
             self.settle(op, result);
             each(Reaped::Completed { op, result });
         }
+        while let Some((op, result)) = self.results.take() {
+            let result = if result < 0 { self.refused(op, result) } else { result };
+            self.settle(op, result);
+            each(Reaped::Completed { op, result });
+            count += 1;
+        }
         // One by one: what a completion leads to needs the whole disk.
         loop {
             let next = self.ring.completion().next();
@@ -353,6 +321,11 @@ impl Disk {
         self.in_flight
     }
 
+    /// An operation ends without its device.
+    pub(super) fn end(&mut self, op: OpId, result: i32) {
+        self.ended.push_back((op, result));
+    }
+
     /// Operations that a fault rule keeps back.
     pub fn hung(&self) -> usize {
         self.hung.len()
@@ -364,6 +337,10 @@ impl Disk {
         match kind {
             KIND_OP => {
                 let op = OpId(u32::try_from(name).expect("the id that was submitted"));
+                if self.would_wait(op, entry.result()) {
+                    self.detour(op);
+                    return None;
+                }
                 let result =
                     if entry.result() < 0 { self.refused(op, entry.result()) } else { entry.result() };
                 self.settle(op, result);
@@ -379,16 +356,13 @@ impl Disk {
     }
 
     /// What a refusal means. A block device that was taken away has no bytes left, and the kernel answers writes behind its
-    /// end with ENOSPC: nobody would find room for that. What was queued before a device was let go of finds no file.
+    /// end with ENOSPC: nobody would find room for that.
     #[cold]
     fn refused(&self, op: OpId, result: i32) -> i32 {
-        let Some(Op { volume, offset, length, .. }) = self.ops[op.0 as usize] else { return result };
+        let Some(Op { volume, offset, length, .. }) = &self.ops[op.0 as usize] else { return result };
         let backing = self.volumes[usize::from(volume.0)].as_ref().and_then(|volume| volume.backing.as_ref());
-        let gone = match Errno::from_raw_os_error(-result) {
-            Errno::NOSPC => backing.is_some_and(|backing| backing.ends_before(offset.saturating_add(length))),
-            Errno::BADF => backing.is_none(),
-            _ => false,
-        };
+        let gone = result == -Errno::NOSPC.raw_os_error()
+            && backing.is_some_and(|backing| backing.ends_before(offset.saturating_add(*length)));
         if gone { -Errno::NODEV.raw_os_error() } else { result }
     }
 
@@ -416,7 +390,7 @@ impl Disk {
                 at += 1;
             } else {
                 let released = self.hung.remove(at);
-                self.queue(released.entry);
+                self.go(released.op);
             }
         }
     }
@@ -440,7 +414,7 @@ impl Disk {
         // SAFETY: what the entry names outlives the operation. Slot memory is never unmapped. An operation's vectors
         // have a place of their own in `self.vectors`, on the heap, which is not written again while the operation is
         // in flight (asserted in `submit`); the kernel copies them when it takes the entry (SUBMIT_STABLE, Linux 5.5),
-        // and entries that it never takes are never looked at. Files are registered ones, or a watched descriptor,
+        // and entries that it never takes are never looked at. Files are descriptors that an operation keeps open (`in_ring`), or a watched one,
         // which the kernel references when it takes the entry, in the same call of `watch`,
         // or a bell's, which stays open until its write is over, and the bytes that it writes are static.
         unsafe { self.ring.submission().push(entry).is_ok() }

@@ -1,6 +1,6 @@
 //! Descriptors that a sleeping reactor is woken by: sessions' sockets and its own eventfd.
 
-use super::uring::{KIND_IGNORED, KIND_SHIFT, KIND_WATCH};
+use super::uring::{KIND_IGNORED, KIND_SHIFT, KIND_WATCH, RESULTS_KEY};
 use super::{Disk, DiskError, Reaped};
 use io_uring::squeue::Entry;
 use io_uring::{cqueue, opcode, types};
@@ -106,6 +106,10 @@ impl Disk {
         // be refused again and again; whoever is woken finds out why from the descriptor.
         if !cqueue::more(entry.flags()) && entry.result() >= 0 {
             self.queue(poll(tenant, name));
+        }
+        if tenant.key == RESULTS_KEY {
+            self.results.hush();
+            return None;
         }
         Some(Reaped::Wake { key: tenant.key })
     }

@@ -14,6 +14,9 @@ use holdfast_engine::{ByteRange, Extent, ListState, Mode, VolumeId, VolumeStats}
 use holdfast_policy::{ErrorClass, FailurePolicy, errno};
 use std::sync::atomic::Ordering;
 
+/// How long after its start a daemon says that operations of an earlier one are in flight.
+const HAUNTED_MS: u64 = 2_000;
+
 pub(super) fn daemon(hub: &Hub) -> DaemonView {
     let now = hub.clock.now();
     let health = hub.book.health();
@@ -38,8 +41,15 @@ pub(super) fn daemon(hub: &Hub) -> DaemonView {
             huge_pages: hub.arena.huge,
         },
         ledger: LedgerView { path: hub.settings.daemon.state_dir.display().to_string(), stuck },
-        warnings: hub.warnings.clone(),
+        warnings: warnings(hub),
     }
+}
+
+/// What was found at the start, and what the settings in force may not mean.
+fn warnings(hub: &Hub) -> Vec<String> {
+    let suspected = crate::config::warnings(&hub.in_force());
+    let suspected = suspected.into_iter().filter(|warning| !warning.seen_when_running);
+    hub.warnings.iter().cloned().chain(suspected.map(|warning| warning.text)).collect()
 }
 
 fn reactor(link: &crate::reactor::Link, now_ns: u64) -> ReactorView {
@@ -101,6 +111,7 @@ pub(super) fn volume(hub: &Hub, served: &Served) -> VolumeView {
         state: if why.is_some() { VolumeState::Draining } else { VolumeState::Serving },
         why: why.map(str::to_owned),
         released: served.backing().is_none(),
+        haunted: is_haunted(hub, served),
         path: hub.settings_of(served).backing.path().display().to_string(),
         direct: served.direct,
         identity: served.identity.clone(),
@@ -115,6 +126,12 @@ pub(super) fn volume(hub: &Hub, served: &Served) -> VolumeView {
             .as_ref()
             .map_or(0, |faults| u32::try_from(faults.list().len()).unwrap_or(u32::MAX)),
     }
+}
+
+/// A daemon that was killed a moment ago has something in flight for some 40 ms; that is nobody's concern.
+fn is_haunted(hub: &Hub, served: &Served) -> bool {
+    let up_ms = hub.clock.unix_ms(hub.clock.now()) - hub.clock.started_unix_ms();
+    up_ms >= HAUNTED_MS && served.backing().is_some_and(|backing| !backing.is_fenced())
 }
 
 fn policy(hub: &Hub, served: &Served) -> String {

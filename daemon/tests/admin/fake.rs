@@ -85,6 +85,7 @@ pub(crate) fn volume(name: &str, id: u16) -> VolumeView {
         state: VolumeState::Serving,
         why: None,
         released: false,
+        haunted: false,
         path: format!("/srv/{name}.img"),
         direct: true,
         identity: format!("ext4:{id}"),
@@ -224,7 +225,8 @@ impl Backend for Fake {
     }
 
     fn unix_ms(&self, at: Instant) -> u64 {
-        EPOCH_MS + at.0 / 1_000_000
+        // As the daemon's clock has it: no time is none.
+        if at.0 == 0 { 0 } else { EPOCH_MS + at.0 / 1_000_000 }
     }
 
     fn command(&self, volume: VolumeId, command: Command, by: Peer) -> Result<Answers, BackendError> {

@@ -163,6 +163,20 @@ vm1     DEGRADED  write-back  10.0 GiB    0 B       0 B     0 B   0 B
     assert_eq!(screen(Exit::Incomplete, |state| state.volumes[0].stats.overdue = 3), expected[1..]);
 }
 
+/// After a kill: what is still in flight is not this daemon's, and killing it again would not help.
+#[test]
+fn a_device_that_an_earlier_daemon_still_waits_for() {
+    let told = screen(Exit::Incomplete, |state| state.volumes[0].haunted = true);
+    let expected = r"
+ status: The device of volume 'vm1' does not answer: operations of an earlier daemon, which was
+         killed, are still in flight, and what needs the device waits for their end. What was
+         acknowledged is held in the cache; flushes that need the device fail or wait. Nothing
+         is lost by this.
+";
+    assert!(told.contains(expected), "{told}");
+    assert!(told.contains("code: HF_DEVICE_HANGS"), "{told}");
+}
+
 #[test]
 fn a_device_that_is_gone() {
     let expected = r"

@@ -114,7 +114,9 @@ fn sizes_and_kinds_must_agree() {
     let nameless = BackingSpec { path: missing.clone(), size: None, ..spec.clone() };
     assert!(matches!(Backing::open(&nameless), Err(BackingError::NoSize { .. })));
     let uncreated = BackingSpec { path: missing.clone(), create: false, ..spec.clone() };
-    assert!(matches!(Backing::open(&uncreated), Err(BackingError::Io { .. })));
+    let error = Backing::open(&uncreated).expect_err("not there");
+    assert!(matches!(error, BackingError::Missing { .. }), "{error:?}");
+    assert!(error.to_string().contains("there is no such file; for a new one"), "{error}");
     assert!(!missing.exists());
 
     let ragged = BackingSpec { path: missing, size: Some(MIB + 100), ..spec };
