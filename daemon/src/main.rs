@@ -1,7 +1,7 @@
 //! holdfastd: the write-back cache daemon.
 #![forbid(unsafe_code)]
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use holdfast_daemon::{config, doctor, log, quickstart, salvage, start};
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -19,6 +19,8 @@ Exit codes:
               1  something is damaged or in doubt; what could be had was had
               2  nothing, or not all, was done
   quickstart  0  everything was as expected; 1 it was not; 2 it could not be played; 130 interrupted
+  man         0  written; 2 not
+  completion  0
   ctl         as holdfastctl
 A command line that makes no sense: 2; of 'ctl': 64.";
 
@@ -55,6 +57,17 @@ enum Verb {
     Doctor(doctor::Options),
     /// List and export what an arena holds when no daemon will start on it. Only reads; refuses while a daemon has it.
     Salvage(salvage::Options),
+    /// Print the manual page, or write one for each verb.
+    Man {
+        /// Write a page for each verb into this directory, which exists, instead of one page to standard output.
+        #[arg(long, value_name = "DIRECTORY")]
+        to: Option<PathBuf>,
+    },
+    /// Print a completion script for a shell.
+    Completion {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
     /// The operator's commands: the same as `holdfastctl`.
     #[command(disable_help_flag = true)]
     Ctl {
@@ -75,6 +88,11 @@ fn main() -> ExitCode {
         Verb::Check { file } => check(&file),
         Verb::Doctor(options) => doctor::run(&options),
         Verb::Salvage(options) => salvage::run(&options),
+        Verb::Man { to } => man(to.as_deref()),
+        Verb::Completion { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "holdfastd", &mut std::io::stdout());
+            ExitCode::SUCCESS
+        }
         Verb::Ctl { args } => holdfast_ctl::run("holdfastd ctl", args),
     }
 }
@@ -98,6 +116,20 @@ fn check(file: &std::path::Path) -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(error) => refuse(&error),
+    }
+}
+
+fn man(to: Option<&std::path::Path>) -> ExitCode {
+    let written = match to {
+        Some(directory) => clap_mangen::generate_to(Cli::command(), directory),
+        None => clap_mangen::Man::new(Cli::command()).render(&mut std::io::stdout()),
+    };
+    match written {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("holdfastd: the manual cannot be written: {error}. Give a directory that exists.");
+            ExitCode::from(2)
+        }
     }
 }
 

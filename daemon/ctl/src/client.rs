@@ -20,6 +20,9 @@ const ANSWER_BYTES_MAX: usize = 16 << 20;
 /// How long one request may take: longer than the daemon's own limit, so that its words come before ours.
 const TIMEOUT: Duration = Duration::from_secs(40);
 
+/// Silence after which a waiting operator is told what is waited for.
+const QUIET: Duration = Duration::from_secs(2);
+
 type Cause = Box<dyn std::error::Error + Send + Sync>;
 
 /// A client of one daemon.
@@ -57,12 +60,28 @@ impl Client {
         let body = if body.is_null() { Bytes::new() } else { Bytes::from(body.to_string()) };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| self.unreachable(&error))?;
-        let exchange = async { tokio::time::timeout(TIMEOUT, self.exchange(method, path, body)).await };
+        let exchange = async {
+            let exchange = tokio::time::timeout(TIMEOUT, self.exchange(method, path, body));
+            tokio::pin!(exchange);
+            tokio::select! {
+                answered = &mut exchange => answered,
+                () = tokio::time::sleep(QUIET) => {
+                    self.tell_of_silence();
+                    exchange.await
+                }
+            }
+        };
         match runtime.block_on(exchange) {
             Ok(Ok((status, bytes))) => self.judge(status, &bytes),
             Ok(Err(cause)) => Err(self.unreachable(&*cause)),
             Err(_) => Err(self.silent()),
         }
+    }
+
+    /// To standard error: the answer, if it comes, stays what it is.
+    fn tell_of_silence(&self) {
+        let (socket, most) = (self.socket.display(), TIMEOUT.as_secs());
+        eprintln!("holdfastctl: {socket} has not answered yet; waiting, for {most} s at most");
     }
 
     async fn exchange(&self, method: Method, path: &str, body: Bytes) -> Result<(u16, Bytes), Cause> {

@@ -204,7 +204,13 @@ async fn sessions(State(shared): SharedState) -> Answer<Sessions> {
 async fn policy(State(shared): SharedState, Named(name): Named) -> Answer<VolumePolicy> {
     let volume = ask::volume(&shared, &name)?;
     let policy = policy::view(&shared.backend.policy(volume.id)?);
-    answer(VolumePolicy { volume: volume.name, policy, differences: Vec::new(), dry_run: false })
+    answer(VolumePolicy {
+        volume: volume.name,
+        policy,
+        differences: Vec::new(),
+        dry_run: false,
+        unconfirmed: None,
+    })
 }
 
 async fn operations(State(shared): SharedState) -> Answer<Operations> {

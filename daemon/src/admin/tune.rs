@@ -43,8 +43,9 @@ async fn set_policy(
     let volume = ask::volume(&shared, &name)?;
     let before = shared.backend.policy(volume.id)?;
     let after = policy::changed(&before, &change)?;
-    if !change.dry_run && !change.yes_lose_data {
-        confirmed(&volume, &before, &after)?;
+    let unconfirmed = if change.yes_lose_data { None } else { at_stake(&volume, &before, &after) };
+    if let Some(message) = unconfirmed.clone().filter(|_| !change.dry_run) {
+        return Err(not_confirmed(&name, message));
     }
     let differences = differences(&name, &before, &after);
     if !change.dry_run && !differences.is_empty() {
@@ -52,24 +53,27 @@ async fn set_policy(
         let answers = shared.backend.set_policy(volume.id, after, peer)?;
         all_done(answers, shared.backend.daemon().reactors.len()).await?;
     }
-    answer(VolumePolicy { volume: name, policy: policy::view(&after), differences, dry_run: change.dry_run })
+    let (policy, dry_run) = (policy::view(&after), change.dry_run);
+    answer(VolumePolicy { volume: name, policy, differences, dry_run, unconfirmed })
 }
 
 /// Held data that the new policy may give up is only put at its mercy by somebody who says so.
-fn confirmed(volume: &VolumeView, before: &PolicyView, after: &PolicyView) -> Result<(), Refusal> {
-    if volume.stats.failed == 0 || !policy::may_give_up_sooner(before, after) {
-        return Ok(());
-    }
+fn at_stake(volume: &VolumeView, before: &PolicyView, after: &PolicyView) -> Option<String> {
     let (name, lines) = (&volume.name, volume.stats.failed);
-    let message = format!(
-        "Volume '{name}' holds {lines} lines that its device refused, and the new policy may give them up, or sooner; that \
-         was not confirmed."
-    );
+    (lines > 0 && policy::may_give_up_sooner(before, after)).then(|| {
+        format!(
+            "Volume '{name}' holds {lines} lines that its device refused, and the new policy may give them up, or sooner; \
+             that was not confirmed."
+        )
+    })
+}
+
+fn not_confirmed(name: &str, message: String) -> Refusal {
     let remedy = format!(
         "Nothing was changed. Save what is held with 'holdfastctl export {name} --dirty --to FILE'; then confirm it with \
          --yes-lose-data ('yes_lose_data': true)."
     );
-    Err(Refusal::unconfirmed(message, remedy))
+    Refusal::unconfirmed(message, remedy)
 }
 
 fn served(volume: &VolumeView) -> Result<(), Refusal> {

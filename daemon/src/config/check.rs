@@ -4,10 +4,10 @@ use super::effective::causes;
 use super::quantity::{bytes_in_words, share, time};
 use super::read_daemon::HUGE_PAGE_BYTES;
 use super::settings::{Backing, FrontendSettings, Idle, Listen, Settings, VhostSettings, VolumeSettings};
+use super::warning::warnings;
 use holdfast_engine::{FlushOnFailure, Mode};
 use holdfast_policy::{DirtyIndex, ErrorClass, Policy, Rule};
 use std::fmt::{self, Write};
-use std::path::Path;
 
 /// The effective settings in words: memory, lines, what happens to each volume's data when its disk refuses, and the
 /// [`warnings`]. A function of the settings alone: no file, device or clock is looked at.
@@ -219,77 +219,4 @@ fn index_bytes(settings: &Settings) -> u64 {
 fn index_bytes_of(settings: &Settings, volume_bytes: u64) -> u64 {
     let lines = volume_bytes.div_ceil(settings.arena.line_bytes.into());
     DirtyIndex::words_needed(lines) as u64 * 8
-}
-
-/// What is possible and may not be what was meant, each with what it costs.
-pub fn warnings(settings: &Settings) -> Vec<String> {
-    let mut warnings = Vec::new();
-    let (daemon, arena) = (&settings.daemon, &settings.arena);
-    if is_below(&arena.path, &["/dev/shm", "/tmp", "/run"]) {
-        warnings.push(format!(
-            "arena.path = {} is probably a tmpfs: slower than huge pages, and its memory may be swapped; \
-             /dev/hugepages/holdfast would do",
-            arena.path.display()
-        ));
-    }
-    if is_below(&daemon.state_dir, &["/dev", "/tmp", "/run"]) || daemon.state_dir.starts_with(&arena.path) {
-        warnings.push(format!(
-            "daemon.state_dir = {} probably does not survive a reboot, and then nobody knows what was lost; \
-             /var/lib/holdfast would do",
-            daemon.state_dir.display()
-        ));
-    }
-    if daemon.idle == Idle::Spin && daemon.cores.is_empty() {
-        warnings.push(
-            "daemon.idle = \"spin\" without daemon.cores: reactors take turns with whatever runs beside them"
-                .to_owned(),
-        );
-    }
-    if daemon.admin_socket_mode & 0o002 != 0 {
-        let mode = daemon.admin_socket_mode;
-        warnings.push(format!(
-            "daemon.admin_socket_mode = {mode:04o}: every user of this host can look at everything"
-        ));
-    }
-    if let Some(address) = settings.http.listen.filter(|address| !address.ip().is_loopback()) {
-        warnings.push(format!(
-            "http.listen = {address}: other hosts reach it, and token and numbers travel in plain text"
-        ));
-    }
-    if settings.debug.fault_injection {
-        warnings.push("debug.fault_injection = true: operators can make healthy disks fail".to_owned());
-    }
-    settings.volumes.iter().for_each(|volume| volume_warnings(volume, &mut warnings));
-    warnings
-}
-
-fn volume_warnings(volume: &VolumeSettings, warnings: &mut Vec<String>) {
-    let name = &volume.name;
-    let gives_up = ErrorClass::ALL
-        .into_iter()
-        .filter(|class| matches!(volume.rules.for_class(*class).policy, Policy::EvictImmediately(_)));
-    let gives_up: Vec<&str> = gives_up.map(ErrorClass::name).collect();
-    if let (FlushOnFailure::Stall { .. }, false) = (volume.flush_on_failure, gives_up.is_empty()) {
-        let classes = gives_up.join(", ");
-        warnings.push(format!(
-            "volume {name}: flushes stall for a cause to go away, but data refused as {classes} is given up: such a flush \
-             waits for what cannot come back"
-        ));
-    }
-    if let Backing::File { buffered: true, .. } = volume.backing {
-        warnings.push(format!(
-            "volume {name}: buffered = true: the page cache forgets failed writes, so no promise holds"
-        ));
-    }
-    let timer_less =
-        ErrorClass::ALL.into_iter().filter(|class| !volume.rules.for_class(*class).retry.is_automatic());
-    for class in timer_less {
-        warnings.push(format!(
-            "volume {name}: data refused as {class} stays failed until an operator retries it"
-        ));
-    }
-}
-
-fn is_below(path: &Path, folders: &[&str]) -> bool {
-    folders.iter().any(|folder| path.starts_with(folder)) && !path.starts_with("/dev/hugepages")
 }

@@ -32,8 +32,9 @@ mod section;
 mod settings;
 #[cfg(test)]
 mod tests;
+mod warning;
 
-pub use check::{check, warnings};
+pub use check::check;
 pub(crate) use check::{flush_in_words, rule_in_words};
 pub(crate) use difference::thin_limit;
 pub use difference::{Difference, differences, volume_differences};
@@ -41,6 +42,7 @@ pub use edit::{volume_toml, with_budget, with_equal_budgets, with_volume, withou
 pub use problem::{ConfigError, Problem};
 pub use reference::{KeyDoc, reference};
 pub use settings::*;
+pub use warning::{Warning, warnings};
 
 use section::Reader;
 use std::io::Read;

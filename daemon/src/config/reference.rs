@@ -85,7 +85,7 @@ keys! {
     "limits.device_ops_max" "integer" "operations" "128" "4 to 4096"
         "Device operations of one reactor in flight, divided equally among the volumes. More than the device's queue holds only adds latency. At least 4 for each volume.";
     "limits.io_workers_max" "integer" "threads" "128" "1 to 4096"
-        "Kernel threads that may run one reactor's blocking I/O, off the reactors' cores, made as they are needed: as many for reads and writes on FUSE and NFS, and as many for the rest (fsync, discards, writes that allocate). Below `device_ops_max`, a volume that hangs can keep them all, and others wait.";
+        "Threads that may carry out the blocking I/O of one volume for one reactor, off the reactors' cores, made as they are needed: flushes and discards everywhere, writes that allocate, everything on FUSE and NFS. Fewer than what is in flight there, and the rest waits for them.";
     "limits.reserve" "share" "of a reactor's lines" "\"5%\"" "2% to 50%"
         "Lines that data which is not on stable media can never take, so that reads, fills and overwrites of held data always proceed. Never less than the largest request twice.";
     "limits.flush_after" "time" "-" "\"1s\"" "10ms to 1m"

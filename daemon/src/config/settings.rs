@@ -166,7 +166,7 @@ pub struct LimitSettings {
     pub requests_max: u32,
     /// Device operations in flight on one reactor, 4 to 4096 (default 128).
     pub device_ops_max: u32,
-    /// Worker threads that the kernel may use for one reactor's blocking I/O, 1 to 4096 (default 128).
+    /// Threads that may carry out one volume's blocking I/O for one reactor, 1 to 4096 (default 128).
     pub io_workers_max: u32,
     /// The share of a reactor's slots, in parts of 1000, that data which is not clean can never take, 20 to 500
     /// (default 50).

@@ -77,6 +77,7 @@ pub(super) struct Hub {
     pub(super) clock: Clock,
     pub(super) incarnation: u64,
     pub(super) arena: ArenaFacts,
+    /// What was found at the start; what the settings are warned of is not among it.
     pub(super) warnings: Vec<String>,
     /// The file that the settings came from.
     pub(super) config: Option<PathBuf>,

@@ -138,10 +138,11 @@ pub fn serve(settings: Settings, options: Options) -> Result<ExitCode, StartErro
     }
     volumes.iter().for_each(|volume| fence::wait_for(volume, &links));
     warnings.extend(fallbacks);
-    // What the settings only suspect of the arena is known by now.
-    let suspected = crate::config::warnings(&settings);
-    warnings.extend(suspected.into_iter().filter(|warning| !warning.starts_with("arena.path")));
     for warning in &warnings {
+        tracing::warn!("{warning}");
+    }
+    // Those of the settings are not kept: settings change.
+    for warning in crate::config::warnings(&settings) {
         tracing::warn!("{warning}");
     }
     let incarnation = ledger.incarnation();

@@ -63,6 +63,20 @@ fn extents_are_listed_with_all_that_is_known() {
     assert_eq!(world.told("extents vm1 --state dirty"), "Volume 'vm1' has no dirty extents here.\n");
 }
 
+/// What waits behind a closed gate has the device's word and no attempt of its own, so no time either.
+#[test]
+fn an_extent_that_was_never_tried_has_no_times() {
+    let world = World::new();
+    let (never, none) = (holdfast_engine::Instant(0), 0);
+    let behind = holdfast_engine::Extent { attempts: none, first: never, last: never, ..failed(4096, 4096) };
+    world.state().extents = vec![behind];
+    assert_eq!(
+        world.told("extents vm1 --state failed"),
+        "OFFSET  LENGTH     SIZE  STATE   CLASS  ERRNO   TRIES  FIRST  LAST\n  4096    4096  4.0 KiB  failed  space  ENOSPC      \
+         0  -      -\n"
+    );
+}
+
 #[test]
 fn losses_of_a_volume_that_is_not_served_come_from_the_ledger() {
     let world = World::new();

@@ -11,11 +11,16 @@ fn as_stranger(world: &World, words: &'static str) -> Ran {
         // Not root: the world was made with another owner, so that we are the stranger ourselves.
         return world.ctl(words);
     }
+    as_nobody(world, 0o666, words)
+}
+
+/// Runs holdfastctl as nobody; the socket has mode `mode`. Only root can.
+fn as_nobody(world: &World, mode: u32, words: &'static str) -> Ran {
     let open = |path: &std::path::Path, mode| {
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).expect("ours to open");
     };
     open(world.directory.path(), 0o755);
-    open(&world.socket(), 0o666);
+    open(&world.socket(), mode);
     std::thread::scope(|scope| {
         let stranger = scope.spawn(|| {
             let nobody = rustix::process::Uid::from_raw(65_534);
@@ -24,6 +29,22 @@ fn as_stranger(world: &World, words: &'static str) -> Ran {
         });
         stranger.join().expect("the stranger does not panic")
     })
+}
+
+/// A socket that keeps somebody out is not a daemon that is down: whose it is, and what to do, is said.
+#[test]
+fn who_may_not_even_look_is_told_who_may() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("SKIPPED: only root can become somebody whom a socket keeps out");
+        return;
+    }
+    let world = World::new();
+    let ran = as_nobody(&world, 0o600, "status");
+    assert_eq!((ran.exit, ran.out.as_str()), (Exit::Unreachable, ""), "{ran:?}");
+    for words in ["Permission denied", "Root, the daemon's user and the socket's group may look", "sudo"] {
+        assert!(ran.err.contains(words), "{words}: {ran:?}");
+    }
+    assert!(!ran.err.contains("Is holdfastd running"), "it is: {ran:?}");
 }
 
 fn world_of_somebody_else() -> World {

@@ -67,6 +67,14 @@ fn a_policy_that_gives_up_sooner_must_be_meant_while_data_is_held() {
         ran.err.contains("holds 3 lines") && ran.err.contains("holdfastctl export vm1 --dirty"),
         "{ran:?}"
     );
+    let trial = world.ctl("policy set vm1 --kind evict-immediately --dry-run");
+    assert_eq!(trial.exit, Exit::Usage, "as without --dry-run: {trial:?}");
+    assert!(
+        trial.out.contains("holds 3 lines") && trial.out.contains("refused without --yes-lose-data"),
+        "{trial:?}"
+    );
+    let meant = world.ctl("policy set vm1 --kind evict-immediately --dry-run --yes-lose-data");
+    assert_eq!((meant.exit, meant.out.contains("refused without")), (Exit::Ok, false), "{meant:?}");
     assert_eq!(world.state().policies, before);
     assert_eq!(world.ctl("policy set vm1 --kind hold-forever").exit, Exit::Ok, "that gives up later");
     assert_eq!(world.ctl("policy set vm1 --kind evict-immediately --yes-lose-data").exit, Exit::Ok);

@@ -4,6 +4,7 @@ use crate::pattern::{failure, pattern};
 use crate::place::{LINE, MIB, Place, Volume};
 use crate::running::{Daemon, eventually};
 use holdfast_ctl::Exit;
+use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 
 #[test]
@@ -160,4 +161,44 @@ fn a_configuration_named_from_where_one_is_is_named_from_the_root_on() {
     let told = daemon.must(&["reload", "--dry-run"]);
     assert_eq!(told["config"].as_str(), place.file("holdfast.toml").to_str(), "{told}");
     daemon.stop_clean();
+}
+
+/// Somebody who waits for a daemon that is stopped is told so before anything else is, and gets the answer when it comes.
+#[test]
+fn a_silent_daemon_is_told_of_while_it_is_waited_for() {
+    let mut place = Place::new();
+    place.add(&[Volume::file("vm", &place.file("vm"), 8 * MIB)]);
+    let daemon = Daemon::start(&place);
+    daemon.signal(rustix::process::Signal::STOP);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_holdfastd"));
+    command.args(["ctl", "--socket"]).arg(place.admin()).arg("status");
+    let mut ctl = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program");
+    let mut said = BufReader::new(ctl.stderr.take().expect("a pipe")).lines();
+    let first = said.next().expect("words").expect("text");
+    daemon.signal(rustix::process::Signal::CONT);
+    assert!(first.contains("has not answered yet; waiting"), "{first}");
+    let output = ctl.wait_with_output().expect("the program");
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert!(String::from_utf8_lossy(&output.stdout).contains("HEALTHY"), "{output:?}");
+    daemon.stop_clean();
+}
+
+/// The daemon's own manual and completion know every verb.
+#[test]
+fn the_daemon_has_a_manual_and_completion() {
+    let daemon = |arguments: &[&str]| {
+        Command::new(env!("CARGO_BIN_EXE_holdfastd")).args(arguments).output().expect("the program")
+    };
+    let folder = tempfile::tempdir().expect("a directory");
+    let path = folder.path().to_str().expect("plain");
+    assert_eq!(daemon(&["man", "--to", path]).status.code(), Some(0));
+    let script = String::from_utf8_lossy(&daemon(&["completion", "bash"]).stdout).into_owned();
+    for verb in ["serve", "check", "doctor", "salvage", "quickstart", "ctl"] {
+        let page = std::fs::read_to_string(folder.path().join(format!("holdfastd-{verb}.1")));
+        assert!(page.expect("a page").contains(".TH"), "{verb}");
+        assert!(script.contains(&format!("holdfastd,{verb})")), "{verb}: {script}");
+    }
+    let refused = daemon(&["man", "--to", "/nowhere"]);
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("Give a directory that exists"), "{refused:?}");
 }

@@ -11,6 +11,7 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 const VM: &str = include_str!("../../../docs/vm.md");
 const C: &str = include_str!("../../../docs/c.md");
 const DATABASE: &str = include_str!("../../../docs/database.md");
+const NBD_EXAMPLE: &str = include_str!("../../../configs/nbd.toml");
 const BYTES: u64 = 96 * MIB;
 
 /// The commands of a page's section, one text for each block of them.
@@ -162,6 +163,41 @@ fn a_guest_whose_disk_is_full_waits_for_the_operator() {
         &[0x78; 8 << 20],
         "what was flushed",
     );
+}
+
+/// The commands at the head of the example, but for QEMU's, which the pages' tests have.
+#[test]
+fn who_starts_from_the_nbd_example_types_what_it_says() {
+    if !can_use(&["nbdcopy", "nbdinfo"]) {
+        return;
+    }
+    let place = place(STALL);
+    let daemon = Daemon::start(&place);
+    let image = crate::pattern::pattern(8, 0, MIB);
+    std::fs::write(place.file("disk.img"), &image).expect("an image");
+    let typed = NBD_EXAMPLE.lines().filter_map(|line| line.strip_prefix("#     ")).collect::<Vec<_>>();
+    let typed: Vec<&str> = typed.into_iter().filter(|line| !line.starts_with("qemu")).collect();
+    assert_eq!(typed.len(), 2, "{typed:?}");
+    type_in(&place, &typed.join("\n"));
+    crate::pattern::check_same(&daemon_reads(&daemon, MIB), &image, "what was copied in");
+    daemon.stop_clean();
+}
+
+fn daemon_reads(daemon: &Daemon<'_>, bytes: u64) -> Vec<u8> {
+    let mut data = vec![0; usize::try_from(bytes).expect("small")];
+    daemon.client("vm1").read_at(&mut data, 0).expect("read");
+    data
+}
+
+#[test]
+fn the_settings_for_a_database_are_a_configuration() {
+    let place = Place::new();
+    let file = place.file("database.toml");
+    std::fs::write(&file, blocks_of("toml", DATABASE, "Settings")[0]).expect("a file");
+    let said = run(env!("CARGO_BIN_EXE_holdfastd"), &["check", file.to_str().expect("plain")]);
+    for told in ["block device /dev/nvme0n1", "5m", "held for ever"] {
+        assert!(said.contains(told), "{told}: {said}");
+    }
 }
 
 /// The table of what clients see, row by row; nbdkit's is in the test of file systems.

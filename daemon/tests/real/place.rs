@@ -1,6 +1,7 @@
 //! Where a daemon of the tests lives, and what it is told: directories, and a configuration made of words.
 
 use std::fmt;
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
@@ -10,6 +11,12 @@ pub(crate) const MIB: u64 = 1 << 20;
 pub(crate) const LINE: u64 = 4096;
 /// Bytes that one reactor owns before the next one's turn.
 pub(crate) const STRIPE: u64 = MIB;
+
+/// Ports of this host that are free as far as anybody knows, none twice.
+pub(crate) fn free_ports<const COUNT: usize>() -> [SocketAddr; COUNT] {
+    let held = [(); COUNT].map(|()| TcpListener::bind(("127.0.0.1", 0)).expect("a port"));
+    held.each_ref().map(|listener| listener.local_addr().expect("bound"))
+}
 
 /// A volume, as the configuration has it.
 #[derive(Clone)]
@@ -139,6 +146,11 @@ impl Place {
     pub(crate) fn open_nbd(&mut self, lines: &str) {
         let socket = self.nbd().display().to_string();
         self.config += &format!("[[frontend]]\nkind = \"nbd\"\nsocket = \"{socket}\"\n{lines}\n");
+    }
+
+    /// The same at a port. Any number of them.
+    pub(crate) fn open_nbd_at(&mut self, address: SocketAddr, lines: &str) {
+        self.config += &format!("[[frontend]]\nkind = \"nbd\"\nlisten = \"{address}\"\n{lines}\n");
     }
 
     pub(crate) fn nbd(&self) -> PathBuf {

@@ -122,6 +122,33 @@ fn a_volume_that_holds_data_stays_until_it_is_given_up() {
     daemon.stop_clean();
 }
 
+/// What is noted is what is so now, each thing once: of a volume that comes by hand, and not of one that is gone.
+#[test]
+fn notes_follow_the_volumes() {
+    let place = place_of(&["vm"]);
+    let memory = tempfile::tempdir_in("/dev/shm").expect("/dev/shm is writable");
+    let path = memory.path().join("ram.img");
+    std::fs::write(&path, vec![0; MIB as usize]).expect("room");
+    let daemon = Daemon::start(&place);
+    let notes = || {
+        let notes = daemon.must(&["health"])["notes"].as_array().expect("a list").clone();
+        let plain = |note: &serde_json::Value| (note["code"].clone(), note["status"].to_string());
+        notes.iter().map(plain).filter(|(_, text)| text.contains("ram")).collect::<Vec<_>>()
+    };
+    assert_eq!(notes(), []);
+    let by_hand = "on_failure = [{ class = \"any\", policy = \"hold-forever\", retry = { on = [] } }]";
+    let backing = format!("file:{}", path.display());
+    let arguments = ["volume", "add", "ram", "--backing", &backing, "--budget", "6MiB", "--set", by_hand];
+    daemon.must(&[&arguments[..], &["--buffered"]].concat());
+    let told = notes();
+    let codes: Vec<_> = told.iter().map(|(code, _)| code.as_str().expect("a name")).collect();
+    assert_eq!(codes, ["HF_FALLBACK", "HF_BUFFERED_BACKING"], "{told:?}");
+    assert!(told[0].1.contains("transient, space, medium, gone stays failed until an operator"), "{told:?}");
+    daemon.must(&["volume", "remove", "ram"]);
+    assert_eq!(notes(), []);
+    daemon.stop_clean();
+}
+
 /// Killed with a volume that the configuration does not know: the next daemon has it again, and its data; one that is
 /// stopped in peace forgets it.
 #[test]

@@ -85,7 +85,9 @@ fn writes_stuck_in_a_device_land_after_the_restart_and_harm_nothing() {
     let slow = ["--filter=delay", "memory", "8M", "wdelay=3"];
     let fuse = Fuse::start(directory.path(), 8 * MIB, &slow);
     let mut place = Place::new();
-    let slow = Volume::existing("slow", &fuse.file).with("write_back = { after = \"10ms\" }");
+    // Old and new writes together take longer than a device may otherwise: then a flush would say so instead of waiting.
+    let patient = "write_back = { after = \"10ms\" }\nio_timeout = \"5m\"";
+    let slow = Volume::existing("slow", &fuse.file).with(patient);
     place.add(&[slow, Volume::file("well", &place.file("well"), WELL)]);
     let mut daemon = Daemon::start(&place);
     let client = daemon.client("slow");

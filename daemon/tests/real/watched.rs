@@ -1,10 +1,10 @@
 //! What an operator who only watches sees of a real daemon: the map, latencies and counts, over TCP with a token.
 
 use crate::pattern::{ENOSPC, failure, pattern};
-use crate::place::{LINE, MIB, Place, Volume};
+use crate::place::{LINE, MIB, Place, Volume, free_ports};
 use crate::running::{Daemon, eventually};
 use serde_json::Value;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 
 const TOKEN: &str = "0123456789abcdef0123456789abcdef";
@@ -12,7 +12,7 @@ const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 /// A place whose daemon listens at a port, which is free as far as anybody knows; with this mode of the token's file.
 fn place(mode: u32) -> (Place, SocketAddr) {
     let mut place = Place::new();
-    let free = TcpListener::bind(("127.0.0.1", 0)).expect("a port").local_addr().expect("bound");
+    let [free] = free_ports();
     let file = place.file("token");
     std::fs::write(&file, TOKEN).expect("written");
     std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).expect("ours");

@@ -205,7 +205,7 @@ impl HealthCode {
             HealthCode::Fallback => (
                 "HF_FALLBACK",
                 Health::Healthy,
-                "Something works, but not as well as it could, or is set as it may not be meant: found at the start.",
+                "Something works, but not as well as it could, or is set as it may not be meant.",
                 "Everything that the note does not name. Most cost speed, or memory that may be swapped.",
                 "What the note says, and a restart.",
             ),

@@ -90,6 +90,9 @@ pub struct VolumePolicy {
     pub differences: Vec<Difference>,
     /// Nothing was changed: it was only tried.
     pub dry_run: bool,
+    /// Of a trial: why the change itself would have to be confirmed, if it would.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unconfirmed: Option<String>,
 }
 
 /// Change a volume's policy; what is left out stays.

@@ -29,7 +29,7 @@ pub(crate) struct PageArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct ExplainArgs {
-    /// The id, 16 hexadecimal digits.
+    /// The id, as the failed request's answer gives it: up to 16 hexadecimal digits.
     pub(crate) id: FailureId,
     #[command(flatten)]
     pub(crate) page: PageArgs,

@@ -19,6 +19,9 @@ pub fn policy(answer: &VolumePolicy) -> String {
     } else if answer.dry_run {
         out += "\nNothing would change.\n";
     }
+    if let Some(message) = &answer.unconfirmed {
+        out += &format!("{}\nIt would be refused without --yes-lose-data.\n", plain(message));
+    }
     out
 }
 

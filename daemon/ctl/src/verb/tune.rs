@@ -27,7 +27,8 @@ impl Run<'_, '_> {
         let answer = self.client.post(&format!("/v1/volumes/{}/policy", segment(&args.volume)), &change)?;
         let changed: VolumePolicy = self.client.read(&answer)?;
         self.print(&answer, |_| text::policy(&changed));
-        Ok(Exit::Ok)
+        // A trial exits as what it tries would.
+        Ok(if changed.unconfirmed.is_some() { Exit::Usage } else { Exit::Ok })
     }
 
     /// A trial that finds what needs a restart exits like the reload that would be refused.

@@ -65,7 +65,7 @@ fn what_may_not_be_meant_is_warned_of() {
     ] {
         let settings = accept(&format!("{before}{MINIMAL}{after}"));
         let found = warnings(&settings);
-        assert!(found.len() == 1 && found[0].contains(says), "{says:?}: {found:?}");
+        assert!(found.len() == 1 && found[0].text.contains(says), "{says:?}: {found:?}");
         assert!(check(&settings).contains(&format!("warning: {}", found[0])));
     }
 }
