@@ -382,3 +382,7 @@ fn put_status(
         out.extend(flags.to_be_bytes());
     }
 }
+
+#[cfg(test)]
+#[path = "connection_tests.rs"]
+mod tests;

@@ -9,15 +9,28 @@ const LOOK: Duration = Duration::from_micros(20);
 const SKIPS_MAX: u32 = 64;
 
 /// Learns whether looking is worth its time.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Glances {
+    /// How long a look takes at most.
+    time: Duration,
     /// Requests that are still left to the writer.
     left: u32,
     /// How many were, the last time.
     last: u32,
 }
 
+impl Default for Glances {
+    fn default() -> Glances {
+        Glances::of(LOOK)
+    }
+}
+
 impl Glances {
+    /// With looks of another length than [`LOOK`].
+    pub(super) fn of(time: Duration) -> Glances {
+        Glances { time, left: 0, last: 0 }
+    }
+
     /// Whether to look for the answer of the next request.
     pub(super) fn next(&mut self) -> bool {
         let look = self.left == 0;
@@ -30,7 +43,7 @@ impl Glances {
     /// # Errors
     /// As `found`.
     pub(super) fn look<E>(&mut self, mut found: impl FnMut() -> Result<bool, E>) -> Result<bool, E> {
-        let deadline = Instant::now() + LOOK;
+        let deadline = Instant::now() + self.time;
         loop {
             if found()? {
                 self.last = 0;

@@ -13,5 +13,7 @@ mod wire;
 pub use clock::Clock;
 pub use link::{Board, Entry, Link, Mail, Plug, ReactorStats, SEATS_MAX, Seat, Word, place_of};
 pub use post::Post;
+#[cfg(test)]
+pub(crate) use sessions::tests::connect;
 pub use stopwatch::{Begun, Measured};
 pub use turn::{Outlets, Reactor};

@@ -224,7 +224,7 @@ fn place_number(session: SessionId) -> u32 {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use holdfast_engine::VolumeId;
     use holdfast_ringbuf::VolumeInfo;
@@ -233,11 +233,11 @@ mod tests {
     use std::path::Path;
     use std::time::Duration;
 
-    /// A session of a client of our own.
-    fn connect(door: &Door, path: &Path, number: u32) -> (Queue, Session) {
+    /// A session of a client of our own, with room for two requests.
+    pub(crate) fn connect(door: &Door, path: &Path, number: u32) -> (Queue, Session) {
         let time = Duration::from_secs(60);
         let connecting = || {
-            let options = Options { queue_depth: 1, request_bytes: 4096, ..Options::default() };
+            let options = Options { queue_depth: 2, request_bytes: 4096, ..Options::default() };
             Queue::connect(path, "volume", options).expect("a session")
         };
         std::thread::scope(|scope| {

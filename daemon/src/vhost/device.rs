@@ -1,25 +1,20 @@
-//! What a front end has negotiated, and the session that follows from it.
+//! What a front end has negotiated, and the session that follows from it (`beginning.rs` has how).
 //!
 //! Any change of it ends the session, and a new one begins when the front end has nothing more to say for a moment: the
 //! in-flight region makes that the same as a restart of the daemon, so there is one way to stop and one to go on.
 
 use super::config_space::{self, CONFIG_BYTES, Shape, WCE_AT, bit};
-use super::flight::Flights;
 use super::guest::{GuestMemory, Region};
-use super::inflight::{Book, Found, Inflight, Life, QUEUE_SIZE_MAX};
+use super::inflight::{Book, Inflight};
 use super::office::{Office, Peer, Ticket};
-use super::queue::{QueueSetup, Virtqueue};
 use super::request::Cut;
-use super::seat::{Shared, VhostSeat, owner_of};
-use crate::reactor::Seat;
-use holdfast_engine::{SessionId, VolumeId};
+use super::seat::Shared;
+use holdfast_engine::VolumeId;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
-use vhost::vhost_user::message::VhostUserVirtioFeatures;
 use virtio_bindings::virtio_blk::{VIRTIO_BLK_F_CONFIG_WCE, VIRTIO_BLK_F_FLUSH};
-use virtio_bindings::virtio_ring::VIRTIO_RING_F_EVENT_IDX;
 use vm_memory::{Bytes, GuestAddress};
 
 /// How long a front end that keeps the in-flight region waits for what is in flight, when it stops a queue: what is not
@@ -57,9 +52,6 @@ pub struct Disk {
     pub incarnation: u64,
 }
 
-/// What comes of what was told, or in words why nothing does.
-type Setup<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
-
 /// A queue, as far as it has been told.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Ring {
@@ -73,31 +65,31 @@ pub(super) struct Ring {
 }
 
 /// A session that the reactors have.
-struct Seated {
-    ticket: Ticket,
-    shared: Arc<Shared>,
+pub(super) struct Seated {
+    pub(super) ticket: Ticket,
+    pub(super) shared: Arc<Shared>,
 }
 
 /// The device of one connection.
 pub(super) struct Device {
     pub(super) disk: Disk,
-    office: Arc<dyn Office>,
-    peer: Peer,
+    pub(super) office: Arc<dyn Office>,
+    pub(super) peer: Peer,
     pub(super) features: u64,
     pub(super) regions: Vec<Region>,
-    guest: Option<Arc<GuestMemory>>,
+    pub(super) guest: Option<Arc<GuestMemory>>,
     pub(super) rings: Vec<Ring>,
-    write_cache: bool,
+    pub(super) write_cache: bool,
     /// The guest has said so in this connection.
-    write_cache_told: bool,
-    durable: Arc<AtomicBool>,
+    pub(super) write_cache_told: bool,
+    pub(super) durable: Arc<AtomicBool>,
     /// The region that the front end keeps.
     pub(super) kept: Option<Arc<Inflight>>,
     /// The region of one that keeps none.
-    own: Option<Arc<Inflight>>,
-    seated: Option<Seated>,
+    pub(super) own: Option<Arc<Inflight>>,
+    pub(super) seated: Option<Seated>,
     /// Something was told since the last attempt to begin.
-    changed: bool,
+    pub(super) changed: bool,
     /// The daemon ends, or has no place: the connection is to be closed.
     pub(super) over: bool,
 }
@@ -210,149 +202,6 @@ impl Device {
         }
     }
 
-    /// Begins a session, if there is a queue that can be polled.
-    pub(super) fn begin(&mut self) {
-        self.changed = false;
-        let ready: Vec<usize> = (0..self.rings.len()).filter(|&queue| self.is_ready(queue)).collect();
-        if ready.is_empty() {
-            return;
-        }
-        match self.prepare(&ready) {
-            Ok((shared, queues)) => self.seat(shared, queues),
-            Err(error) => tracing::warn!(
-                volume = self.disk.name, error = %error,
-                "a virtual machine's queues cannot be used: they stand still until it is reset"
-            ),
-        }
-    }
-
-    fn is_ready(&self, queue: usize) -> bool {
-        let ring = &self.rings[queue];
-        let enabled = ring.enabled || self.features & VhostUserVirtioFeatures::PROTOCOL_FEATURES.bits() == 0;
-        enabled
-            && ring.size > 0
-            && ring.addresses.is_some()
-            && ring.kick.is_some()
-            && !self.regions.is_empty()
-    }
-
-    fn prepare(&mut self, ready: &[usize]) -> Setup<(Shared, Vec<Virtqueue>)> {
-        let guest = match &self.guest {
-            Some(guest) => Arc::clone(guest),
-            None => Arc::new(GuestMemory::map(&self.regions)?),
-        };
-        self.guest = Some(Arc::clone(&guest));
-        let inflight = self.region()?;
-        let cut = self.cut();
-        let life =
-            Life { arena: self.disk.arena, incarnation: self.disk.incarnation, part_bytes: cut.part_bytes };
-        let mut books: Vec<Option<Book>> = vec![None; self.rings.len()];
-        let mut sizes = vec![0; self.rings.len()];
-        let (mut queues, mut memory_died, mut write_through) = (Vec::new(), false, false);
-        for &index in ready {
-            let number = u8::try_from(index).expect("few queues");
-            let size = self.rings[index].size;
-            if size > inflight.queue_size() || u16::from(number) >= inflight.queues() {
-                return Err(
-                    format!("queue {number} has {size} entries, and its in-flight region no room").into()
-                );
-            }
-            let book = Book::new(&inflight, number);
-            let (setup, found) = self.setup(number, &guest, &book, life)?;
-            memory_died |= found.memory_died;
-            write_through |= found.write_through;
-            queues.push(Virtqueue::new(setup, book.clone(), guest.map_ref())?);
-            (books[index], sizes[index]) = (Some(book), size);
-        }
-        if !self.write_cache_told {
-            self.write_cache = !write_through;
-        }
-        self.set_durable();
-        books.iter().flatten().for_each(|book| book.set_write_through(!self.write_cache));
-        let mut name = [0; 20];
-        let bytes = self.disk.name.as_bytes();
-        let length = bytes.len().min(name.len());
-        name[..length].copy_from_slice(&bytes[..length]);
-        let shared = Shared {
-            guest,
-            flights: Flights::new(&sizes),
-            inflight,
-            books,
-            volume: self.disk.id,
-            cut,
-            read_only: self.disk.read_only,
-            durable: Arc::clone(&self.durable),
-            quiet: AtomicBool::new(false),
-            memory_died: AtomicBool::new(memory_died),
-            name,
-        };
-        Ok((shared, queues))
-    }
-
-    /// What of a queue is where, with what an earlier life left of it.
-    fn setup(&self, number: u8, guest: &GuestMemory, book: &Book, life: Life) -> Setup<(QueueSetup, Found)> {
-        let ring = &self.rings[usize::from(number)];
-        let (table, used, available) = ring.addresses.expect("looked at before");
-        let place = |user| {
-            guest
-                .guest_address(user)
-                .ok_or_else(|| format!("a ring at {user:#x} is not in the guest's memory"))
-        };
-        let (table, used, available) = (place(table)?, place(used)?, place(available)?);
-        let used_idx = used_index(guest, used)?;
-        let found = book.begin(ring.size, used_idx, life);
-        let unanswered = u16::try_from(found.unanswered.len()).expect("at most a queue's size");
-        let setup = QueueSetup {
-            number,
-            size: ring.size,
-            table,
-            available,
-            used,
-            event_idx: self.has(VIRTIO_RING_F_EVENT_IDX),
-            next_available: if found.resumed { used_idx.wrapping_add(unanswered) } else { ring.base },
-            used_idx,
-            unanswered: found.unanswered.clone(),
-            kick: Arc::clone(ring.kick.as_ref().expect("looked at before")),
-            call: ring.call.clone(),
-        };
-        Ok((setup, found))
-    }
-
-    /// The region that the front end keeps, or one of our own.
-    fn region(&mut self) -> std::io::Result<Arc<Inflight>> {
-        if let Some(kept) = &self.kept {
-            return Ok(Arc::clone(kept));
-        }
-        if self.own.is_none() {
-            let queues = u16::try_from(self.rings.len()).expect("few queues");
-            self.own = Some(Arc::new(Inflight::create(queues, QUEUE_SIZE_MAX)?.0));
-        }
-        Ok(Arc::clone(self.own.as_ref().expect("made just now")))
-    }
-
-    fn seat(&mut self, shared: Shared, queues: Vec<Virtqueue>) {
-        let shared = Arc::new(shared);
-        let (reactors, ours, disk) = (self.disk.reactors, Arc::clone(&shared), self.disk.clone());
-        let make = move |session: SessionId| {
-            let mut parts: Vec<Vec<Virtqueue>> = (0..reactors).map(|_| Vec::new()).collect();
-            for queue in queues {
-                parts[owner_of(queue.number, reactors) as usize].push(queue);
-            }
-            let seat = |(reactor, queues)| {
-                let seat = VhostSeat::new(reactor, session, &ours, queues);
-                Seat::of_guest(session, disk.id, disk.read_only, seat)
-            };
-            (0..).zip(parts).map(seat).collect()
-        };
-        match self.office.seat(&self.disk, self.peer, Box::new(make)) {
-            Ok(ticket) => self.seated = Some(Seated { ticket, shared }),
-            Err(why) => {
-                tracing::warn!(volume = self.disk.name, why, "a virtual machine could not be let in");
-                self.over = true;
-            }
-        }
-    }
-
     /// Stops a queue: what is in flight is answered, or kept for later. The index from which to go on.
     ///
     /// # Errors
@@ -408,7 +257,10 @@ impl Drop for Device {
     }
 }
 
-fn used_index(guest: &GuestMemory, used: GuestAddress) -> Result<u16, vm_memory::GuestMemoryError> {
+pub(super) fn used_index(
+    guest: &GuestMemory,
+    used: GuestAddress,
+) -> Result<u16, vm_memory::GuestMemoryError> {
     let at = GuestAddress(used.0.saturating_add(2));
     let index: u16 = guest.map_ref().load(at, Ordering::Acquire)?;
     Ok(u16::from_le(index))

@@ -11,6 +11,7 @@
 //! Rejected: `vhost-user-backend`, which has threads of its own on the data path and knows no in-flight region; and a thread
 //! that is a client of the rings, as NBD has, because a guest's queue is as good to poll as a ring.
 
+mod beginning;
 mod chain;
 mod config_space;
 mod device;

@@ -32,6 +32,7 @@ mod many_failures;
 mod movable;
 mod nbd;
 mod nbd_hostile;
+mod nbd_terms;
 #[path = "../../../ringbuf/tests/needs/mod.rs"]
 mod needs;
 mod nonsense;

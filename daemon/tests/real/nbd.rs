@@ -12,7 +12,7 @@ use std::process::{Command, Output};
 const BYTES: u64 = 64 * MIB;
 
 /// A daemon's place with a volume that NBD clients find, on a disk that is well.
-fn place() -> Place {
+pub(crate) fn place() -> Place {
     let mut place = Place::new();
     let volume = Volume::file("vm1", &place.file("vm1"), BYTES);
     place.add(&[volume]);
@@ -20,7 +20,7 @@ fn place() -> Place {
     place
 }
 
-fn uri(place: &Place) -> String {
+pub(crate) fn uri(place: &Place) -> String {
     format!("nbd+unix:///vm1?socket={}", place.nbd().display())
 }
 
@@ -29,7 +29,7 @@ fn tried(program: &str, arguments: &[&str]) -> Output {
 }
 
 /// Runs a script in `nbdsh`, which is connected already; what it printed.
-fn nbdsh(uri: &str, script: &str) -> String {
+pub(crate) fn nbdsh(uri: &str, script: &str) -> String {
     shell(&["-u", uri, "-c", script])
 }
 

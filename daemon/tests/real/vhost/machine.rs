@@ -47,6 +47,7 @@ pub(crate) struct Machine {
     pub(crate) inflight: Option<(VhostUserInflight, File)>,
     kick: EventFd,
     call: EventFd,
+    features: u64,
     offered: u16,
     seen: u16,
 }
@@ -66,9 +67,16 @@ impl Machine {
             inflight: None,
             kick: EventFd::new(EFD_NONBLOCK).expect("an eventfd"),
             call: EventFd::new(EFD_NONBLOCK).expect("an eventfd"),
+            // VERSION_1, FLUSH, CONFIG_WCE, INDIRECT_DESC.
+            features: 1 << 32 | 1 << 9 | 1 << 11 | 1 << 28,
             offered: 0,
             seen: 0,
         }
+    }
+
+    /// Makes use of these, too, from the next connection on.
+    pub(crate) fn with_features(&mut self, more: u64) {
+        self.features |= more;
     }
 
     /// Connected, with its queue set up.
@@ -97,8 +105,7 @@ impl Machine {
         frontend.set_owner().expect("taken");
         let offered = frontend.get_features().expect("features");
         let own = VhostUserVirtioFeatures::PROTOCOL_FEATURES.bits();
-        // VERSION_1, FLUSH, CONFIG_WCE, INDIRECT_DESC.
-        let wanted = 1 << 32 | 1 << 9 | 1 << 11 | 1 << 28 | own;
+        let wanted = self.features | own;
         assert_eq!(offered & wanted, wanted, "{offered:#x}");
         let protocol = frontend.get_protocol_features().expect("features");
         let all = Protocol::CONFIG | Protocol::INFLIGHT_SHMFD | Protocol::MQ | Protocol::REPLY_ACK;
@@ -150,7 +157,7 @@ impl Machine {
         self.put(TABLE + 16 * u64::from(index), Descriptor::new(address, length, flags, next));
     }
 
-    fn header(slot: u16) -> u64 {
+    pub(crate) fn header(slot: u16) -> u64 {
         HEADERS + 16 * u64::from(slot)
     }
 
@@ -282,6 +289,22 @@ impl Machine {
 
     /// Whether the guest was called since the last look.
     pub(crate) fn was_called(&self) -> bool {
-        self.call.read().is_ok()
+        self.calls() > 0
+    }
+
+    /// How often, since the last look.
+    pub(crate) fn calls(&self) -> u64 {
+        self.call.read().unwrap_or(0)
+    }
+
+    /// With EVENT_IDX: at which place of the used ring the guest wants to be called.
+    pub(crate) fn call_at(&self, place: u16) {
+        self.put(AVAILABLE + 4 + 2 * u64::from(SIZE), place);
+        std::sync::atomic::fence(std::sync::atomic::Ordering::SeqCst);
+    }
+
+    /// With EVENT_IDX: at which place of the available ring the device wants to be kicked.
+    pub(crate) fn kick_at(&self) -> u16 {
+        self.memory.read_obj(GuestAddress(USED + 4 + 8 * u64::from(SIZE))).expect("within memory")
     }
 }

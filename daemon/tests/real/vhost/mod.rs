@@ -6,6 +6,7 @@ mod guest;
 mod hostile;
 mod initramfs;
 mod machine;
+mod offered;
 mod qemu;
 mod restarts;
 
