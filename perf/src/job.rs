@@ -7,6 +7,7 @@ use crate::arrivals::Gaps;
 use crate::floor::ring::DEPTH_MAX;
 use crate::places::Pattern;
 use crate::trouble::Trouble;
+use crate::wanted::Wanted;
 
 /// A checked job.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -78,6 +79,9 @@ pub struct Case {
     /// Bytes a second that the neighbour writes, in blocks of 64 KiB, in rounds with and without the trouble.
     #[serde(default, deserialize_with = "neighbour", skip_serializing_if = "Option::is_none")]
     pub neighbour: Option<u64>,
+    /// What its ratios should be.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub wanted: Vec<Wanted>,
 }
 
 /// A pattern without its parameter.
@@ -161,6 +165,9 @@ impl Job {
             return Some(format!(
                 "verify versions 4096 bytes, block is {block}: choose one of 4096 and more"
             ));
+        }
+        if let Some(what) = case.wanted.iter().find_map(Wanted::contradiction) {
+            return Some(what);
         }
         // Twice the depth, so that a claim finds a free block soon.
         let parts =

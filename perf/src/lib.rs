@@ -9,7 +9,8 @@
 //!   [`arrivals`] its load, [`stamps`] its payloads, [`files`] and [`nbd_target`] what Holdfast is compared with,
 //!   [`crew`] its processes, [`trouble`] what may happen beside it.
 //! - [`honesty`]: no figure, but what flushes say when a disk refuses, here and elsewhere.
-//! - [`machine`], [`statistics`], [`report`]: where a figure was taken, how it spreads, how it is printed.
+//! - [`machine`], [`statistics`], [`report`], [`wanted`]: where a figure was taken, how it spreads, how it is
+//!   printed, and whether it is what it should be.
 //!
 //! `README.md` beside this crate says how a number is believed.
 #![deny(unsafe_code)]
@@ -51,5 +52,6 @@ pub mod table;
 pub mod testbed;
 pub mod trouble;
 pub mod vhost_target;
+pub mod wanted;
 pub mod window;
 pub mod zipf;

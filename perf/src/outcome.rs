@@ -9,6 +9,7 @@ use crate::machine::{During, Machine};
 use crate::statistics::Repeats;
 use crate::testbed::Testbed;
 use crate::trouble::Mark;
+use crate::wanted::Verdict;
 
 /// Who carries requests out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -102,6 +103,9 @@ pub struct CaseOutcome {
     pub case: Case,
     /// Holdfast over each other contender, repeat by repeat.
     pub ratios: Vec<Ratio>,
+    /// What of that the job wants, and whether it is so.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub verdicts: Vec<Verdict>,
     /// Holdfast first.
     pub contenders: Vec<ContenderOutcome>,
 }
@@ -248,7 +252,8 @@ impl CaseOutcome {
         let find = |who| contenders.iter().find(|one| one.contender == who);
         let pairs = PEERS.into_iter().filter_map(|(peer, door)| Some(over(find(door)?, find(peer)?)));
         ratios.extend(pairs);
-        Self { case, ratios, contenders }
+        let verdicts = case.wanted.iter().flat_map(|wanted| wanted.judge(&ratios, &contenders)).collect();
+        Self { case, ratios, verdicts, contenders }
     }
 }
 

@@ -42,6 +42,9 @@ pub fn text(outcome: &Outcome) -> String {
         line(&format!("! {finding}"));
     }
     line(&format!("\n{}", ratios(outcome)));
+    if outcome.cases.iter().any(|case| !case.verdicts.is_empty()) {
+        line(&format!("\n{}", verdicts(outcome)));
+    }
     line(&format!("\n{}", figures(outcome)));
     line(
         "\nMedian of the repeats, and in brackets (max - min) / median. Times include touching the payload.",
@@ -85,6 +88,17 @@ fn ratios(outcome: &Outcome) -> Table {
         }
         if case.ratios.is_empty() {
             table.add_row([name(case), "nothing".into()]);
+        }
+    }
+    table
+}
+
+fn verdicts(outcome: &Outcome) -> Table {
+    let mut table = table(&["case", "wanted", "", "is"], 3);
+    for case in &outcome.cases {
+        for verdict in &case.verdicts {
+            let word = if verdict.reached { "reached" } else { "NOT REACHED" };
+            table.add_row([name(case), verdict.wanted.clone(), word.into(), ratio(&verdict.found)]);
         }
     }
     table

@@ -42,6 +42,8 @@ fn unknown_keys_and_values_out_of_range_are_refused_with_line_and_key() {
         "pattern = \"odd\"",
         "rate = 0",
         "clients = 65",
+        "wanted = [{ over = \"the moon\", rate = 1.0 }]",
+        "wanted = [{ over = \"floor\", p42 = 1.0 }]",
     ] {
         let said = error(&format!("{GOOD}{wrong}\n"));
         let key = wrong.split(' ').next().unwrap();
@@ -107,4 +109,14 @@ fn the_jobs_of_the_suite_are_jobs() {
         count += 1;
     }
     assert!(count >= 5, "{count} jobs");
+}
+
+#[test]
+fn what_cannot_be_wanted_is_refused() {
+    let wanted = |what: &str| error(&format!("{GOOD}wanted = [{{ {what} }}]\n"));
+    assert!(wanted("over = \"holdfast\", rate = 1.0").contains("over holdfast itself"));
+    assert!(wanted("over = \"floor\"").contains("say what"));
+    assert!(wanted("over = \"floor\", p50 = 0.0").contains("0 is not above 0"));
+    let good = format!("{GOOD}wanted = [{{ over = \"page-cache\", p50 = 0.5 }}]\n");
+    assert_eq!(Job::parse(&good).unwrap().cases[0].wanted[0].p50, Some(0.5));
 }
