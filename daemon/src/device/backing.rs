@@ -1,7 +1,8 @@
 //! A file or block device under a volume, opened so that it is ours alone and does what it says.
 
 use super::identity::{DomainKey, Identity, WriteCache};
-use super::{BackingError, Directness, Patience, Thin, open};
+use super::open::{self, Measured};
+use super::{BackingError, Directness, Patience, Thin};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -41,19 +42,9 @@ pub struct BackingSpec {
 pub struct Backing {
     /// Shared with the rings that it is attached to.
     pub(super) fd: Arc<OwnedFd>,
-    pub(super) path: PathBuf,
-    pub(super) kind: BackingKind,
-    pub(super) size: u64,
-    pub(super) block_bytes: u32,
-    pub(super) directness: Directness,
-    /// Its operations are not tried in a ring, which would wait: [`FileSystem::may_wait`](super::FileSystem).
-    pub(super) may_wait: bool,
-    pub(super) identity: Identity,
-    pub(super) domain: DomainKey,
-    pub(super) write_cache: WriteCache,
-    pub(super) thin: Option<Arc<Thin>>,
+    pub(super) known: Measured,
     /// The lock is ours.
-    pub(super) fenced: AtomicBool,
+    fenced: AtomicBool,
 }
 
 impl Backing {
@@ -62,23 +53,22 @@ impl Backing {
     /// # Errors
     /// [`BackingError`]. A file that this call created stays; it is empty or all zeroes.
     pub fn open(spec: &BackingSpec) -> Result<Backing, BackingError> {
-        match spec.kind {
-            BackingKind::Block => open::block_device(spec),
-            BackingKind::File => open::file(spec, false),
-        }
+        open::open(spec, false).map(|(fd, known)| Backing::of(fd, known))
     }
 
     /// The same for a daemon that takes an arena over: a file that operations of a dead process still hold is opened without
-    /// its lock, which [`Backing::fence`] takes later. A block device is waited for as in [`Backing::open`], because its
-    /// exclusive claim goes with its opening.
+    /// its lock, which [`Backing::fence`] takes later. A block device that no living program has is waited for as long as the
+    /// kernel says it is busy, because its exclusive claim goes with its opening: who cannot wait begins an
+    /// [`Opening`](super::Opening).
     ///
     /// # Errors
     /// As [`Backing::open`].
     pub fn open_late(spec: &BackingSpec) -> Result<Backing, BackingError> {
-        match spec.kind {
-            BackingKind::Block => open::block_device(spec),
-            BackingKind::File => open::file(spec, true),
-        }
+        open::open(spec, true).map(|(fd, known)| Backing::of(fd, known))
+    }
+
+    pub(super) fn of(fd: OwnedFd, known: Measured) -> Backing {
+        Backing { fd: Arc::new(fd), fenced: AtomicBool::new(known.fenced), known }
     }
 
     /// Whether the lock is ours: no operation of another process is in flight, and I/O may begin (mechanism M1).
@@ -104,46 +94,46 @@ impl Backing {
 
     /// Where it was opened.
     pub fn path(&self) -> &Path {
-        &self.path
+        &self.known.path
     }
 
     /// What it is.
     pub fn kind(&self) -> BackingKind {
-        self.kind
+        self.known.kind
     }
 
     /// Bytes, a multiple of [`Backing::block_bytes`].
     pub fn size(&self) -> u64 {
-        self.size
+        self.known.size
     }
 
     /// The smallest unit it reads and writes whole: 512, 1024, 2048 or 4096.
     pub fn block_bytes(&self) -> u32 {
-        self.block_bytes
+        self.known.block_bytes
     }
 
     /// Whether it bypasses the page cache, and how we know.
     pub fn directness(&self) -> Directness {
-        self.directness
+        self.known.directness
     }
 
     /// Who it is.
     pub fn identity(&self) -> &Identity {
-        &self.identity
+        &self.known.identity
     }
 
     /// What one flush of it covers.
     pub fn domain_key(&self) -> DomainKey {
-        self.domain
+        self.known.domain
     }
 
     /// What its disk says of its write cache.
     pub fn write_cache(&self) -> WriteCache {
-        self.write_cache
+        self.known.write_cache
     }
 
     /// Its simulated limit of space, if it has one.
     pub fn thin(&self) -> Option<&Arc<Thin>> {
-        self.thin.as_ref()
+        self.known.thin.as_ref()
     }
 }

@@ -50,10 +50,15 @@ pub enum BackingError {
         waited_ms: u64,
     },
     /// The block device is mounted, part of another device, or open exclusively.
-    #[error("backing {} is busy: it is mounted, a part of another device, or held by another program", path.display())]
+    #[error(
+        "backing {} is busy: {}", path.display(),
+        holder.as_deref().unwrap_or("it is mounted, a part of another device, or held by another program")
+    )]
     Busy {
         /// The device.
         path: PathBuf,
+        /// What keeps it, in words, if that can be seen.
+        holder: Option<String>,
     },
     /// It would go through the page cache.
     #[error(

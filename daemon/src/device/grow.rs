@@ -53,11 +53,11 @@ impl Backing {
     /// # Errors
     /// [`GrowError`].
     pub fn check_growth(&self, bytes: u64) -> Result<(), GrowError> {
-        if !bytes.is_multiple_of(u64::from(self.block_bytes)) {
-            return Err(GrowError::Blocks { bytes, block_bytes: self.block_bytes });
+        if !bytes.is_multiple_of(u64::from(self.known.block_bytes)) {
+            return Err(GrowError::Blocks { bytes, block_bytes: self.known.block_bytes });
         }
         let found = self.bytes_now(bytes)?;
-        match self.kind {
+        match self.known.kind {
             BackingKind::Block if found < bytes => Err(GrowError::Device { bytes, found }),
             BackingKind::Block | BackingKind::File => Ok(()),
         }
@@ -92,7 +92,7 @@ pub(super) struct Kept {
 
 impl Kept {
     pub(super) fn of(backing: &Backing) -> Kept {
-        Kept { fd: Arc::clone(&backing.fd), kind: backing.kind, may_wait: backing.may_wait }
+        Kept { fd: Arc::clone(&backing.fd), kind: backing.kind(), may_wait: backing.known.may_wait }
     }
 
     /// Its description, which is not closed while somebody has this.

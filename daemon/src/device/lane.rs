@@ -13,11 +13,11 @@
 //! Each reactor has a lane of its own for each volume, so that both queues have one end there; a lane begins with one thread,
 //! and another one comes when all of them wait and there is more to do.
 
-mod apart;
 mod carry;
 #[cfg(test)]
 mod tests;
 
+use super::apart;
 use crossbeam::queue::ArrayQueue;
 use holdfast_engine::{IoKind, OpId};
 use rustix::event::{EventfdFlags, eventfd};

@@ -4,10 +4,13 @@
 //! both its lock and its I/O (mechanism M1). A [`Disk`] is one reactor's io_uring, to which backings are attached. Two
 //! things can be put in between for tests and demonstrations: [`Faults`] and [`Thin`].
 
+mod apart;
 mod attached;
 mod backing;
 mod bell;
 mod direct;
+mod claims;
+mod errand;
 mod error;
 mod fallback;
 mod faults;
@@ -18,6 +21,7 @@ mod inspect;
 mod lane;
 mod lock;
 mod open;
+mod opening;
 mod origin;
 mod ring;
 mod sequence;
@@ -35,9 +39,11 @@ pub use file_system::FileSystem;
 pub use grow::GrowError;
 pub use identity::{DomainKey, Identity, WriteCache};
 pub use inspect::{Inspected, identify, inspect};
+pub use opening::Opening;
 pub use origin::OriginMark;
 pub use sequence::{FaultParseError, Sequence, parse_errno};
 pub use thin::Thin;
 pub use uring::{Disk, DiskOptions, Reaped};
 
+pub(crate) use errand::in_time;
 pub(crate) use lock::{Patience, holder as lock_holder, lock_unless_alive};

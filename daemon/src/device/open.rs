@@ -1,22 +1,50 @@
 //! The steps of opening a backing: look, open, lock, look again, prove, measure.
 
+use super::claims;
 use super::direct::{Direct, prove};
-use super::identity::{self, DomainKey};
+use super::identity::{self, DomainKey, Identity, WriteCache};
 use super::{
-    Backing, BackingError, BackingKind, BackingSpec, Directness, FileSystem, NotDirect, Patience, Proof, Thin,
+    BackingError, BackingKind, BackingSpec, Directness, FileSystem, NotDirect, Patience, Proof, Thin,
 };
 use rustix::fs::{FileType, Mode, OFlags, SeekFrom, Stat};
 use rustix::io::Errno;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 /// How long a late lock is waited for at first: what a kill takes when nothing is stuck.
 const LATE: std::time::Duration = std::time::Duration::from_millis(100);
 
-/// Opens a block device.
-pub(super) fn block_device(spec: &BackingSpec) -> Result<Backing, BackingError> {
+/// What is known of a backing when it has been opened; its fields are as [`Backing`]'s methods say.
+#[derive(Debug)]
+pub(super) struct Measured {
+    pub(super) path: PathBuf,
+    pub(super) kind: BackingKind,
+    pub(super) size: u64,
+    pub(super) block_bytes: u32,
+    pub(super) directness: Directness,
+    /// Its operations are not tried in a ring, which would wait: [`FileSystem::may_wait`].
+    pub(super) may_wait: bool,
+    pub(super) identity: Identity,
+    pub(super) domain: DomainKey,
+    pub(super) write_cache: WriteCache,
+    pub(super) thin: Option<Arc<Thin>>,
+    /// The lock is ours.
+    pub(super) fenced: bool,
+}
+
+/// Its description, and what is known of it.
+pub(super) type Opened = (OwnedFd, Measured);
+
+/// Opens what the specification asks for; with `late`, see [`Backing::open_late`].
+pub(super) fn open(spec: &BackingSpec, late: bool) -> Result<Opened, BackingError> {
+    match spec.kind {
+        BackingKind::Block => block_device(spec, late),
+        BackingKind::File => file(spec, late),
+    }
+}
+
+fn block_device(spec: &BackingSpec, late: bool) -> Result<Opened, BackingError> {
     let path = &spec.path;
     if spec.thin_limit.is_some() {
         return Err(BackingError::ThinDevice { path: path.clone() });
@@ -24,12 +52,12 @@ pub(super) fn block_device(spec: &BackingSpec) -> Result<Backing, BackingError> 
     expect_kind(spec, FileType::BlockDevice)?;
     // O_EXCL without O_CREAT: nobody mounts it or builds on it while we have it, and we do not get what is so used.
     let flags = access(spec) | OFlags::DIRECT | OFlags::EXCL;
-    let fd = open_patiently(path, flags)?;
+    let fd = open_patiently(path, flags, late)?;
     let (stat, _) = claim(path, &fd, FileType::BlockDevice, false)?;
     let size = rustix::fs::seek(&fd, SeekFrom::End(0)).map_err(failed(path, "find its size"))?;
     let block_bytes = rustix::fs::ioctl_blksszget(&fd).map_err(failed(path, "find its logical block"))?;
     check_size(spec, size, block_bytes)?;
-    Ok(Backing {
+    let measured = Measured {
         path: path.clone(),
         kind: BackingKind::Block,
         size,
@@ -40,13 +68,13 @@ pub(super) fn block_device(spec: &BackingSpec) -> Result<Backing, BackingError> 
         domain: identity::domain_of_block_device(&stat),
         write_cache: identity::write_cache(stat.st_rdev),
         thin: None,
-        fenced: AtomicBool::new(true),
-        fd: Arc::new(fd),
-    })
+        fenced: true,
+    };
+    Ok((fd, measured))
 }
 
 /// Opens a regular file, creating it if that was asked for; `late`, without its lock if a dead process has that.
-pub(super) fn file(spec: &BackingSpec, late: bool) -> Result<Backing, BackingError> {
+fn file(spec: &BackingSpec, late: bool) -> Result<Opened, BackingError> {
     let path = &spec.path;
     if path.exists() {
         expect_kind(spec, FileType::RegularFile)?;
@@ -63,7 +91,7 @@ pub(super) fn file(spec: &BackingSpec, late: bool) -> Result<Backing, BackingErr
     let thin = spec.thin_limit.map(|limit| Thin::of_file(fd.as_fd(), size, limit)).transpose();
     let thin = thin.map_err(failed(path, "find what it has allocated"))?.map(Arc::new);
     let on = file_system(path, &fd)?;
-    Ok(Backing {
+    let measured = Measured {
         path: path.clone(),
         kind: BackingKind::File,
         size,
@@ -74,17 +102,17 @@ pub(super) fn file(spec: &BackingSpec, late: bool) -> Result<Backing, BackingErr
         domain: DomainKey::File { device: stat.st_dev, inode: stat.st_ino },
         write_cache: identity::write_cache(stat.st_dev),
         thin,
-        fenced: AtomicBool::new(fenced),
-        fd: Arc::new(fd),
-    })
+        fenced,
+    };
+    Ok((fd, measured))
 }
 
 /// Its status and whether the lock is ours.
 type Claimed = (Stat, bool);
-type Opened = (OwnedFd, Claimed, Result<Direct, NotDirect>);
+type Direction = (OwnedFd, Claimed, Result<Direct, NotDirect>);
 
 /// Opened, locked, and with its proof, or the reason why it is buffered and allowed to be.
-fn open_directly(spec: &BackingSpec, late: bool) -> Result<Opened, BackingError> {
+fn open_directly(spec: &BackingSpec, late: bool) -> Result<Direction, BackingError> {
     let path = &spec.path;
     let create = if spec.create { OFlags::CREATE } else { OFlags::empty() };
     let why = match rustix::fs::open(path, access(spec) | create | OFlags::DIRECT, mode()) {
@@ -140,14 +168,21 @@ fn kind_name(kind: FileType) -> &'static str {
     }
 }
 
-/// A killed daemon's exclusive claim goes as late as its lock does.
-fn open_patiently(path: &Path, flags: OFlags) -> Result<OwnedFd, BackingError> {
-    let patience = Patience::start();
+/// A killed daemon's exclusive claim goes as late as its lock does. With `late` it is waited for to the end, unless somebody
+/// who lives is seen to have the device.
+fn open_patiently(path: &Path, flags: OFlags, late: bool) -> Result<OwnedFd, BackingError> {
     loop {
-        match rustix::fs::open(path, flags, Mode::empty()) {
-            Err(Errno::BUSY) if patience.wait() => {}
-            Err(Errno::BUSY) => return Err(BackingError::Busy { path: path.to_owned() }),
-            opened => return opened.map_err(failed(path, "open it")),
+        let patience = Patience::start();
+        loop {
+            match rustix::fs::open(path, flags, Mode::empty()) {
+                Err(Errno::BUSY) if patience.wait() => {}
+                Err(Errno::BUSY) => break,
+                opened => return opened.map_err(failed(path, "open it")),
+            }
+        }
+        let holder = claims::holder(path);
+        if !late || holder.is_some() {
+            return Err(BackingError::Busy { path: path.to_owned(), holder });
         }
     }
 }

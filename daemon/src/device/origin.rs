@@ -51,7 +51,7 @@ impl Backing {
     /// # Errors
     /// The kernel's; a place for marks that cannot be looked at is as good as one without.
     pub fn origin_mark(&self) -> io::Result<Option<OriginMark>> {
-        let parse = |text: &str| OriginMark::parse(text, &self.identity.name);
+        let parse = |text: &str| OriginMark::parse(text, &self.identity().name);
         if let Some(text) = self.attribute()? {
             return Ok(parse(&text));
         }
@@ -64,8 +64,8 @@ impl Backing {
     /// # Errors
     /// The kernel's.
     pub fn mark_origin(&self, mark: &OriginMark) -> io::Result<bool> {
-        let text = mark.text(&self.identity.name);
-        if self.kind == BackingKind::File {
+        let text = mark.text(&self.identity().name);
+        if self.kind() == BackingKind::File {
             match rustix::fs::fsetxattr(&self.fd, ATTRIBUTE, text.as_bytes(), XattrFlags::empty()) {
                 Ok(()) => return Ok(true),
                 Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::PERM | Errno::ACCESS) => {}
@@ -99,13 +99,13 @@ impl Backing {
     /// What takes a mark off by hand, for people.
     pub fn origin_remedy(&self) -> String {
         if matches!(self.attribute(), Ok(Some(_))) {
-            return format!("setfattr -x {ATTRIBUTE} '{}'", self.path.display());
+            return format!("setfattr -x {ATTRIBUTE} '{}'", self.path().display());
         }
         self.listed().map_or_else(String::new, |path| format!("rm '{}'", path.display()))
     }
 
     fn attribute(&self) -> io::Result<Option<String>> {
-        if self.kind != BackingKind::File {
+        if self.kind() != BackingKind::File {
             return Ok(None);
         }
         let mut bytes = [0u8; BYTES_MAX];
@@ -118,7 +118,7 @@ impl Backing {
 
     /// Its place in the list, if it has an identity that is its own as long as the host is up.
     fn listed(&self) -> Option<PathBuf> {
-        self.identity.durable.then(|| Path::new(DIRECTORY).join(file_name(&self.identity.name)))
+        self.identity().durable.then(|| Path::new(DIRECTORY).join(file_name(&self.identity().name)))
     }
 }
 

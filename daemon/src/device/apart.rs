@@ -7,7 +7,7 @@
 use rustix::fs::{Mode, OFlags};
 use rustix::thread::CpuSet;
 use std::io;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
 /// Gives this thread, and those that it starts, a table of descriptors of their own, in which are only copies of `kept` under
 /// the same numbers, and /dev/null where a program's three are. Nobody else's descriptors are closed by that. From now on
@@ -48,6 +48,13 @@ pub(super) fn from_the_rest(kept: &[RawFd], cores: &[usize]) -> io::Result<()> {
         rustix::thread::sched_setaffinity(None, &set)?;
     }
     Ok(())
+}
+
+/// The copy of a descriptor that this thread's own table has of one that was kept: to be had once.
+pub(super) fn own(number: RawFd) -> OwnedFd {
+    // SAFETY: the number is a copy in a table of this thread alone, whose maker has it from `from_the_rest` and hands it over
+    // here; the number of the same name in other tables is another's, and untouched when this is dropped.
+    unsafe { OwnedFd::from_raw_fd(number) }
 }
 
 fn close(first: u32, last: u32, flags: u32) -> io::Result<()> {
