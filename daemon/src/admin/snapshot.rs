@@ -101,6 +101,8 @@ pub struct VolumeView {
     pub released: bool,
     /// Operations of an earlier daemon are in flight on its device for longer than a kill explains.
     pub haunted: bool,
+    /// Its device has not been opened yet: it does not answer.
+    pub unopened: bool,
     /// The path of the file or block device.
     pub path: String,
     /// Whether I/O bypasses the page cache.

@@ -6,7 +6,7 @@ use super::memory::Mapping;
 use super::place::{Place, failed};
 use super::slots::{SegmentMemory, SlotAddresses, Slots};
 use super::superblock::Superblock;
-use super::volumes::{self, NOTES, VolumeTable};
+use super::volumes::{self, KnownVolume, NOTES, VolumeTable};
 use super::{ArenaError, ArenaLayout, ArenaVolume, ArenaWarning, HeldData, SEGMENT_BYTES_MAX};
 use crate::device::Patience;
 use holdfast_engine::Header;
@@ -346,10 +346,11 @@ fn shard_of(
     Shard { reactor, headers, notes, slots: Slots::new(addresses) }
 }
 
-/// What the volumes of an arena that is there are called, in the order of their numbers: whoever takes it over numbers them
-/// alike. `None` is a vacant place. Empty if there is none, or none that could be taken over.
-pub fn volume_order(path: &Path) -> Vec<Option<String>> {
-    Place::enter_existing(path).and_then(|place| existing::volume_names(&place)).unwrap_or_default()
+/// The volumes of an arena that is there, in the order of their numbers: whoever takes it over numbers them alike. `None` is
+/// a vacant place. Empty if there is none, or none that could be taken over.
+pub fn known_volumes(path: &Path) -> Vec<Option<KnownVolume>> {
+    let known = |place| existing::volumes_there(&place, boot_id()?);
+    Place::enter_existing(path).and_then(known).unwrap_or_default()
 }
 
 /// Memory of the arena that was just removed may be pinned by the last I/O of its daemon.

@@ -61,11 +61,18 @@ pub(super) fn examine(place: &Place) -> Result<Existing, ArenaError> {
     Ok(Existing::Left(Box::new(Left { superblock, held, volumes, used, headers })))
 }
 
-/// The names of the volumes of an arena that is there, by their numbers. No header is looked at.
-pub(super) fn volume_names(place: &Place) -> Result<Vec<Option<String>>, ArenaError> {
+/// The volumes of an arena that is there, by their numbers. What was noted of devices in another boot than this one is worth
+/// nothing: numbers of devices are given anew.
+pub(super) fn volumes_there(
+    place: &Place,
+    boot_id: [u8; 16],
+) -> Result<Vec<Option<KnownVolume>>, ArenaError> {
     let Some(superblock) = find(place)? else { return Ok(Vec::new()) };
-    let (volumes, _) = known_volumes(place, &superblock)?;
-    Ok(volumes.into_iter().map(|known| known.map(|known| known.name)).collect())
+    let (mut volumes, _) = known_volumes(place, &superblock)?;
+    if superblock.boot_id != boot_id {
+        volumes.iter_mut().flatten().for_each(|known| known.device = None);
+    }
+    Ok(volumes)
 }
 
 /// The superblock of an arena whose files are all there, if the directory has one that ever served.

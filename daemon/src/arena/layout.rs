@@ -1,6 +1,8 @@
 //! From what the operator wants to files and their sizes.
 
 use super::ArenaError;
+use crate::device::DomainKey;
+
 use super::volumes::{NOTES, VOLUME_BYTES};
 use holdfast_engine::Notes;
 use std::path::PathBuf;
@@ -47,6 +49,19 @@ pub struct ArenaVolume {
     pub identity: String,
     /// Its size.
     pub bytes: u64,
+    /// What a later daemon has to know to serve it before its device answers; none if nothing is known.
+    pub device: Option<DeviceNote>,
+}
+
+/// What is noted of a volume's device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DeviceNote {
+    /// The smallest unit it reads and writes whole, in bytes.
+    pub block_bytes: u32,
+    /// Whether it bypasses the page cache.
+    pub direct: bool,
+    /// What one flush of it covers.
+    pub domain: DomainKey,
 }
 
 impl ArenaLayout {

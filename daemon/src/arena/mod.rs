@@ -24,10 +24,10 @@ mod slots;
 mod superblock;
 mod volumes;
 
-pub use create::{Arena, Origin, Shard, volume_order};
+pub use create::{Arena, Origin, Shard, known_volumes};
 pub use error::{ArenaError, ArenaWarning, HeldData};
-pub use layout::{ArenaLayout, ArenaVolume, SEGMENT_BYTES_MAX};
+pub use layout::{ArenaLayout, ArenaVolume, DeviceNote, SEGMENT_BYTES_MAX};
 pub use memory::{give_back_words, zeroed_words};
 pub use remains::Remains;
 pub use slots::{SegmentMemory, SlotAddresses, Slots};
-pub use volumes::VolumeTable;
+pub use volumes::{KnownVolume, VolumeTable};

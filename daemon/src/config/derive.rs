@@ -15,7 +15,7 @@ const STEPS_A_TURN: usize = 256;
 
 /// A volume before anybody has looked at its backing.
 fn unopened(volume: &VolumeSettings) -> ArenaVolume {
-    ArenaVolume { name: volume.name.clone(), identity: String::new(), bytes: 0 }
+    ArenaVolume { name: volume.name.clone(), identity: String::new(), bytes: 0, device: None }
 }
 
 impl Settings {

@@ -75,13 +75,25 @@ impl Disk {
         backing: &Backing,
         faults: Option<Arc<Faults>>,
     ) -> Result<(), DiskError> {
-        let place = &self.volumes[usize::from(volume.0)];
-        assert!(place.is_none(), "volume {} is attached twice", volume.0);
         let way = Some(self.way_round(volume, backing)?);
         let (thin, faults) = (backing.thin().cloned(), faults.map(FaultGate::new));
-        let attached = Attached { backing: Some(Kept::of(backing)), thin, faults, way };
-        self.volumes[usize::from(volume.0)] = Some(attached);
+        self.place(volume, Attached { backing: Some(Kept::of(backing)), thin, faults, way });
         Ok(())
+    }
+
+    /// The same for a volume whose backing comes with [`Disk::exchange`], and has no limit of space. Until then every operation
+    /// ends with ENODEV.
+    ///
+    /// # Panics
+    /// As [`Disk::attach`].
+    pub fn attach_later(&mut self, volume: VolumeId, faults: Option<Arc<Faults>>) {
+        let faults = faults.map(FaultGate::new);
+        self.place(volume, Attached { backing: None, thin: None, faults, way: None });
+    }
+
+    fn place(&mut self, volume: VolumeId, attached: Attached) {
+        let before = self.volumes[usize::from(volume.0)].replace(attached);
+        assert!(before.is_none(), "volume {} is attached twice", volume.0);
     }
 
     /// Ends what [`Disk::attach`] began: the disk does not keep the backing any more.

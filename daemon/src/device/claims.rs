@@ -11,7 +11,10 @@ use std::path::{Path, PathBuf};
 /// Who has the device at `path`, or a partition of it, or the disk that it is a partition of; in words, if anybody is seen.
 pub(super) fn holder(path: &Path) -> Option<String> {
     let devices = related(device(path)?);
-    mounted(&devices).or_else(|| swapped(&devices)).or_else(|| built_on(&devices)).or_else(|| opened(&devices))
+    mounted(&devices)
+        .or_else(|| swapped(&devices))
+        .or_else(|| built_on(&devices))
+        .or_else(|| opened(&devices))
 }
 
 /// The number of the block device at a path.
@@ -121,7 +124,8 @@ mod tests {
         };
         assert_eq!(parse_mount(&line(" shared:1 master:2")), mount);
         assert_eq!(parse_mount(&line("")), mount);
-        for damaged in ["", "36 35 8:1 /sub", "36 35 8 / / rw - ext4 /dev/sda1 rw", "36 35 8:1 / /srv - ext4"] {
+        for damaged in ["", "36 35 8:1 /sub", "36 35 8 / / rw - ext4 /dev/sda1 rw", "36 35 8:1 / /srv - ext4"]
+        {
             assert_eq!(parse_mount(damaged), None, "{damaged:?}");
         }
     }

@@ -34,7 +34,9 @@ impl<T: Send + 'static> Errand<T> {
     ///
     /// # Errors
     /// The kernel gives no thread, no socket, or no table of its own.
-    pub(super) fn send(work: impl FnOnce() -> (T, Option<OwnedFd>) + Send + 'static) -> io::Result<Errand<T>> {
+    pub(super) fn send(
+        work: impl FnOnce() -> (T, Option<OwnedFd>) + Send + 'static,
+    ) -> io::Result<Errand<T>> {
         let (way, theirs) =
             socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
         let (tell, told) = sync_channel(1);
@@ -148,7 +150,8 @@ mod tests {
         let mut here = File::from(fd.expect("a descriptor"));
         here.read_to_string(&mut text).expect("read");
         assert_eq!(text, "here");
-        let (locked, _) = Errand::send(open.clone()).expect("sent").wait(LONG).expect("done").expect("brought");
+        let (locked, _) =
+            Errand::send(open.clone()).expect("sent").wait(LONG).expect("done").expect("brought");
         assert!(!locked, "it is the description that was locked there");
         drop(here);
         drop(Errand::send(open.clone()).expect("sent"));

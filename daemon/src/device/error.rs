@@ -49,6 +49,16 @@ pub enum BackingError {
         /// How long it was asked for.
         waited_ms: u64,
     },
+    /// It does not answer.
+    #[error(
+        "backing {} has not been opened within {waited_s} s: its disk or server does not answer", path.display()
+    )]
+    Silent {
+        /// The file or device.
+        path: PathBuf,
+        /// How long it was waited for.
+        waited_s: u64,
+    },
     /// The block device is mounted, part of another device, or open exclusively.
     #[error(
         "backing {} is busy: {}", path.display(),

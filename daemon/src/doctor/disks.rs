@@ -46,6 +46,11 @@ pub(super) fn check(
 fn unreadable(path: &Path, error: &io::Error) -> Finding {
     let mend = match error.kind() {
         io::ErrorKind::NotFound => format!("attach it, or correct the path: ls -l {}", path.display()),
+        io::ErrorKind::TimedOut => {
+            "mend it or the way to it: dmesg --level err,warn; for a file, whose server is it: findmnt -T "
+                .to_owned()
+                + &path.display().to_string()
+        }
         io::ErrorKind::PermissionDenied => {
             format!("setfacl -m u:holdfast:rw {} (or run this as root to see more)", path.display())
         }

@@ -20,6 +20,9 @@ use host::Host;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+/// How long a device may take to be opened and read once.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(3);
+
 /// What to look at.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Options {
@@ -78,9 +81,15 @@ fn examine(host: &Host, settings: Option<&Settings>) -> Vec<Finding> {
     findings.extend(places::state(host, settings, free_bytes));
     findings.extend(places::sockets(host, settings));
     for volume in &settings.volumes {
-        findings.extend(disks::check(host, volume, device::inspect));
+        findings.extend(disks::check(host, volume, inspect));
     }
     findings
+}
+
+/// A look at a device, which may be one that does not answer.
+fn inspect(path: &Path) -> std::io::Result<device::Inspected> {
+    let path = path.to_owned();
+    device::in_time(PATIENCE, move || device::inspect(&path))
 }
 
 fn free_bytes(path: &Path) -> Option<u64> {

@@ -59,6 +59,12 @@ impl Ledger {
         assert!(self.keys.remove(&id).is_some(), "volume {id:?} is not registered");
     }
 
+    /// What is on record of the device of the volume with this name: who it is, and its bytes.
+    pub fn device_of(&self, name: &str) -> Option<(&str, u64)> {
+        let volume = self.memory.volumes.values().find(|volume| volume.name == name)?;
+        Some((&volume.identity, volume.size))
+    }
+
     fn refuse_other_name(&self, name: &str, identity: &str) -> Result<(), RegisterError> {
         let same_device =
             |volume: &&Volume| volume.identity == identity && volume.name != name && !volume.is_idle();

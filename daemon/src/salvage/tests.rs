@@ -172,7 +172,7 @@ impl Rig {
 }
 
 fn volume(name: &str) -> ArenaVolume {
-    ArenaVolume { name: name.to_owned(), identity: format!("disk {name}"), bytes: 64 * MIB }
+    ArenaVolume { name: name.to_owned(), identity: format!("disk {name}"), bytes: 64 * MIB, device: None }
 }
 
 fn put(shard: &mut Shard, held: &Held) {

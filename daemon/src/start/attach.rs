@@ -49,14 +49,16 @@ impl Hub {
         let volume = self.open(volume, after, id, table)?;
         join(&volume, table, holds)?;
         let records = self.enroll(&volume)?;
-        if let Some(warning) = origins::mark(&volume, after) {
+        if let Some(warning) = origins::mark(&volume.settings, volume.backing(), after) {
             tracing::warn!("{warning}");
         }
         // Before any header can have its number.
         self.arena.volumes.put(id.0, Some(&arena_volume(&volume)));
         let served = self.plug(&volume, after).inspect_err(|_| {
             self.strike_off(id);
-            origins::clear_from(&volume.settings, &volume.backing);
+            if let Some(backing) = volume.backing() {
+                origins::clear_from(&volume.settings, backing);
+            }
             let mut known = Table::clone(&self.table());
             known.spoil(id);
             self.put_table(known);
@@ -76,8 +78,8 @@ impl Hub {
         let place = |key| self.domain_of(key, table);
         let cannot = |error| refused(format!("It cannot be opened: {error}."), "Mend that, and do it again.");
         // A device that was just let go keeps its lock for a moment: the opening waits for that.
-        let volume = volumes::open_one(after, volume, id, false, place).map_err(cannot)?;
-        origins::check(&volume, after).map_err(cannot)?;
+        let volume = volumes::open_one(after, volume, id, place).map_err(cannot)?;
+        origins::check(&volume.settings, volume.backing(), after).map_err(cannot)?;
         Ok(volume)
     }
 
@@ -97,9 +99,8 @@ impl Hub {
     /// Makes the volume known to the ledger. What was held of it in an earlier boot becomes lost before anybody can read (C11).
     fn enroll(&self, volume: &Volume) -> Result<Records, BackendError> {
         let (id, name) = (volume.id, &volume.settings.name);
-        let identity = &volume.backing.identity().name;
         let mut ledger = self.book.ledger();
-        ledger.register_volume(id, name, identity, volume.backing.size()).map_err(|error| {
+        ledger.register_volume(id, name, &volume.device.identity, volume.device.bytes).map_err(|error| {
             refused(format!("The ledger says no: {error}."), "See 'holdfastctl runbook'.")
         })?;
         let (boot, arena) = (self.arena.boot, u128::from(self.arena.id));
@@ -156,7 +157,7 @@ impl Hub {
             let plug = Plug {
                 token,
                 volume: loose.next().flatten().expect("one for each reactor"),
-                backing: Arc::clone(&volume.backing),
+                backing: Arc::clone(volume.backing().expect("an operator's volume is open")),
                 faults: volume.faults.clone(),
             };
             Mail::Plug(Box::new(plug))
@@ -177,7 +178,7 @@ impl Hub {
         for link in self.links.iter() {
             let mut sent = 0;
             for command in
-                losses.iter().flat_map(|loss| pieces(loss, line * LINES_A_LETTER, volume.backing.size()))
+                losses.iter().flat_map(|loss| pieces(loss, line * LINES_A_LETTER, volume.device.bytes))
             {
                 self.post(link, Mail::Event(Event::Operator { token: Token(0), volume: id, command }));
                 sent += 1;

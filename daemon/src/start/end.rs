@@ -38,6 +38,11 @@ impl Signals {
         }
         Ok(Signals { end, reload })
     }
+
+    /// Whether the daemon was told to end.
+    pub(super) fn wants_end(&self) -> bool {
+        self.end.load(Ordering::Acquire)
+    }
 }
 
 /// Waits until the daemon is to end, and drains it. Returns the lines that are not on stable media and stay in the

@@ -46,6 +46,17 @@ pub enum StartError {
         /// Why.
         source: BackingError,
     },
+    /// It was told to end while it waited for a device.
+    #[error(
+        "told to end while {} of volume '{volume}' did not answer; nothing was served, and nothing was changed",
+        path.display()
+    )]
+    Interrupted {
+        /// Which.
+        volume: String,
+        /// Where its device is.
+        path: PathBuf,
+    },
     /// A volume that is not what is on record.
     #[error("volume '{volume}': {source}")]
     Register {

@@ -10,16 +10,17 @@ mod change;
 mod crowd;
 mod end;
 mod error;
-mod fence;
 mod handshake;
 mod history;
 mod hub;
 mod keeper;
+mod late;
 mod lookout;
 mod map;
 mod office;
 mod operators;
 mod origins;
+mod patience;
 mod phases;
 mod reactors;
 mod registry;
@@ -36,7 +37,7 @@ mod volumes;
 pub use error::StartError;
 
 use crate::admin;
-use crate::arena::{self, Arena, ArenaLayout, ArenaVolume, Origin};
+use crate::arena::{self, Arena, ArenaLayout, ArenaVolume, DeviceNote, KnownVolume, Origin};
 use crate::config::{Settings, VolumeSettings};
 use crate::events::Events;
 use crate::kernel::{self, Weight};
@@ -81,12 +82,17 @@ pub fn serve(settings: Settings, options: Options) -> Result<ExitCode, StartErro
     phases.done("the kernel is looked at");
     let mut ledger = open_ledger(&settings, clock)?;
     phases.done("the ledger is read");
-    let known = arena::volume_order(&settings.arena.path);
+    let in_arena = arena::known_volumes(&settings.arena.path);
+    let known: Vec<Option<String>> =
+        in_arena.iter().map(|known| known.as_ref().map(|known| known.name.clone())).collect();
     let settings = added::recall(settings, &known, &mut warnings);
     let numbers = numbered(&settings, &known);
     let (settings, numbers) = in_order(settings, numbers);
-    let (volumes, domains) = volumes::open(&settings, &numbers, !known.is_empty())?;
-    volumes.iter().try_for_each(|volume| origins::check(volume, &settings))?;
+    let remembered = remembered(&in_arena, &ledger);
+    let remembered = Some(&remembered).filter(|_| !in_arena.is_empty());
+    let mut wait = patience::Wait::begin(&signals);
+    let (volumes, domains) = volumes::open(&settings, &numbers, remembered, &mut wait)?;
+    volumes.iter().try_for_each(|volume| origins::check(&volume.settings, volume.backing(), &settings))?;
     phases.done("the devices are open");
     let mut arena = make_arena(&settings, &volumes, &options, &mut warnings)?;
     phases.done("the arena is mapped");
@@ -100,7 +106,9 @@ pub fn serve(settings: Settings, options: Options) -> Result<ExitCode, StartErro
             return Err(error);
         }
     };
-    warnings.extend(volumes.iter().filter_map(|volume| origins::mark(volume, &settings)));
+    warnings.extend(
+        volumes.iter().filter_map(|volume| origins::mark(&volume.settings, volume.backing(), &settings)),
+    );
     phases.done("what is on record is known");
     let resource = |what| move |source| StartError::Resource { what, source };
     let places = arena.volume_table().places();
@@ -136,7 +144,6 @@ pub fn serve(settings: Settings, options: Options) -> Result<ExitCode, StartErro
         let links = Arc::clone(&links);
         arena.warm_up(true, move || links.iter().for_each(reactors::tell_warm));
     }
-    volumes.iter().for_each(|volume| fence::wait_for(volume, &links));
     warnings.extend(fallbacks);
     for warning in &warnings {
         tracing::warn!("{warning}");
@@ -171,7 +178,7 @@ pub fn serve(settings: Settings, options: Options) -> Result<ExitCode, StartErro
         settings,
     }));
     // The hub has their devices from here on, and closes them when it is told to.
-    drop(volumes);
+    volumes.into_iter().for_each(|volume| late::wait_for(volume, &hub));
     let (ask, asks) = std::sync::mpsc::channel();
     let frontends = office::open(&hub, &ask)?;
     let stop = Arc::new(AtomicBool::new(false));
@@ -287,9 +294,25 @@ fn make_arena(
 fn arena_volume(volume: &volumes::Volume) -> ArenaVolume {
     ArenaVolume {
         name: volume.settings.name.clone(),
-        identity: volume.backing.identity().name.clone(),
-        bytes: volume.backing.size(),
+        identity: volume.device.identity.clone(),
+        bytes: volume.device.bytes,
+        device: Some(DeviceNote {
+            block_bytes: volume.device.block_bytes,
+            direct: volume.device.direct,
+            domain: volume.device.domain,
+        }),
     }
+}
+
+/// What an arena noted of devices, and the ledger knows them by.
+fn remembered(known: &[Option<KnownVolume>], ledger: &Ledger) -> volumes::Remembered {
+    let devices = known.iter().flatten().filter_map(|known| {
+        let (identity, bytes) = ledger.device_of(&known.name)?;
+        let DeviceNote { block_bytes, direct, domain } = known.device(identity)?;
+        let (bytes, identity) = (bytes.max(known.bytes()), identity.to_owned());
+        Some((known.name.clone(), volumes::Device { bytes, block_bytes, direct, identity, domain }))
+    });
+    devices.collect()
 }
 
 /// The numbers of the volumes: those that an arena which is there has for them, because its headers know them by number; others
@@ -334,9 +357,8 @@ fn register(
     let mut died = false;
     for volume in volumes {
         let name = &volume.settings.name;
-        let identity = &volume.backing.identity().name;
         ledger
-            .register_volume(volume.id, name, identity, volume.backing.size())
+            .register_volume(volume.id, name, &volume.device.identity, volume.device.bytes)
             .map_err(|source| StartError::Register { volume: name.clone(), source })?;
         let kept = is_kept(ledger.open_mark(volume.id), (arena.origin(), arena.id()), boot);
         if kept == Kept::Elsewhere && !options.discard_arena {

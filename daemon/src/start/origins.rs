@@ -2,32 +2,40 @@
 
 use super::error::StartError;
 use super::table::Served;
-use super::volumes::Volume;
 use crate::config::{Settings, VolumeSettings};
 use crate::device::{Backing, OriginMark};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-/// Refuses a backing that another daemon's cache has newer data of. What the same ledger knows, the ledger judges.
-pub(super) fn check(volume: &Volume, settings: &Settings) -> Result<(), StartError> {
-    let (ours, path) = (state_dir(settings), path_of(volume));
-    let failed =
-        |source| StartError::Mark { volume: volume.settings.name.clone(), path: path.clone(), source };
-    let mark = volume.backing.origin_mark().map_err(failed)?;
+/// Refuses a backing that another daemon's cache has newer data of. What the same ledger knows, the ledger judges. What is not
+/// open yet is looked at when it is.
+pub(super) fn check(
+    volume: &VolumeSettings,
+    backing: Option<&Arc<Backing>>,
+    settings: &Settings,
+) -> Result<(), StartError> {
+    let Some(backing) = backing else { return Ok(()) };
+    let (ours, path) = (state_dir(settings), volume.backing.path().to_owned());
+    let failed = |source| StartError::Mark { volume: volume.name.clone(), path: path.clone(), source };
+    let mark = backing.origin_mark().map_err(failed)?;
     if let Some(OriginMark { volume: known_as, state_dir }) = mark.filter(|mark| mark.state_dir != ours) {
-        let (name, remedy) = (volume.settings.name.clone(), volume.backing.origin_remedy());
+        let (name, remedy) = (volume.name.clone(), backing.origin_remedy());
         return Err(StartError::StaleOrigin { volume: name, path, state_dir, known_as, remedy });
     }
     Ok(())
 }
 
-/// Marks a volume that can be written to, before its first acknowledgement. A warning, if there is no mark on it after that.
-pub(super) fn mark(volume: &Volume, settings: &Settings) -> Option<String> {
-    if volume.settings.read_only {
-        return None;
-    }
-    let (name, path) = (volume.settings.name.clone(), path_of(volume));
+/// Marks a volume that can be written to, before its first acknowledgement. A warning, if there is no mark on it after that. One
+/// that an earlier daemon served has its mark.
+pub(super) fn mark(
+    volume: &VolumeSettings,
+    backing: Option<&Arc<Backing>>,
+    settings: &Settings,
+) -> Option<String> {
+    let backing = backing.filter(|_| !volume.read_only)?;
+    let (name, path) = (volume.name.clone(), volume.backing.path().to_owned());
     let mark = OriginMark { volume: name.clone(), state_dir: state_dir(settings) };
-    match volume.backing.mark_origin(&mark) {
+    match backing.mark_origin(&mark) {
         Ok(true) => None,
         Ok(false) => Some(format!(
             "volume '{name}': nothing on this host can say of {} that its newest data is in a cache; a second daemon \
@@ -57,10 +65,6 @@ pub(super) fn clear_from(settings: &VolumeSettings, backing: &Backing) {
     if let Err(error) = backing.clear_origin() {
         tracing::warn!(volume = settings.name, %error, "the mark of a cached backing stays on it");
     }
-}
-
-fn path_of(volume: &Volume) -> PathBuf {
-    volume.settings.backing.path().to_owned()
 }
 
 /// As every daemon would find it.

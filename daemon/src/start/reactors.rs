@@ -116,7 +116,7 @@ struct Part {
     settings: Settings,
     shard: Shard,
     setups: Vec<VolumeSetup<'static>>,
-    files: Vec<(VolumeId, Arc<Backing>, Option<Arc<Faults>>)>,
+    files: Vec<(VolumeId, Option<Arc<Backing>>, Option<Arc<Faults>>)>,
     records: Vec<Records>,
     places: usize,
     outlets: Outlets,
@@ -131,7 +131,7 @@ impl Part {
         let mut files = Vec::new();
         for (volume, share) in plan.volumes.iter().zip(shares) {
             setups.push(setup(volume, plan.settings, shard.reactor, share)?);
-            files.push((volume.id, Arc::clone(&volume.backing), volume.faults.clone()));
+            files.push((volume.id, volume.backing().cloned(), volume.faults.clone()));
         }
         Ok(Part {
             settings: plan.settings.clone(),
@@ -207,7 +207,10 @@ impl Part {
         let (mut disk, fallbacks) = disk(&options, self.shard.slots.addresses()).map_err(failed)?;
         notices.extend(fallbacks.iter().map(ToString::to_string));
         for (volume, backing, faults) in &self.files {
-            disk.attach(*volume, backing, faults.clone()).map_err(failed)?;
+            match backing {
+                Some(backing) => disk.attach(*volume, backing, faults.clone()).map_err(failed)?,
+                None => disk.attach_later(*volume, faults.clone()),
+            }
         }
         let notes = Notes::over(self.shard.notes);
         let mut engine = Engine::resume(limits, self.shard.headers, notes, self.clock.now());
@@ -215,8 +218,9 @@ impl Part {
         let volumes = add_volumes(&mut engine, self.setups);
         let mut actions = Actions::with_capacity(&limits);
         let known = self.files.iter().zip(&self.records);
+        let fenced = |backing: &Option<Arc<Backing>>| backing.as_ref().is_some_and(|open| open.is_fenced());
         let known: Vec<Known<'_>> =
-            known.map(|((id, backing, _), records)| (*id, backing.is_fenced(), records)).collect();
+            known.map(|((id, backing, _), records)| (*id, fenced(backing), records)).collect();
         restore(&mut engine, &known, self.clock, &mut actions).map_err(|misfit| {
             let what = format!("reactor {reactor}: {misfit:?}");
             StartError::Arena(ArenaError::Damaged { path: self.settings.arena.path.clone(), what })

@@ -85,7 +85,8 @@ impl Hub {
     /// A look at what is to be opened, before anything is closed.
     fn look(&self, served: &Served, path: &Path) -> Result<(), BackendError> {
         let name = &served.settings.name;
-        let found = device::identify(path).map_err(|error| {
+        let at = path.to_owned();
+        let found = device::in_time(volumes::SOON, move || device::identify(&at)).map_err(|error| {
             let what = format!("'{}' cannot be opened for volume '{name}': {error}.", path.display());
             refused(what, "Nothing was changed. Bring the device back, or say where it is now with --path.")
         })?;
@@ -121,7 +122,7 @@ impl Hub {
     }
 
     /// The volume's flush domain is the disk that its device is on now, if no other volume has come onto that meanwhile.
-    fn claim_domain(&self, served: &Served, key: DomainKey) -> Result<(), BackendError> {
+    pub(super) fn claim_domain(&self, served: &Served, key: DomainKey) -> Result<(), BackendError> {
         let table = self.table();
         let mut domains = self.domains.lock().unwrap_or_else(PoisonError::into_inner);
         let taken = |other: &&Arc<Served>| {
@@ -176,30 +177,36 @@ fn open(served: &Served, settings: &VolumeSettings) -> Result<Backing, BackendEr
          reopen {name}'."
     );
     let spec = BackingSpec { size: None, create: false, thin_limit: None, ..volumes::spec(settings) };
-    let backing = Backing::open(&spec).map_err(|error| {
+    let backing = volumes::open_soon(&spec).map_err(|error| {
         let what = format!("{error}. Operations that were in flight when it was closed must end first.");
         refused(what, again.clone())
     })?;
+    is_as_before(served, &backing).map_err(|what| refused(what, again))?;
+    Ok(backing)
+}
+
+/// Whether a backing can take the place of the device that a volume had; if not, what it is, in words.
+pub(super) fn is_as_before(served: &Served, backing: &Backing) -> Result<(), String> {
     let direct = matches!(backing.directness(), Directness::Direct(_));
     let same = backing.identity().name == served.identity
         && backing.size() >= served.bytes.load(Ordering::Acquire)
         && backing.block_bytes() <= served.block_bytes
         && direct == served.direct;
     if same {
-        return Ok(backing);
+        return Ok(());
     }
-    let what = format!(
-        "'{}' is not as the device of volume '{name}' was: '{}', {} bytes in blocks of {}, {}.",
+    Err(format!(
+        "'{}' is not as the device of volume '{}' was: '{}', {} bytes in blocks of {}, {}.",
         backing.path().display(),
+        served.name(),
         backing.identity().name,
         backing.size(),
         backing.block_bytes(),
         if direct { "direct" } else { "through the page cache" }
-    );
-    Err(refused(what, again))
+    ))
 }
 
-fn all_done(mut answers: Answers, reactors: usize) -> Result<(), BackendError> {
+pub(super) fn all_done(mut answers: Answers, reactors: usize) -> Result<(), BackendError> {
     for _ in 0..reactors {
         match answers.blocking_recv() {
             Some((_, Answer::Done)) => {}

@@ -4,7 +4,7 @@ use super::map::Sheet;
 use super::volumes::Volume;
 use crate::admin::BackendError;
 use crate::config::VolumeSettings;
-use crate::device::{Backing, Directness, Faults, Thin};
+use crate::device::{Backing, Faults, Thin};
 use holdfast_engine::{DomainId, VolumeId};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -30,6 +30,8 @@ pub(super) struct Served {
     pub(super) identity: String,
     pub(super) faults: Option<Arc<Faults>>,
     pub(super) thin: Option<Arc<Thin>>,
+    /// Its device was not open when the daemon began to serve, and is not yet.
+    unopened: AtomicBool,
     /// Of its map, in the order of the reactors.
     pub(super) sheets: Vec<Sheet>,
     leaving: AtomicBool,
@@ -42,17 +44,18 @@ impl Served {
             id: volume.id,
             serial: SERIALS.fetch_add(1, Ordering::Relaxed),
             settings: volume.settings.clone(),
-            backing: Mutex::new(Some(Arc::clone(&volume.backing))),
+            backing: Mutex::new(volume.backing().cloned()),
             changing: AtomicBool::new(false),
             domain: volume.domain,
             domain_owner: volume.domain_owner,
-            bytes: Arc::new(AtomicU64::new(volume.backing.size())),
+            bytes: Arc::new(AtomicU64::new(volume.device.bytes)),
             bytes_max: volume.bytes_max(),
-            block_bytes: volume.backing.block_bytes(),
-            direct: matches!(volume.backing.directness(), Directness::Direct(_)),
-            identity: volume.backing.identity().name.clone(),
+            block_bytes: volume.device.block_bytes,
+            direct: volume.device.direct,
+            identity: volume.device.identity.clone(),
             faults: volume.faults.clone(),
-            thin: volume.backing.thin().cloned(),
+            thin: volume.thin().cloned(),
+            unopened: AtomicBool::new(volume.backing().is_none()),
             sheets,
             leaving: AtomicBool::new(false),
         }
@@ -91,6 +94,16 @@ impl Served {
         let before =
             std::mem::replace(&mut *self.backing.lock().unwrap_or_else(PoisonError::into_inner), backing);
         drop(before);
+    }
+
+    /// Whether its device has been waited for since the daemon began to serve.
+    pub(super) fn is_unopened(&self) -> bool {
+        self.unopened.load(Ordering::Acquire)
+    }
+
+    /// Its device is waited for no more, whatever came of it.
+    pub(super) fn set_opened(&self) {
+        self.unopened.store(false, Ordering::Release);
     }
 
     /// Whether it lets nobody in any more, because it is about to be removed.

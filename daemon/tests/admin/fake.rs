@@ -86,6 +86,7 @@ pub(crate) fn volume(name: &str, id: u16) -> VolumeView {
         why: None,
         released: false,
         haunted: false,
+        unopened: false,
         path: format!("/srv/{name}.img"),
         direct: true,
         identity: format!("ext4:{id}"),

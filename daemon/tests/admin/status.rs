@@ -163,6 +163,19 @@ vm1     DEGRADED  write-back  10.0 GiB    0 B       0 B     0 B   0 B
     assert_eq!(screen(Exit::Incomplete, |state| state.volumes[0].stats.overdue = 3), expected[1..]);
 }
 
+/// A device that was silent when the daemon started.
+#[test]
+fn a_device_that_could_not_be_opened_yet() {
+    let told = screen(Exit::Incomplete, |state| state.volumes[0].unopened = true);
+    let expected = r"
+ status: The device of volume 'vm1' does not answer: it could not be opened yet, and what needs it
+         waits. What was acknowledged is held in the cache; flushes that need the device fail
+         or wait. Nothing is lost by this.
+";
+    assert!(told.contains(expected), "{told}");
+    assert!(told.contains("code: HF_DEVICE_HANGS"), "{told}");
+}
+
 /// After a kill: what is still in flight is not this daemon's, and killing it again would not help.
 #[test]
 fn a_device_that_an_earlier_daemon_still_waits_for() {

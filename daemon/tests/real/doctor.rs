@@ -1,7 +1,11 @@
 //! `holdfastd doctor` as a process: its exit code is the worst of what it found, and it changes nothing.
 
+use crate::hanging::Stopped;
+use crate::needs::can_use;
 use crate::place::{MIB, Place, Volume};
 use crate::running::Daemon;
+use crate::world::Fuse;
+use rustix::process::Signal;
 use serde_json::Value;
 use std::path::Path;
 use std::process::Command;
@@ -57,4 +61,24 @@ fn without_a_configuration_the_doctor_looks_at_the_host() {
     assert_eq!(code, Some(2), "{out}");
     assert!(out.contains("FAIL  configuration") && out.contains("holdfastd check"), "{out}");
     assert!(out.contains("kernel (io_uring)"), "the host is looked at: {out}");
+}
+
+/// A disk that does not answer is one finding among others, not the end of the look.
+#[test]
+fn the_doctor_does_not_wait_for_a_disk_that_does_not_answer() {
+    if !can_use(&["nbdkit", "nbdfuse"]) {
+        return;
+    }
+    let directory = tempfile::tempdir_in("/var/tmp").expect("a place");
+    let fuse = Fuse::start(directory.path(), 8 * MIB, &["memory", "8M"]);
+    let mut place = Place::new();
+    place.add(&[Volume::existing("ill", &fuse.file), Volume::file("well", &place.file("well"), MIB)]);
+    fuse.signal(Signal::STOP);
+    let _stopped = Stopped(&fuse);
+    let (code, out) = doctor(&place.configure(), &["--json"]);
+    let report: Value = serde_json::from_str(&out).expect("JSON");
+    assert_eq!(code, Some(2), "{report:#}");
+    assert_eq!(level(&report, "backing", "ill"), "fail");
+    assert_eq!(level(&report, "direct", "well"), "ok");
+    assert!(out.contains("does not answer within 3 s"), "{out}");
 }

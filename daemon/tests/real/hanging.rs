@@ -275,3 +275,34 @@ fn a_read_with_a_timeout_does_not_wait_for_a_device_that_hangs() {
     drop(client);
     daemon.stop_clean();
 }
+
+/// An operator who adds a volume, or opens one again, is told in time that the disk does not answer; nothing has changed.
+#[test]
+fn a_volume_on_a_disk_that_does_not_answer_is_refused_in_time() {
+    if !can_use(&["nbdkit", "nbdfuse"]) {
+        return;
+    }
+    let mut place = Place::new();
+    place.add(&[Volume::file("vm", &place.file("vm"), 8 * MIB)]);
+    let directory = place.file("silent");
+    std::fs::create_dir(&directory).expect("ours");
+    let fuse = Fuse::start(&directory, 8 * MIB, &["memory", "8M"]);
+    let daemon = Daemon::start(&place);
+    fuse.signal(Signal::STOP);
+    let stopped = Stopped(&fuse);
+    let path = fuse.file.to_str().expect("plain");
+    let added = daemon.ctl(&["volume", "add", "late", "--backing", path]);
+    assert_eq!(added.exit, Exit::Incomplete, "{added:?}");
+    let why = added.json["error"]["message"].to_string();
+    assert!(why.contains("does not answer") && why.contains(path), "{added:?}");
+    let reopened = daemon.ctl(&["volume", "reopen", "vm", "--path", path]);
+    assert_eq!(reopened.exit, Exit::Incomplete, "{reopened:?}");
+    assert!(reopened.json["error"]["message"].to_string().contains("does not answer"), "{reopened:?}");
+    let client = daemon.client("vm");
+    client.write_at(&pattern(1, 0, LINE), 0).expect("acknowledged");
+    client.flush().expect("its disk is well");
+    drop(stopped);
+    daemon.must(&["volume", "add", "late", "--backing", path]);
+    drop(client);
+    daemon.stop_clean();
+}

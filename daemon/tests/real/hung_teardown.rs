@@ -7,7 +7,8 @@ use crate::pattern::{check_backing, check_same, pattern};
 use crate::place::{LINE, MIB, Place, Volume};
 use crate::running::{Daemon, PATIENCE, eventually};
 use crate::world::{Fuse, Loop, Mount, make_file_system};
-use holdfast_ringbuf::client::Client;
+use holdfast_ctl::Exit;
+use holdfast_ringbuf::client::{Client, Options};
 use rustix::process::Signal;
 use std::path::Path;
 use std::sync::mpsc::{Receiver, channel};
@@ -65,8 +66,12 @@ fn die_with<'a>(place: &'a Place, what: Silent, silence: impl FnOnce()) -> (Daem
 }
 
 fn place_over(backing: &Path) -> Place {
+    place_of(Volume::existing("ill", backing))
+}
+
+fn place_of(ill: Volume) -> Place {
     let mut place = Place::new();
-    let ill = Volume::existing("ill", backing).with("write_back = { after = \"10ms\" }");
+    let ill = ill.with("write_back = { after = \"10ms\" }");
     place.add(&[ill, Volume::file("well", &place.file("well"), 8 * MIB)]);
     place
 }
@@ -104,50 +109,112 @@ fn over_a_file_system(what: Silent) {
     let place = place_over(&backing);
     let (_dead, clients) = die_with(&place, what, || fuse.signal(Signal::STOP));
     let stopped = Stopped(&fuse);
-
     let next = Daemon::spawn(&place, &[], |_| {});
+    hits_meanwhile(&next, &clients, "operations of an earlier daemon");
+    assert!(next.log().contains("still in flight"), "the scene is played: {}", next.log());
+    drop(stopped);
+    all_is_there(next, clients, &backing);
+}
+
+/// While the ill volume's disk is silent a daemon serves its hits, and all of the other volume; an operator is told why.
+fn hits_meanwhile(next: &Daemon<'_>, clients: &[Client; 2], why: &str) {
     let hits = [read_beside(&clients[0], true), read_beside(&clients[1], false)];
     let took = hits.each_ref().map(|hit| hit.recv_timeout(PATIENCE).ok());
     eprintln!("hits of the ill volume and of the other while the disk was silent: {took:?}");
     assert!(took.iter().all(Option::is_some), "hits need no disk: {}", next.log());
-    clients[1].write_at(&pattern(3, 0, LINE), 0).expect("acknowledged");
+    clients[1].write_at(&pattern(3, 0, HELD / 2), 0).expect("acknowledged");
     clients[1].flush().expect("its disk is well");
-    assert!(next.log().contains("still in flight"), "the scene is played: {}", next.log());
+    clients[1].write_at(&pattern(1, 0, HELD / 2), 0).expect("as before, for whoever comes next");
     eventually("an operator is told", || {
         let health = next.ctl(&["health"]).json["reasons"].to_string();
-        (health.contains("HF_DEVICE_HANGS") && health.contains("operations of an earlier daemon"))
-            .then_some(())
+        (health.contains("HF_DEVICE_HANGS") && health.contains(why)).then_some(())
     });
-    drop(stopped);
-    eventually("the flush after the disk came back", || clients[0].flush().ok());
-    drop(clients);
-    next.stop_clean();
-    check_backing(&backing, 1, 0, HELD / 2);
-    check_backing(&backing, 2, HELD / 2, HELD / 2);
-    check_backing(&place.file("well"), 3, 0, LINE);
 }
 
-/// C10: where the server of a FUSE file answers nothing at all, the next daemon waits for it to open the file (README, limits): it
-/// says so, nothing is lost, and clients see a pause.
+/// The disk answers again: nothing is missing.
+fn all_is_there(daemon: Daemon<'_>, clients: [Client; 2], backing: &Path) {
+    eventually("the flush after the disk came back", || clients[0].flush().ok());
+    clients[1].write_at(&pattern(3, 0, LINE), 0).expect("acknowledged");
+    let well = daemon.place.file("well");
+    drop(clients);
+    daemon.stop_clean();
+    check_backing(backing, 1, 0, HELD / 2);
+    check_backing(backing, 2, HELD / 2, HELD / 2);
+    check_backing(&well, 3, 0, LINE);
+}
+
+/// A daemon is killed whose disk's server says nothing, and so is the next one, which cannot even open it: what hangs there keeps
+/// nothing of theirs. `prepare` makes the volume's backing of the server's file.
+fn over_a_silent_server(prepare: impl FnOnce(&Fuse) -> (Place, Option<Loop>)) {
+    if !can_use(&["nbdkit", "nbdfuse", "losetup"]) {
+        return;
+    }
+    let directory = tempfile::tempdir_in("/var/tmp").expect("a place");
+    let fuse = Fuse::start(directory.path(), 8 * MIB, &["memory", "8M"]);
+    let (place, device) = prepare(&fuse);
+    let (_dead, clients) = die_with(&place, Silent::Writes, || fuse.signal(Signal::STOP));
+    let stopped = Stopped(&fuse);
+    let mut next = Daemon::spawn(&place, &[], |_| {});
+    hits_meanwhile(&next, &clients, "could not be opened yet");
+    let refused = next.ctl(&["volume", "reopen", "ill"]);
+    assert_eq!(refused.exit, Exit::Incomplete, "it is being opened: {refused:?}");
+    next.kill_and_go_on();
+    let third = Daemon::spawn(&place, &[], |_| {});
+    hits_meanwhile(&third, &clients, "could not be opened yet");
+    drop(stopped);
+    eventually("an operator sees that it is well", || {
+        let health = third.ctl(&["health"]).json["reasons"].to_string();
+        (!health.contains("HF_DEVICE_HANGS")).then_some(())
+    });
+    all_is_there(third, clients, &fuse.file);
+    drop(device);
+}
+
+/// C10: a file whose server does not even let it be opened holds up nobody: the hits of its volume are served, and all of the others.
 #[test]
-fn a_fuse_server_that_is_silent_costs_the_next_daemon_a_pause_and_no_data() {
+fn hits_are_served_while_a_file_cannot_be_opened() {
+    over_a_silent_server(|fuse| (place_over(&fuse.file), None));
+}
+
+/// C10: the same of a block device, whose exclusive claim goes with the last operation of the daemon that was killed.
+#[test]
+fn hits_are_served_while_a_block_device_is_busy_with_what_a_dead_daemon_left() {
+    over_a_silent_server(|fuse| {
+        let device = Loop::direct(&fuse.file);
+        (place_of(Volume::block("ill", &device.device)), Some(device))
+    });
+}
+
+/// A device that nobody knows cannot be served without: the start says what it waits for, and ends when it is told to.
+#[test]
+fn a_start_says_what_it_waits_for_and_ends_when_it_is_told_to() {
     if !can_use(&["nbdkit", "nbdfuse"]) {
         return;
     }
     let directory = tempfile::tempdir_in("/var/tmp").expect("a place");
     let fuse = Fuse::start(directory.path(), 8 * MIB, &["memory", "8M"]);
     let place = place_over(&fuse.file);
-    let (_dead, clients) = die_with(&place, Silent::Writes, || fuse.signal(Signal::STOP));
+    fuse.signal(Signal::STOP);
     let stopped = Stopped(&fuse);
+    let mut first = Daemon::spawn(&place, &[], |_| {});
+    eventually("what it waits for", || {
+        let named =
+            first.log().contains("waiting for") && first.log().contains(&*fuse.file.to_string_lossy());
+        named.then_some(())
+    });
+    first.terminate();
+    eventually("its last words", || first.log().contains("told to end").then_some(()));
+    // The thread that opens the file lets it be reaped when the server goes on, and keeps nothing of its till then.
     let next = Daemon::spawn(&place, &[], |_| {});
-    eventually("its devices are opened", || next.log().contains("the ledger is read").then_some(()));
+    eventually("another one waits for the same", || next.log().contains("waiting for").then_some(()));
     drop(stopped);
-    for (client, newer) in clients.iter().zip([true, false]) {
-        read_beside(client, newer).recv_timeout(PATIENCE).expect("answered once the server answers");
-        client.flush().expect("every disk is well");
-    }
-    drop(clients);
+    let (status, log) = first.wait();
+    assert_eq!(status.code(), Some(2), "nothing was served: {log}");
+    let client = eventually("it serves", || {
+        Client::connect(place.clients(), "ill", Options { queue_depth: 2, ..Options::default() }).ok()
+    });
+    client.write_at(&pattern(1, 0, LINE), 0).expect("acknowledged");
+    drop(client);
     next.stop_clean();
-    check_backing(&fuse.file, 1, 0, HELD / 2);
-    check_backing(&fuse.file, 2, HELD / 2, HELD / 2);
+    check_backing(&fuse.file, 1, 0, LINE);
 }

@@ -22,7 +22,7 @@ pub(super) fn reasons(volume: &VolumeView, bytes: StateBytes) -> Vec<Reason> {
 /// Whether its device does not take what it is given.
 pub(super) fn is_in_trouble(volume: &VolumeView) -> bool {
     let stats = &volume.stats;
-    stats.failed > 0 || stats.gate_class != 0 || stats.overdue > 0 || volume.haunted
+    stats.failed > 0 || stats.gate_class != 0 || stats.overdue > 0 || volume.haunted || volume.unopened
 }
 
 fn lost(volume: &VolumeView, bytes: StateBytes) -> Option<Reason> {
@@ -79,7 +79,9 @@ fn released(volume: &VolumeView) -> Option<Reason> {
 fn hangs(volume: &VolumeView) -> Option<Reason> {
     let (name, overdue) = (&volume.name, volume.stats.overdue);
     let operations = if overdue == 1 { "1 operation" } else { &format!("{overdue} operations") };
-    let what = if volume.haunted && overdue == 0 {
+    let what = if volume.unopened {
+        "it could not be opened yet, and what needs it waits".to_owned()
+    } else if volume.haunted && overdue == 0 {
         "operations of an earlier daemon, which was killed, are still in flight, and what needs the device waits for their end".to_owned()
     } else {
         format!("{operations} in flight for longer than the volume's timeout")
@@ -88,7 +90,7 @@ fn hangs(volume: &VolumeView) -> Option<Reason> {
         "The device of volume '{name}' does not answer: {what}. What was acknowledged is held in the cache; flushes that need \
          the device fail or wait. Nothing is lost by this.",
     );
-    (overdue > 0 || volume.haunted).then(|| Reason {
+    (overdue > 0 || volume.haunted || volume.unopened).then(|| Reason {
         action: format!(
             "Mend '{}' or the path to it; what hangs then ends and the daemon goes on by itself. See what the kernel says:",
             volume.path
