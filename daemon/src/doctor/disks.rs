@@ -2,8 +2,8 @@
 
 use super::finding::Finding;
 use super::host::Host;
+use super::look::Seen;
 use crate::config::{Backing, VolumeSettings};
-use crate::device::{Inspected, NotDirect};
 use std::io;
 use std::path::Path;
 
@@ -11,7 +11,7 @@ use std::path::Path;
 pub(super) fn check(
     host: &Host,
     volume: &VolumeSettings,
-    inspect: impl Fn(&Path) -> io::Result<Inspected>,
+    inspect: impl Fn(&Path) -> io::Result<Seen>,
 ) -> Vec<Finding> {
     let path = host.path(volume.backing.path());
     let name = &volume.name;
@@ -69,13 +69,11 @@ fn to_be_made(host: &Host, path: &Path, buffered: bool) -> Finding {
     }
 }
 
-fn direct(backing: &Backing, found: &Inspected) -> Finding {
+fn direct(backing: &Backing, found: &Seen) -> Finding {
     let buffered = matches!(backing, Backing::File { buffered: true, .. });
     match &found.direct {
         Ok(how) => Finding::ok("direct", format!("{} on {}: {how}", backing.path().display(), found.on)),
-        Err(why @ (NotDirect::PageCache(_) | NotDirect::Unproven(_) | NotDirect::Refused(_))) => {
-            page_cache(backing.path(), &why.to_string(), buffered)
-        }
+        Err(why) => page_cache(backing.path(), why, buffered),
     }
 }
 

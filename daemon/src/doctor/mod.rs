@@ -8,20 +8,17 @@ mod disks;
 mod finding;
 mod host;
 mod kernel;
+mod look;
 mod memory;
 mod places;
 #[cfg(test)]
 mod tests;
 
 use crate::config::{self, Settings};
-use crate::device;
 use finding::{Finding, Level};
 use host::Host;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-
-/// How long a device may take to be opened and read once.
-const PATIENCE: std::time::Duration = std::time::Duration::from_secs(3);
 
 /// What to look at.
 #[derive(Clone, Debug, clap::Args)]
@@ -35,11 +32,17 @@ pub struct Options {
     /// Look at the files of another host, below this directory.
     #[arg(long, default_value = "/", value_name = "DIR")]
     root: PathBuf,
+    /// Only look at one device, for the doctor that sends this process.
+    #[arg(long, hide = true, value_name = "PATH")]
+    look: Option<PathBuf>,
 }
 
 /// Runs it. Exit code 0: all is well; 1: the daemon runs, but something could be better; 2: it would not start, or a
 /// promise would not hold.
 pub fn run(options: &Options) -> ExitCode {
+    if let Some(path) = &options.look {
+        return look::here(path);
+    }
     let host = Host::at(&options.root);
     let mut findings = Vec::new();
     let settings = match config::load(&options.config) {
@@ -81,15 +84,9 @@ fn examine(host: &Host, settings: Option<&Settings>) -> Vec<Finding> {
     findings.extend(places::state(host, settings, free_bytes));
     findings.extend(places::sockets(host, settings));
     for volume in &settings.volumes {
-        findings.extend(disks::check(host, volume, inspect));
+        findings.extend(disks::check(host, volume, look::elsewhere));
     }
     findings
-}
-
-/// A look at a device, which may be one that does not answer.
-fn inspect(path: &Path) -> std::io::Result<device::Inspected> {
-    let path = path.to_owned();
-    device::in_time(PATIENCE, move || device::inspect(&path))
 }
 
 fn free_bytes(path: &Path) -> Option<u64> {

@@ -2,9 +2,10 @@
 
 use super::finding::{Finding, Level, to_text, worst};
 use super::host::Host;
+use super::look::Seen;
 use super::{cores, disks, kernel, memory, places};
 use crate::config::{self, Settings};
-use crate::device::{FileSystem, Inspected, NotDirect};
+use crate::device::{FileSystem, NotDirect};
 use std::io;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
@@ -284,8 +285,9 @@ fn sockets_left_over_or_in_use_are_told_apart() {
     is(&found[2], Level::Fail, "/run/other is not there");
 }
 
-fn disk(direct: Result<&'static str, NotDirect>) -> Inspected {
-    Inspected { block_device: false, on: "ext4".to_owned(), direct, device: (254, 0) }
+fn disk(direct: Result<&'static str, NotDirect>) -> Seen {
+    let direct = direct.map(str::to_owned).map_err(|why| why.to_string());
+    Seen { block_device: false, on: "ext4".to_owned(), direct, device: (254, 0) }
 }
 
 fn volume(backing: &str) -> config::VolumeSettings {
@@ -298,7 +300,7 @@ const FILE: &str = r#"{ kind = "file", path = "/data/vm" }"#;
 #[test]
 fn a_backing_is_direct_or_refused() {
     let fake = Fake::well();
-    let look = |backing: &str, found: fn() -> io::Result<Inspected>| {
+    let look = |backing: &str, found: fn() -> io::Result<Seen>| {
         let findings = disks::check(&fake.host(), &volume(backing), |_| found());
         assert!(findings.iter().all(|finding| finding.of == "vm"), "{findings:?}");
         findings.into_iter().next().expect("at least one")
@@ -318,7 +320,7 @@ fn a_backing_is_direct_or_refused() {
     is(&look(FILE, || Err(io::ErrorKind::PermissionDenied.into())), Level::Fail, "setfacl");
     is(&look(FILE, || Err(io::Error::from_raw_os_error(5))), Level::Fail, "dd if=/data/vm");
     is(&look(r#"{ kind = "block", path = "/dev/x" }"#, cached), Level::Fail, "kind = \"file\"");
-    let block = || Ok(Inspected { block_device: true, ..disk(Ok("a block device")) });
+    let block = || Ok(Seen { block_device: true, ..disk(Ok("a block device")) });
     is(&look(r#"{ kind = "block", path = "/dev/x" }"#, block), Level::Ok, "a block device");
     is(&look(FILE, block), Level::Fail, "kind = \"block\"");
     let create = r#"{ kind = "file", path = "/data/vm", size = "1GiB", create = true }"#;
@@ -354,7 +356,7 @@ fn a_partition_is_asked_for_its_disks_queue() {
     let findings = disks::check(&fake.host(), &volume(FILE), |_| Ok(disk(Ok("statx"))));
     is(only(&findings, "write_cache"), Level::Ok, "write back");
     let other =
-        disks::check(&fake.host(), &volume(FILE), |_| Ok(Inspected { device: (0, 42), ..disk(Ok("statx")) }));
+        disks::check(&fake.host(), &volume(FILE), |_| Ok(Seen { device: (0, 42), ..disk(Ok("statx")) }));
     is(only(&other, "write_cache"), Level::Ok, "no disk of its own (0:42)");
 }
 

@@ -168,8 +168,8 @@ vm1     DEGRADED  write-back  10.0 GiB    0 B       0 B     0 B   0 B
 fn a_device_that_could_not_be_opened_yet() {
     let told = screen(Exit::Incomplete, |state| state.volumes[0].unopened = true);
     let expected = r"
- status: The device of volume 'vm1' does not answer: it could not be opened yet, and what needs it
-         waits. What was acknowledged is held in the cache; flushes that need the device fail
+ status: The device of volume 'vm1' does not answer: it could not be opened yet, and what needs
+         it waits. What was acknowledged is held in the cache; flushes that need the device fail
          or wait. Nothing is lost by this.
 ";
     assert!(told.contains(expected), "{told}");

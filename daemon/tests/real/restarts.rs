@@ -109,7 +109,10 @@ fn writes_stuck_in_a_device_land_after_the_restart_and_harm_nothing() {
         well.write_at(&pattern(3, at, MIB), at).expect("its device is its own");
         well.flush().expect("its device is its own");
     }
-    assert!(again.log().contains("still in flight"), "the scene was played: {}", again.log());
+    // What they keep is the file's lock, or already its opening: the server has one thread.
+    let played =
+        ["still in flight", "its device does not answer"].iter().any(|words| again.log().contains(words));
+    assert!(played, "the scene was played: {}", again.log());
     let check = |what: &str| {
         for line in 0..8 {
             let mut data = vec![0; LINE as usize];
