@@ -111,12 +111,20 @@ pub(super) fn start(
     Ok((threads, sheets, fallbacks))
 }
 
+/// A volume's device, as a reactor begins with it.
+struct Device {
+    volume: VolumeId,
+    /// None if it comes later.
+    backing: Option<Arc<Backing>>,
+    faults: Option<Arc<Faults>>,
+}
+
 /// What goes to a reactor's thread.
 struct Part {
     settings: Settings,
     shard: Shard,
     setups: Vec<VolumeSetup<'static>>,
-    files: Vec<(VolumeId, Option<Arc<Backing>>, Option<Arc<Faults>>)>,
+    devices: Vec<Device>,
     records: Vec<Records>,
     places: usize,
     outlets: Outlets,
@@ -128,16 +136,17 @@ struct Part {
 impl Part {
     fn new(plan: &Plan<'_>, shard: Shard, shares: &[&'static Share]) -> Result<Part, StartError> {
         let mut setups = Vec::new();
-        let mut files = Vec::new();
+        let mut devices = Vec::new();
         for (volume, share) in plan.volumes.iter().zip(shares) {
             setups.push(setup(volume, plan.settings, shard.reactor, share)?);
-            files.push((volume.id, volume.backing().cloned(), volume.faults.clone()));
+            let (backing, faults) = (volume.backing().cloned(), volume.faults.clone());
+            devices.push(Device { volume: volume.id, backing, faults });
         }
         Ok(Part {
             settings: plan.settings.clone(),
             shard,
             setups,
-            files,
+            devices,
             records: plan.records.to_vec(),
             places: plan.places,
             outlets: plan.outlets.clone(),
@@ -206,7 +215,7 @@ impl Part {
         let disk = if self.cold { Disk::unregistered } else { Disk::new };
         let (mut disk, fallbacks) = disk(&options, self.shard.slots.addresses()).map_err(failed)?;
         notices.extend(fallbacks.iter().map(ToString::to_string));
-        for (volume, backing, faults) in &self.files {
+        for Device { volume, backing, faults } in &self.devices {
             match backing {
                 Some(backing) => disk.attach(*volume, backing, faults.clone()).map_err(failed)?,
                 None => disk.attach_later(*volume, faults.clone()),
@@ -217,10 +226,11 @@ impl Part {
         engine.reserve_places(self.places);
         let volumes = add_volumes(&mut engine, self.setups);
         let mut actions = Actions::with_capacity(&limits);
-        let known = self.files.iter().zip(&self.records);
-        let fenced = |backing: &Option<Arc<Backing>>| backing.as_ref().is_some_and(|open| open.is_fenced());
-        let known: Vec<Known<'_>> =
-            known.map(|((id, backing, _), records)| (*id, fenced(backing), records)).collect();
+        let known = self.devices.iter().zip(&self.records).map(|(device, records)| {
+            let fenced = device.backing.as_ref().is_some_and(|backing| backing.is_fenced());
+            (device.volume, fenced, records)
+        });
+        let known: Vec<Known<'_>> = known.collect();
         restore(&mut engine, &known, self.clock, &mut actions).map_err(|misfit| {
             let what = format!("reactor {reactor}: {misfit:?}");
             StartError::Arena(ArenaError::Damaged { path: self.settings.arena.path.clone(), what })
