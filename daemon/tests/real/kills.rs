@@ -12,7 +12,7 @@ use std::io::{BufRead, BufReader};
 use std::ops::Range;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// Kills of the daemon, and of clients, in CI. More:
@@ -104,8 +104,9 @@ fn draw(random: &mut Random, part: &Range<u64>) -> Range<u64> {
     first..first + count
 }
 
-/// Writes, reads and flushes until it is told to stop. A flush may fail, because the disk refuses now and then.
-fn work(client: &Client, known: &mut Known, stop: &AtomicBool) -> u64 {
+/// Writes, reads and flushes until it is told to stop; counts its writes as they are acknowledged. A flush may fail, because the
+/// disk refuses now and then.
+fn work(client: &Client, known: &mut Known, stop: &AtomicBool, written: &AtomicU64) {
     let (part, mut version) = (known.sectors(), 0);
     let mut random = Random::new(part.start + 1);
     while !stop.load(Ordering::Relaxed) {
@@ -124,10 +125,10 @@ fn work(client: &Client, known: &mut Known, stop: &AtomicBool) -> u64 {
                 let data = stamps(sectors.clone(), version);
                 client.write_at(&data, sectors.start * 512).expect("acknowledged, by whatever daemon");
                 known.set(true, sectors, version);
+                written.fetch_add(1, Ordering::Relaxed);
             }
         }
     }
-    version
 }
 
 /// The child: says what it asks for, writes it, says that it was acknowledged; until it is killed.
@@ -199,14 +200,17 @@ impl Drop for Ended<'_> {
     }
 }
 
-/// Kills the daemon, again and again, while its disk refuses now and then. How often lines were being written.
-fn kill_daemons<'a>(mut daemon: Daemon<'a>, kills: u64) -> (Daemon<'a>, u64) {
+/// Kills the daemon, again and again, while its disk refuses now and then. How often lines were being written. Each life lasts until
+/// its clients have come back and written something: else most are over before anybody has noticed them.
+fn kill_daemons<'a>(mut daemon: Daemon<'a>, kills: u64, written: &AtomicU64) -> (Daemon<'a>, u64) {
     let (mut random, mut caught, place) = (Random::new(77), 0, daemon.place);
     for kill in 0..kills {
         if kill % 3 == 1 {
             daemon.must(&["fault", "vm", "add", "write", "ENOSPC", "--sequence", "wwwwxwwwxxxwwwwwxW"]);
         }
-        std::thread::sleep(Duration::from_millis(20 + random.below(200)));
+        let until = written.load(Ordering::Relaxed) + 1 + random.below(64);
+        eventually("the writers go on", || (written.load(Ordering::Relaxed) >= until).then_some(()));
+        std::thread::sleep(Duration::from_millis(random.below(50)));
         daemon.kill();
         caught += u64::from(in_flight(&place.arena()) > 0);
         daemon = Daemon::start(place);
@@ -231,30 +235,32 @@ fn a_daemon_killed_at_any_moment_loses_nothing() {
     let size = bytes.to_string();
     let fuse = Fuse::start(directory.path(), bytes, &["--filter=delay", "memory", &size, "wdelay=10ms"]);
     let mut place = Place::new();
+    // A writer that finds the cache full waits for the disk, however slow that and this machine are.
     let volume = Volume::existing("vm", &fuse.file).with("io_timeout = \"500ms\"");
+    let volume = volume.policy(r#"{ kind = "hold-forever", stall_timeout = "1m" }"#);
     place.add(&[volume.with("write_back = { from = \"0%\", after = \"1ms\" }")]);
     let daemon = Daemon::start(&place);
     let mut known: Vec<Known> = (0..WRITERS).map(|number| Known::new(number * PART, PART)).collect();
     let clients: Vec<Client> = (0..WRITERS).map(|_| daemon.client("vm")).collect();
-    let stop = AtomicBool::new(false);
-    let (daemon, caught, mut victims, written) = std::thread::scope(|scope| {
+    let (stop, written) = (AtomicBool::new(false), AtomicU64::new(0));
+    let (daemon, caught, mut victims) = std::thread::scope(|scope| {
         let ended = Ended(&stop);
         let working = clients.iter().zip(&mut known);
         let working: Vec<_> =
-            working.map(|(client, known)| scope.spawn(|| work(client, known, &stop))).collect();
+            working.map(|(client, known)| scope.spawn(|| work(client, known, &stop, &written))).collect();
         let victims = scope.spawn(|| {
             let mut random = Random::new(99);
             let first = |number| WRITERS * PART + number * VICTIMS_PART;
             let victims = (0..kills).map(|number| kill_a_client(&place, number, first(number), &mut random));
             victims.collect::<Vec<Known>>()
         });
-        let (daemon, caught) = kill_daemons(daemon, kills);
+        let (daemon, caught) = kill_daemons(daemon, kills, &written);
         let victims = victims.join().expect("no client was refused");
         drop(ended);
-        let written: u64 =
-            working.into_iter().map(|thread| thread.join().expect("a writer found no error")).sum();
-        (daemon, caught, victims, written)
+        working.into_iter().for_each(|thread| thread.join().expect("a writer found no error"));
+        (daemon, caught, victims)
     });
+    let written = written.into_inner();
     eprintln!(
         "{kills} kills of the daemon, {caught} with lines in flight; {kills} of clients; {written} writes"
     );
