@@ -7,7 +7,7 @@ mod write_back;
 
 use std::path::PathBuf;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::job::Job;
 use crate::machine::Machine;
@@ -28,7 +28,7 @@ pub enum Line {
 }
 
 /// One figure.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Figure {
     /// What was measured, with its unit.
     pub what: String,

@@ -73,6 +73,9 @@ pub struct Case {
     /// Requests of all clients that arrive in a second; left out, the loop is closed.
     #[serde(default, deserialize_with = "rate", skip_serializing_if = "Option::is_none")]
     pub rate: Option<f64>,
+    /// The same as a part of what Holdfast carries out of this case in a closed loop, which is measured first.
+    #[serde(default, deserialize_with = "part", skip_serializing_if = "Option::is_none")]
+    pub rate_of_peak: Option<f64>,
     /// How they arrive.
     #[serde(default = "poisson")]
     pub arrivals: Gaps,
@@ -168,6 +171,15 @@ impl Job {
         }
         if let Some(what) = case.wanted.iter().find_map(Wanted::contradiction) {
             return Some(what);
+        }
+        match (case.rate_of_peak, case.rate, self.trouble) {
+            (Some(_), Some(_), _) => {
+                return Some("rate and rate_of_peak are both the rate: leave one out".into());
+            }
+            (Some(_), _, Some(_)) => {
+                return Some("rate_of_peak is for jobs without a trouble: give a rate".into());
+            }
+            _ => {}
         }
         // Twice the depth, so that a claim finds a free block soon.
         let parts =
@@ -293,6 +305,10 @@ fn exponent<'de, D: Deserializer<'de>>(from: D) -> Result<f64, D::Error> {
 
 fn rate<'de, D: Deserializer<'de>>(from: D) -> Result<Option<f64>, D::Error> {
     within("rate", f64::deserialize(from)?, 1.0, 1e8).map(Some)
+}
+
+fn part<'de, D: Deserializer<'de>>(from: D) -> Result<Option<f64>, D::Error> {
+    within("rate_of_peak", f64::deserialize(from)?, 0.01, 1.0).map(Some)
 }
 
 fn repeats<'de, D: Deserializer<'de>>(from: D) -> Result<u32, D::Error> {

@@ -8,6 +8,7 @@
 //! - [`job`], [`testbed`], [`run`](mod@run): jobs in TOML, where they run, and how: [`client`] is their generator, [`places`] and
 //!   [`arrivals`] its load, [`stamps`] its payloads, [`files`] and [`nbd_target`] what Holdfast is compared with,
 //!   [`crew`] its processes, [`trouble`] what may happen beside it.
+//! - [`suite`]: all of it, one after the other, and one page that says what was wanted and what was found.
 //! - [`honesty`]: no figure, but what flushes say when a disk refuses, here and elsewhere.
 //! - [`machine`], [`statistics`], [`report`], [`wanted`]: where a figure was taken, how it spreads, how it is
 //!   printed, and whether it is what it should be.
@@ -48,6 +49,7 @@ pub mod restart;
 pub mod run;
 pub mod stamps;
 pub mod statistics;
+pub mod suite;
 pub mod table;
 pub mod testbed;
 pub mod trouble;

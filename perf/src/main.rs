@@ -18,7 +18,7 @@ use holdfast_perf::offsets::BLOCK_BYTES;
 use holdfast_perf::preflight::{Preflight, preflight};
 use holdfast_perf::run::{Request, run};
 use holdfast_perf::testbed::Testbed;
-use holdfast_perf::{crew, honesty, page, report, restart, table};
+use holdfast_perf::{crew, honesty, page, report, restart, suite, table};
 
 /// How fast Holdfast is, beside what the machine allows.
 #[derive(Parser)]
@@ -75,6 +75,9 @@ enum Command {
     },
     /// How long a daemon that is started after a kill takes to answer its first read.
     Restart(RestartArguments),
+    /// All of it: every job of a folder, all figures, and restarts, one after the other, and one page that says what was
+    /// wanted and what was found. Takes most of an hour. Exits with 0 if all is reached, 1 if something is not.
+    Suite(SuiteArguments),
     /// What flushes say and reads return when a disk refuses: the kernel's page cache beside Holdfast. Needs root. Exits
     /// with 0 if all was played and Holdfast kept its promises, 1 if it did not or a play failed, 3 if something is missing.
     Honesty(HonestyArguments),
@@ -125,6 +128,25 @@ struct JobArguments {
     /// Print the report as JSON.
     #[arg(long)]
     json: bool,
+}
+
+#[derive(Args)]
+struct SuiteArguments {
+    /// The folder of the jobs.
+    #[arg(long, default_value = "perf/jobs")]
+    jobs: PathBuf,
+    /// Only these steps: a job's name, figures-idle, figures-flushes, figures-sessions, figures-write-back, restart.
+    #[arg(long, value_delimiter = ',')]
+    only: Vec<String>,
+    /// Where: a file of perf/testbeds, or one like them.
+    #[arg(long)]
+    testbed: Option<PathBuf>,
+    /// A folder that gets each job's report, and `suite.md` and `suite.json`, which are kept up to date meanwhile.
+    #[arg(long, default_value = "reports")]
+    report: PathBuf,
+    /// Measure even if no figure means anything here.
+    #[arg(long)]
+    force: bool,
 }
 
 #[derive(Args)]
@@ -223,6 +245,7 @@ fn main() -> anyhow::Result<ExitCode> {
             print_figures(&lines, testbed, cores, span, repeats, json)
         }
         Command::Restart(arguments) => restarts(arguments),
+        Command::Suite(arguments) => return all(arguments),
         Command::Honesty(arguments) => return honesty(arguments),
         Command::Client { errand } => return client(&errand),
         Command::HonestyFlush { errand } => honesty::flush_on_errand(&errand),
@@ -245,6 +268,20 @@ fn honesty(arguments: HonestyArguments) -> anyhow::Result<ExitCode> {
         print!("{}", seen.text());
     }
     Ok(seen.exit())
+}
+
+fn all(arguments: SuiteArguments) -> anyhow::Result<ExitCode> {
+    let SuiteArguments { jobs, only, testbed, report, force } = arguments;
+    let cores = usable_cores()?;
+    let machine = Machine::inspect(cores.clone(), cores[cores.len() - 1], cores[0]);
+    anyhow::ensure!(
+        force || !machine.debug_build,
+        "a debug build: no figure of it means anything; use --release"
+    );
+    let request = suite::Request { jobs, only, testbed, report, force };
+    let found = suite::run(&request, machine, |line| eprintln!("suite: {line}"))?;
+    print!("{}", found.page());
+    Ok(if found.all_reached() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn restarts(arguments: RestartArguments) -> anyhow::Result<()> {

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use holdfast_ringbuf::client::{Client, Options};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tempfile::{Builder, TempDir};
 
 use crate::own_daemon::{VOLUME, program, quoted};
@@ -42,7 +42,7 @@ pub struct Request {
 }
 
 /// What was seen.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Outcome {
     /// Bytes of the arena.
     pub cache: u64,
@@ -61,9 +61,7 @@ pub struct Outcome {
 impl Outcome {
     /// One line for people.
     pub fn text(&self) -> String {
-        let mut sorted = self.first_read_ms.clone();
-        sorted.sort_by(f64::total_cmp);
-        let at = |part: usize| sorted.get((sorted.len().max(1) - 1) * part / 2).copied().unwrap_or(f64::NAN);
+        let [least, median, most] = self.least_median_most();
         format!(
             "{:>3} GiB, {} reactors: {} lines, {} not clean, {} failed: first read after {:.0} ms (median of {}; {:.0} to {:.0})",
             self.cache >> 30,
@@ -71,11 +69,19 @@ impl Outcome {
             self.lines,
             self.not_clean,
             self.failed,
-            at(1),
-            sorted.len(),
-            at(0),
-            at(2),
+            median,
+            self.first_read_ms.len(),
+            least,
+            most,
         )
+    }
+
+    /// Of the starts, in milliseconds; not numbers if there is none.
+    pub(crate) fn least_median_most(&self) -> [f64; 3] {
+        let mut sorted = self.first_read_ms.clone();
+        sorted.sort_by(f64::total_cmp);
+        let last = sorted.len().max(1) - 1;
+        [0, last / 2, last].map(|at| sorted.get(at).copied().unwrap_or(f64::NAN))
     }
 }
 

@@ -26,6 +26,9 @@ use crate::testbed::Testbed;
 use crate::trouble::{self, Scene};
 use crate::vhost_target::VhostUser;
 
+/// Rounds in which a peak is looked for.
+const PEAKS: u32 = 3;
+
 /// What a run is told.
 #[derive(Debug)]
 pub struct Request {
@@ -60,9 +63,13 @@ pub fn run(request: Request, machine: Machine) -> anyhow::Result<Outcome> {
     let mut stage = Stage::set(&job, &testbed, running, compare, &machine, &mut findings)?;
     let mut ping_pong = stage.ping_pongs()?;
     let bar = progress_bar(&stage);
+    let mut cases = job.cases.clone();
+    for case in &mut cases {
+        case.rate = stage.rate(case, &bar)?;
+    }
     let mut heard: BTreeMap<(usize, Contender), Vec<RoundOutcome>> = BTreeMap::new();
     for repeat in 0..job.repeats {
-        for (place, case) in job.cases.iter().enumerate() {
+        for (place, case) in cases.iter().enumerate() {
             let mut contenders = stage.contenders(case);
             // Who is first changes, so that nobody always follows the same one's caches.
             let first = repeat as usize % contenders.len();
@@ -81,10 +88,10 @@ pub fn run(request: Request, machine: Machine) -> anyhow::Result<Outcome> {
     ping_pong.extend(stage.ping_pongs()?);
     let during = before.since();
     findings.extend(during.findings());
-    let cases = job.cases.iter().enumerate().map(|(place, case)| {
+    let cases = cases.into_iter().enumerate().map(|(place, case)| {
         let of_case = heard.iter().filter(|((at, _), _)| *at == place);
         let all = of_case.map(|((_, contender), rounds)| ContenderOutcome::new(*contender, rounds.clone()));
-        CaseOutcome::new(case.clone(), all.collect())
+        CaseOutcome::new(case, all.collect())
     });
     Ok(Outcome {
         version: 2,
@@ -289,6 +296,19 @@ impl<'run> Stage<'run> {
             }
         };
         Ok(RoundOutcome::new(&heard, case.block))
+    }
+
+    /// At which requests of a case arrive; for a part of its peak, that is measured here.
+    fn rate(&mut self, case: &Case, bar: &ProgressBar) -> anyhow::Result<Option<f64>> {
+        let Some(part) = case.rate_of_peak else { return Ok(case.rate) };
+        let closed = Case { rate_of_peak: None, ..case.clone() };
+        let mut peaks = Vec::new();
+        // Places and payloads of rounds that do not come.
+        for repeat in self.job.repeats..self.job.repeats + PEAKS {
+            bar.set_message(format!("{}: the peak", case.name));
+            peaks.push(self.round(Contender::Holdfast, &closed, repeat, bar)?.rate_per_s);
+        }
+        Ok(Some((Repeats::new(peaks).median * part).max(1.0)))
     }
 
     /// How its clients come to a contender; `None` for the floor, which has room for one.

@@ -146,7 +146,7 @@ fn time(figure: &Repeats) -> String {
 fn name(outcome: &CaseOutcome) -> String {
     let Case { name, rate, .. } = &outcome.case;
     match rate {
-        Some(rate) => format!("{name} (open, {rate}/s)"),
+        Some(rate) => format!("{name} (open, {rate:.0}/s)"),
         None => name.clone(),
     }
 }

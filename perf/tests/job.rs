@@ -190,3 +190,41 @@ fn a_client_that_no_job_started_says_so() {
     let error = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(!output.status.success() && error.contains("is started by `run` and `compare` only"), "{error}");
 }
+
+/// Steps that cannot be done cost their own lines; the page has all, and the open loop has the rate that was asked for.
+#[test]
+fn a_suite_goes_on_behind_a_step_that_fails_and_its_page_has_both() {
+    if !daemon_is_built() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let (jobs, report) = (folder.path().join("jobs"), folder.path().join("report"));
+    std::fs::create_dir(&jobs).unwrap();
+    let small = "# Is it small?\nspan = \"2MiB\"\ncache = \"32MiB\"\nseconds = 0.05\nrepeats = 1\n[[case]]\nname = \"open\"\n\
+                 reads_percent = 0\ndepth = 8\nrate_of_peak = 0.5\nwanted = [{ over = \"floor\", rate = 0.001 }]\n";
+    std::fs::write(jobs.join("small.toml"), small).unwrap();
+    // More than a file system has room for.
+    std::fs::write(jobs.join("large.toml"), small.replace("2MiB", "8TiB")).unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_holdfast-perf"))
+        .args(["suite", "--force", "--only", "small,large", "--jobs"])
+        .arg(&jobs)
+        .arg("--report")
+        .arg(&report)
+        .output()
+        .expect("the program starts");
+    let words = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{words}");
+    assert!(words.contains("1 of 2: compare large") && words.contains("2 of 2: compare small"), "{words}");
+    let page = std::fs::read_to_string(report.join("suite.md")).unwrap();
+    assert_eq!(page, String::from_utf8_lossy(&output.stdout));
+    assert!(page.contains("FAILED") && page.contains("small: open"), "{page}");
+    let suite: holdfast_perf::suite::Suite =
+        serde_json::from_slice(&std::fs::read(report.join("suite.json")).unwrap()).unwrap();
+    assert!(suite.done[0].failed.is_some() && suite.done[1].failed.is_none(), "{page}");
+    assert_eq!(suite.done[1].lines[0].wanted, "rate over floor at least 0.001");
+    let outcome: Outcome =
+        serde_json::from_slice(&std::fs::read(report.join("small-compare.json")).unwrap()).unwrap();
+    let case = &outcome.cases[0].case;
+    assert_eq!(case.rate_of_peak, Some(0.5));
+    assert!(case.rate.is_some_and(|rate| rate >= 1.0), "{case:?}");
+}

@@ -94,6 +94,20 @@ fn a_trouble_and_a_neighbour_that_writes_go_together() {
 }
 
 #[test]
+fn a_rate_is_given_once_and_a_part_of_the_peak_is_one() {
+    let job = Job::parse(&format!("{GOOD}rate_of_peak = 0.6\n")).unwrap();
+    assert_eq!((job.cases[0].rate_of_peak, job.cases[0].rate), (Some(0.6), None));
+    for (wrong, what) in [
+        (format!("{GOOD}rate_of_peak = 1.5\n"), "rate_of_peak = 1.5 is not between 0.01 and 1"),
+        (format!("{GOOD}rate_of_peak = 0.5\nrate = 1000\n"), "leave one out"),
+        (format!("{}rate_of_peak = 0.5\n", GOOD.replace("\n\n", "\ntrouble = \"hold\"\n\n")), "give a rate"),
+    ] {
+        let said = error(&wrong);
+        assert!(said.contains(what), "{wrong}: {said}");
+    }
+}
+
+#[test]
 fn the_jobs_of_the_suite_are_jobs() {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("jobs");
     let mut count = 0;
