@@ -1,5 +1,6 @@
 //! A disk that becomes larger while a machine has it.
 
+use super::guest::{Guest, root};
 use super::machine::{FLUSH, Machine, READ};
 use super::offered::{number, told};
 use crate::pattern::{check_backing, check_same, pattern};
@@ -43,4 +44,28 @@ fn a_disk_that_has_grown_is_larger_for_the_next_session() {
     check_backing(&place.file("vm1"), 2, AFTER - 2 * LINE, 2 * LINE);
     drop(machine);
     daemon.stop_clean();
+}
+
+/// What docs/vm.md says: a guest that runs keeps the disk that it has found, and starts anew to find the larger one.
+#[test]
+fn a_machine_finds_what_its_disk_has_grown_by_when_it_starts_anew() {
+    let Some(root) = root() else { return };
+    let mut place = Place::new();
+    place.add(&[Volume::file("vm1", &place.file("vm1"), BEFORE)]);
+    place.open_vhost("vm1", "queues = 2");
+    let daemon = Daemon::start(&place);
+    let sectors = |guest: &mut Guest| guest.must("cat /sys/block/vda/size").parse::<u64>().expect("a number");
+    let mut guest = Guest::boot(&place, &root);
+    assert_eq!(sectors(&mut guest) * 512, BEFORE);
+    daemon.must(&["volume", "resize", "vm1", &AFTER.to_string()]);
+    guest.must("dd if=/dev/vda of=/tmp/all bs=64k 2>/dev/null && [ $(stat -c %s /tmp/all) = 9437184 ]");
+    assert_eq!(sectors(&mut guest) * 512, BEFORE, "as it found it");
+    drop(guest);
+    let mut guest = Guest::boot(&place, &root);
+    assert_eq!(sectors(&mut guest) * 512, AFTER);
+    guest.must("echo at the end | dd of=/dev/vda bs=4096 seek=2815 conv=fsync,sync 2>/dev/null");
+    drop(guest);
+    daemon.stop_clean();
+    let bytes = std::fs::read(place.file("vm1")).expect("ours");
+    assert!(bytes[2815 * 4096..].starts_with(b"at the end\n"), "in the last block of the larger disk");
 }
