@@ -63,8 +63,17 @@ tried(lambda: h.trim(4096, 3145728, nbd.CMD_FLAG_FUA))
         said.starts_with("ok\nENOSPC\n"),
         "the plain one is in the cache, the other one on no device: {said}"
     );
+    // NBD has no place for the failure's id: the operator finds it.
+    let flush = "try:\n    h.flush()\nexcept nbd.Error as error:\n    print(error.errno)";
+    assert_eq!(nbdsh(&uri(&place), flush), "ENOSPC");
+    let reported = || daemon.must(&["explain"])["reports"].as_array().and_then(|all| all.last().cloned());
+    let report = reported().expect("a failed flush");
+    assert_eq!((&report["volume"], &report["unresolved"]), (&"vm1".into(), &true.into()), "{report}");
+    let explained = daemon.must(&["explain", report["id"].as_str().expect("an id")]);
+    assert_eq!(explained["errno"]["name"], "ENOSPC", "{explained}");
     daemon.must(&["fault", "vm1", "clear"]);
     daemon.must(&["retry", "vm1", "--wait"]);
+    assert_eq!(reported().expect("it is not forgotten")["unresolved"], false);
     assert_eq!(nbdsh(&uri(&place), "h.flush(); print('flushed')"), "flushed");
     daemon.stop_clean();
 }
