@@ -32,12 +32,15 @@ struct Cli {
     verb: Verb,
 }
 
+/// The configuration, if no other is named.
+const CONFIG: &str = "/etc/holdfast/holdfast.toml";
+
 #[derive(Subcommand)]
 enum Verb {
     /// Serve the volumes of a configuration until SIGTERM. Exits with 0 if all data is on stable media, else with 1.
     Serve {
         /// The configuration; `configs/` has examples.
-        #[arg(long, default_value = "/etc/holdfast/holdfast.toml")]
+        #[arg(long, default_value = CONFIG)]
         config: PathBuf,
         /// Give up data that an earlier daemon left in the arena, instead of taking it over. It is gone then.
         #[arg(long)]
@@ -51,7 +54,11 @@ enum Verb {
     /// Read a configuration and say what it means, without touching anything.
     Check {
         /// The configuration.
+        #[arg(default_value = CONFIG)]
         file: PathBuf,
+        /// The same, as the other verbs take it.
+        #[arg(long, value_name = "FILE", conflicts_with = "file")]
+        config: Option<PathBuf>,
     },
     /// Look at this host and a configuration: what is wrong, and the command that mends it. Changes nothing.
     Doctor(doctor::Options),
@@ -85,7 +92,7 @@ fn main() -> ExitCode {
             serve(&config, start::Options { config: Some(config.clone()), discard_arena, abandon })
         }
         Verb::Quickstart(options) => quickstart::run(&options),
-        Verb::Check { file } => check(&file),
+        Verb::Check { file, config } => check(&config.unwrap_or(file)),
         Verb::Doctor(options) => doctor::run(&options),
         Verb::Salvage(options) => salvage::run(&options),
         Verb::Man { to } => man(to.as_deref()),

@@ -10,6 +10,7 @@
 //! | `GET /v1/status` | | [`Status`] |
 //! | `GET /v1/volumes` | | [`Volumes`] |
 //! | `GET /v1/volumes/{v}/extents?state=&from=&limit=` | | [`Extents`] |
+//! | `GET /v1/explain?limit=` | | [`Reports`] |
 //! | `GET /v1/explain/{id}?from=&limit=` | | [`Explanation`] |
 //! | `GET /v1/stats` | | [`Stats`] |
 //! | `GET /v1/events?since=&limit=` | | [`Events`] |

@@ -50,7 +50,7 @@ pub(crate) enum Verb {
     Volumes,
     /// The extents of a volume that are in a state.
     Extents(ExtentsArgs),
-    /// What a failed flush reported, by the id that its error has.
+    /// What a failed flush reported, by the id that its error has; without one, which flushes failed lately.
     Explain(ExplainArgs),
     /// Try failed extents again, now. Exits with 0 only if all were healed.
     Retry(RetryArgs),
@@ -88,12 +88,14 @@ pub(crate) enum Verb {
     /// How far an operation is that was started before; without a number, all that run and those that ended last.
     Operation {
         /// Its number, as it was printed.
+        #[arg(value_parser = number)]
         id: Option<u64>,
     },
     /// End a retry before everything was tried, and with it the other retries of its volume. What was written stays
     /// written, what is left stays held.
     Cancel {
         /// Its number, as it was printed.
+        #[arg(value_parser = number)]
         id: u64,
     },
     /// Counters of volumes and reactors.

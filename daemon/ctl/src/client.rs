@@ -23,6 +23,9 @@ const TIMEOUT: Duration = Duration::from_secs(40);
 /// Silence after which a waiting operator is told what is waited for.
 const QUIET: Duration = Duration::from_secs(2);
 
+/// How a refusal begins if nobody is there who could have refused.
+const NOBODY_ANSWERS: &str = "no daemon answers on";
+
 type Cause = Box<dyn std::error::Error + Send + Sync>;
 
 /// A client of one daemon.
@@ -118,17 +121,20 @@ impl Client {
 
     fn unreachable(&self, cause: &(dyn std::error::Error + 'static)) -> Error {
         let kind = cause.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
-        let remedy = match kind {
-            Some(ErrorKind::PermissionDenied) => {
-                "Root, the daemon's user and the socket's group may look: run it as one of them, with sudo, say."
-            }
-            _ => {
+        let (what, remedy) = match kind {
+            Some(ErrorKind::PermissionDenied) => (
+                "this user may not connect to",
+                "Root, the daemon's user and the socket's group may look: run it as one of them, with sudo, say.",
+            ),
+            _ => (
+                NOBODY_ANSWERS,
                 "Is holdfastd running, and is this its admin_socket (--socket PATH)? 'systemctl status holdfast' and 'journalctl \
                  -u holdfast' tell how it ended. What was acknowledged is in its arena: leave that alone, and start it again; if \
-                 it does not start, 'holdfastd salvage' exports what is there."
-            }
+                 it does not start, 'holdfastd salvage' exports what is there.",
+            ),
         };
         Error::Unreachable {
+            what,
             socket: self.socket.clone(),
             cause: cause.to_string(),
             remedy: remedy.to_owned(),
@@ -140,7 +146,12 @@ impl Client {
         let cause = format!("no answer within {} s", TIMEOUT.as_secs());
         let remedy = "It runs, and does not answer. Look before you kill it: 'journalctl -u holdfast', and as root 'cat \
                       /proc/$(pidof holdfastd)/task/*/stack'. What was acknowledged is in its arena, and the next daemon serves it.";
-        Error::Unreachable { socket: self.socket.clone(), cause, remedy: remedy.to_owned() }
+        Error::Unreachable {
+            what: NOBODY_ANSWERS,
+            socket: self.socket.clone(),
+            cause,
+            remedy: remedy.to_owned(),
+        }
     }
 
     fn strange(&self, cause: String) -> Error {

@@ -8,8 +8,10 @@ use std::path::PathBuf;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Error {
     /// Nobody answers.
-    #[error("no daemon answers on '{}': {cause}", socket.display())]
+    #[error("{what} '{}': {cause}", socket.display())]
     Unreachable {
+        /// What that means.
+        what: &'static str,
         /// The admin socket.
         socket: PathBuf,
         /// What happened.

@@ -13,7 +13,7 @@ mod status;
 mod volume;
 
 pub use audit::audit;
-pub use extent::{explanation, extents, faults};
+pub use extent::{explanation, extents, faults, reports};
 pub use health::{codes, health, health_detail};
 pub use operation::{operation, operations};
 pub use policy::{budget_set, policy, reloaded};

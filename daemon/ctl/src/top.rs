@@ -106,27 +106,47 @@ const fn colour(health: Health) -> Style {
     })
 }
 
+/// A column: its head, its width, and its turn to go on a terminal that is too narrow for all, the highest first. Those with 0
+/// stay: what is held, and what is lost, is what somebody looks for.
+type Column = (&'static str, u16, u8);
+
+const VOLUME_COLUMNS: [Column; 13] = [
+    ("VOLUME", 16, 0),
+    ("STATE", 9, 0),
+    ("READS/S", 8, 3),
+    ("HITS", 5, 7),
+    ("WRITES/S", 8, 1),
+    ("FLUSH/S", 8, 4),
+    ("WRITTEN/S", 10, 2),
+    ("REFUSED/S", 9, 5),
+    ("DIRTY", 10, 0),
+    ("UNSTABLE", 10, 6),
+    ("FAILED", 10, 0),
+    ("LOST", 10, 0),
+    ("BUDGET", 7, 0),
+];
+
+/// The places of the columns that fit side by side, with a blank between any two.
+fn that_fit(columns: &[Column], width: u16) -> Vec<usize> {
+    let mut kept: Vec<usize> = (0..columns.len()).collect();
+    let wide = |kept: &[usize]| kept.iter().map(|&at| columns[at].1 + 1).sum::<u16>() - 1;
+    while wide(&kept) > width {
+        let goes = kept.iter().copied().max_by_key(|&at| columns[at].2).filter(|&at| columns[at].2 > 0);
+        let Some(goes) = goes else { break };
+        kept.retain(|&at| at != goes);
+    }
+    kept
+}
+
 fn draw_volumes(frame: &mut Frame<'_>, area: Rect, snapshot: &Snapshot<'_>) {
-    let head = [
-        "VOLUME",
-        "STATE",
-        "READS/S",
-        "HITS",
-        "WRITES/S",
-        "FLUSH/S",
-        "WRITTEN/S",
-        "REFUSED/S",
-        "DIRTY",
-        "UNSTABLE",
-        "FAILED",
-        "LOST",
-        "BUDGET",
-    ];
+    let kept = that_fit(&VOLUME_COLUMNS, area.width);
     let rows = snapshot.status.volumes.iter().map(|volume| {
         let rates = snapshot.rates.volumes.iter().find(|rates| rates.volume == volume.name);
-        Row::new(volume_cells(volume, rates)).style(colour(volume.health))
+        let cells = volume_cells(volume, rates);
+        Row::new(kept.iter().map(|&at| cells[at].clone()).collect::<Vec<_>>()).style(colour(volume.health))
     });
-    let widths = [16, 9, 8, 5, 8, 8, 10, 9, 10, 10, 10, 10, 7].map(Constraint::Length);
+    let head = kept.iter().map(|&at| VOLUME_COLUMNS[at].0);
+    let widths = kept.iter().map(|&at| Constraint::Length(VOLUME_COLUMNS[at].1));
     let bold = Style::new().add_modifier(Modifier::BOLD);
     frame.render_widget(Table::new(rows, widths).header(Row::new(head).style(bold)), area);
 }

@@ -2,7 +2,7 @@
 
 use super::snapshot::{
     AddedView, AuditPage, DaemonView, EventsPage, ExplanationPage, FaultView, LossPage, Measures, PolicyView,
-    ReloadView, RemovedView, SessionView, ThinView, VolumeView,
+    ReloadView, RemovedView, ReportView, SessionView, ThinView, VolumeView,
 };
 use holdfast_engine::{Answer, Command, Instant, VolumeId};
 use std::path::PathBuf;
@@ -59,6 +59,10 @@ pub trait Backend: Send + Sync {
     /// What the failed flush with this id reported: a page of its extents from byte `from` on, at most `limit`.
     /// `None` if there is no such report. Waits for the ledger's disk if a commit is under way.
     fn explain(&self, id: u64, from: u64, limit: usize) -> Option<ExplanationPage>;
+
+    /// The failed flushes that were reported last, at most `limit`, the oldest of them first. Waits for the ledger's disk if a
+    /// commit is under way.
+    fn reports(&self, limit: usize) -> Vec<ReportView>;
 
     /// Events with a number above `since`, or the newest, the oldest first, at most `limit`. Waits for the ledger's disk if a
     /// commit is under way.

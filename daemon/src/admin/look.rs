@@ -4,14 +4,16 @@ use super::Peer;
 use super::ask::{self, Asked, Named};
 use super::operation::unknown;
 use super::refusal::Refusal;
-use super::{AuditPage, EventsPage, Shared, VolumeView, health, listing, page_data, policy, view};
+use super::{
+    AuditPage, EventsPage, ReportView, Shared, VolumeView, health, listing, page_data, policy, view,
+};
 use axum::extract::State;
 use axum::routing::get;
 use axum::{Extension, Json, Router};
 use holdfast_ctl::api::{
     Audit, Events, Explanation, ExtentState, Extents, FailureId, Fault, Faults, Operations, Range, Reason,
-    Sessions, Started, Stats, Status, Time, Versioned, Volume, VolumeCount, VolumePolicy, VolumeState,
-    Volumes,
+    Report, Reports, Sessions, Started, Stats, Status, Time, Versioned, Volume, VolumeCount, VolumePolicy,
+    VolumeState, Volumes,
 };
 use holdfast_engine::ByteRange;
 use serde::Deserialize;
@@ -19,6 +21,8 @@ use std::sync::Arc;
 
 /// The most extents in one answer: about 1.5 MB of JSON.
 pub(super) const EXTENTS_MAX: usize = 4096;
+/// The most reports in one answer: each is compared with all that its volume holds.
+const REPORTS_MAX: usize = 100;
 /// The most events in one answer.
 pub(super) const EVENTS_MAX: usize = 1000;
 
@@ -32,6 +36,7 @@ pub(super) fn routes() -> Router<Arc<Shared>> {
         .route("/v1/volumes", get(volumes))
         .route("/v1/volumes/{volume}/extents", get(extents))
         .route("/v1/volumes/{volume}/fault", get(faults))
+        .route("/v1/explain", get(reports))
         .route("/v1/explain/{id}", get(explain))
         .route("/v1/stats", get(stats))
         .route("/v1/events", get(events))
@@ -126,6 +131,25 @@ struct PageQuery {
     limit: Option<usize>,
 }
 
+/// How many reports are asked for.
+#[derive(Deserialize)]
+struct ReportsQuery {
+    limit: Option<usize>,
+}
+
+/// A front end whose protocol has no place for an id reports all the same: this is where its operator finds it.
+async fn reports(State(shared): SharedState, Asked(query): Asked<ReportsQuery>) -> Answer<Reports> {
+    let limit = ask::limit(query.limit, REPORTS_MAX)?;
+    let found = ask::apart(&shared, move |backend| backend.reports(limit)).await?;
+    let report = |one: ReportView| Report {
+        id: FailureId(one.id),
+        volume: one.volume,
+        reported: Time::from_unix_ms(one.reported_unix_ms),
+        unresolved: one.unresolved,
+    };
+    answer(Reports { reports: found.into_iter().map(report).collect() })
+}
+
 async fn explain(
     State(shared): SharedState,
     Named(text): Named,
@@ -138,7 +162,7 @@ async fn explain(
     let backend = &*shared.backend;
     let page = ask::apart(&shared, move |backend| backend.explain(id.0, query.from, limit)).await?;
     let Some(page) = page else {
-        let remedy = "Ids of failures that were healed long ago are forgotten; see 'holdfastctl events'.";
+        let remedy = "'holdfastctl explain' without an id lists them; those of long ago are forgotten.";
         return Err(Refusal::not_found(format!("No failure with the id {id} is on record."), remedy));
     };
     answer(Explanation {

@@ -38,8 +38,8 @@ pub use port::{Port, PortError};
 pub use server::{Options, Server, serve};
 pub use snapshot::{
     AddedView, ArenaView, AuditPage, AuditView, DaemonView, EventView, EventsPage, ExplanationPage,
-    FaultView, LedgerView, LossPage, Measures, PolicyView, ReactorView, ReloadView, RemovedView, SessionView,
-    StuckView, ThinView, VolumeMeasures, VolumeView,
+    FaultView, LedgerView, LossPage, Measures, PolicyView, ReactorView, ReloadView, RemovedView, ReportView,
+    SessionView, StuckView, ThinView, VolumeMeasures, VolumeView,
 };
 pub use token::{Token, TokenError};
 pub(crate) use view::state_bytes;

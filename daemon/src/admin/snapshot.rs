@@ -268,6 +268,19 @@ pub struct ExplanationPage {
     pub next: Option<u64>,
 }
 
+/// A failed flush that was reported.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReportView {
+    /// Its id.
+    pub id: u64,
+    /// The volume's name; it may not be configured any more.
+    pub volume: String,
+    /// When it was reported first, milliseconds since 1970.
+    pub reported_unix_ms: u64,
+    /// Whether any of what it named is still not stable.
+    pub unresolved: bool,
+}
+
 /// Something that happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EventView {

@@ -3,7 +3,7 @@
 use holdfast_engine::{FlushOnFailure, Mode};
 use holdfast_policy::Rules;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Everything an operator can decide. Built by [`parse`](super::parse) and [`load`](super::load) only.
 #[derive(Clone, Debug, PartialEq)]
@@ -227,6 +227,15 @@ impl FrontendSettings {
         match self {
             FrontendSettings::Nbd(nbd) => &nbd.volumes,
             FrontendSettings::Vhost(vhost) => std::slice::from_ref(&vhost.volume),
+        }
+    }
+
+    /// Its Unix socket, if it has one.
+    pub fn socket(&self) -> Option<&Path> {
+        match self {
+            FrontendSettings::Nbd(NbdSettings { listen: Listen::Unix { path, .. }, .. }) => Some(path),
+            FrontendSettings::Nbd(_) => None,
+            FrontendSettings::Vhost(vhost) => Some(&vhost.socket),
         }
     }
 }

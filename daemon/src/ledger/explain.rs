@@ -1,6 +1,6 @@
 //! What a failure id stood for, and what became of it.
 
-use super::memory::{Closed, Memory};
+use super::memory::{Closed, Memory, Told};
 use super::record::{Ending, Failure, Kind};
 use super::volume::byte_range;
 use holdfast_engine::ByteRange;
@@ -54,12 +54,25 @@ pub struct ExplainedBytes {
     pub ended: u64,
 }
 
+/// An id that somebody was given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GivenId {
+    /// The id.
+    pub id: u64,
+    /// The volume's name.
+    pub volume: String,
+    /// When it was given first, in milliseconds of the wall clock.
+    pub at_ms: u64,
+    /// Whether any of its set is still held and not stable, or lost.
+    pub still_true: bool,
+}
+
 /// Why an id cannot be explained.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UnknownId {
     /// Nobody was ever given it.
     #[error(
-        "failure id {0:016x} was never given to anybody: take the one that a failed flush or `status` names"
+        "failure id {0:016x} was never given to anybody: `holdfastctl explain` without an id lists those that were"
     )]
     NeverGiven(u64),
     /// It is older than what is kept.
@@ -105,6 +118,23 @@ pub(super) fn explain(memory: &Memory, id: u64, limit: usize, kept: usize) -> Re
         current: volume.version == id,
         complete: id >= volume.complete_from,
     })
+}
+
+/// The ids that were given last, the oldest of them first.
+pub(super) fn given(memory: &Memory, limit: usize) -> Vec<GivenId> {
+    let first = memory.told.next().saturating_sub(limit as u64);
+    let view = |told: &Told| {
+        let volume = &memory.volumes[&told.volume];
+        let held = volume.not_stable_records().map(|held| held.since_id);
+        let mut since = held.chain(volume.lost_records().map(|lost| lost.since_id));
+        GivenId {
+            id: told.id,
+            volume: volume.name.clone(),
+            at_ms: told.at_ms,
+            still_true: since.any(|since| since <= told.id),
+        }
+    };
+    memory.told.from(first).map(|(_, told)| view(told)).collect()
 }
 
 fn explained_end(closed: &Closed) -> ExplainedRange {

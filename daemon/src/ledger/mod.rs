@@ -36,7 +36,7 @@ mod tests;
 
 pub use archive::{ArchivedVolume, archived};
 pub use error::{LedgerError, RegisterError};
-pub use explain::{ExplainedBytes, ExplainedRange, Explanation, UnknownId};
+pub use explain::{ExplainedBytes, ExplainedRange, Explanation, GivenId, UnknownId};
 pub use facade::{HISTORY_MAX, Ledger, RETRY_FIRST_MS, RETRY_MAX_MS};
 pub use memory::Transition;
 pub use outcome::{CommitOutcome, Health, Stuck};

@@ -1,6 +1,6 @@
 //! What is on record, for those who ask; and what others than reactors put there.
 
-use super::explain::{self, Explanation, UnknownId};
+use super::explain::{self, Explanation, GivenId, UnknownId};
 use super::facade::Ledger;
 use super::memory::{Audit, Transition};
 use super::outcome::Health;
@@ -46,6 +46,11 @@ impl Ledger {
     /// The id was never given, or so long ago that it is forgotten.
     pub fn explain(&self, id: u64, limit: usize) -> Result<Explanation, UnknownId> {
         explain::explain(&self.memory, id, limit, self.history_max)
+    }
+
+    /// The failure ids that were given last, at most `limit`, the oldest of them first.
+    pub fn given_ids(&self, limit: usize) -> Vec<GivenId> {
+        explain::given(&self.memory, limit)
     }
 
     /// The transitions from `number` on that are kept, oldest first; the first of them tells whether any are missing.

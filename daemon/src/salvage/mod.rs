@@ -145,7 +145,8 @@ fn read_ledger(
     });
     if ledger.is_none() {
         notes.push(format!(
-            "there is no ledger in {} to be read: what is lost, and when devices refused what, is not known here",
+            "there is no ledger in {} to be read: what is lost, and when devices refused what, is not known here; \
+             --config or --state-dir names another place",
             state_dir.display()
         ));
     }

@@ -38,7 +38,7 @@ pub use error::StartError;
 
 use crate::admin;
 use crate::arena::{self, Arena, ArenaLayout, ArenaVolume, DeviceNote, KnownVolume, Origin};
-use crate::config::{Settings, VolumeSettings};
+use crate::config::{FrontendSettings, Settings, VolumeSettings};
 use crate::events::Events;
 use crate::kernel::{self, Weight};
 use crate::ledger::{CommitOutcome, Ledger, LostRecord, NotStableRecord, Now, OpenMark};
@@ -199,7 +199,10 @@ pub fn serve(settings: Settings, options: Options) -> Result<ExitCode, StartErro
     frontends.into_iter().for_each(office::Frontend::stop);
     server.stop();
     // Ours as long as the arena is: a next daemon binds its own after it has the arena. Gone already is as good.
-    let _ = std::fs::remove_file(&hub.settings.daemon.admin_socket);
+    let doors = hub.settings.frontends.iter().filter_map(FrontendSettings::socket);
+    for socket in doors.chain([hub.settings.daemon.admin_socket.as_path()]) {
+        let _ = std::fs::remove_file(socket);
+    }
     if let Some(heart) = heart {
         heart.stop();
     }

@@ -9,7 +9,8 @@ use super::table::Served;
 use super::{history, map, reload, typed, views};
 use crate::admin::{
     AddedView, Answers, AuditPage, Backend, BackendError, DaemonView, EventsPage, ExplanationPage, FaultView,
-    LossPage, Measures, Peer, PolicyView, ReloadView, RemovedView, SessionView, ThinView, VolumeView,
+    LossPage, Measures, Peer, PolicyView, ReloadView, RemovedView, ReportView, SessionView, ThinView,
+    VolumeView,
 };
 use crate::config::{self, Settings, VolumeSettings};
 use crate::device::{Faults, Sequence};
@@ -95,6 +96,10 @@ impl Backend for Hub {
 
     fn explain(&self, id: u64, from: u64, limit: usize) -> Option<ExplanationPage> {
         views::explain(self, id, from, limit)
+    }
+
+    fn reports(&self, limit: usize) -> Vec<ReportView> {
+        views::reports(self, limit)
     }
 
     fn events(&self, since: Option<u64>, limit: usize) -> EventsPage {

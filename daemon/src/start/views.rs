@@ -4,11 +4,11 @@ use super::hub::Hub;
 use super::table::Served;
 use crate::admin::{
     ArenaView, DaemonView, ExplanationPage, FaultView, LedgerView, LossPage, Measures, ReactorView,
-    StuckView, ThinView, VolumeMeasures, VolumeView,
+    ReportView, StuckView, ThinView, VolumeMeasures, VolumeView,
 };
 use crate::device::FaultSpec;
 use crate::latency::{self, Counts};
-use crate::ledger::{ExplainedRange, Failure, Kind};
+use crate::ledger::{ExplainedRange, Failure, GivenId, Kind};
 use holdfast_ctl::api::{FaultOperation, VolumeMode, VolumeState};
 use holdfast_engine::{ByteRange, Extent, ListState, Mode, VolumeId, VolumeStats};
 use holdfast_policy::{ErrorClass, FailurePolicy, errno};
@@ -221,6 +221,16 @@ pub(super) fn losses(hub: &Hub, volume: VolumeId, from: u64, limit: usize) -> Lo
         .map(|record| extent(hub, record.range, ListState::Lost, &record.failure))
         .collect();
     LossPage { extents, next: records.next().map(|record| record.range.offset) }
+}
+
+pub(super) fn reports(hub: &Hub, limit: usize) -> Vec<ReportView> {
+    let view = |given: GivenId| ReportView {
+        id: given.id,
+        volume: given.volume,
+        reported_unix_ms: given.at_ms,
+        unresolved: given.still_true,
+    };
+    hub.book.ledger().given_ids(limit).into_iter().map(view).collect()
 }
 
 pub(super) fn explain(hub: &Hub, id: u64, from: u64, limit: usize) -> Option<ExplanationPage> {

@@ -87,6 +87,8 @@ impl Device {
             inflight,
             books,
             volume: self.disk.id,
+            bytes: Arc::clone(&self.disk.bytes),
+            block_bytes: self.disk.block_bytes,
             cut,
             read_only: self.disk.read_only,
             durable: Arc::clone(&self.durable),

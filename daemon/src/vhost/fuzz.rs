@@ -14,7 +14,7 @@ use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use vm_memory::{Bytes, GuestAddress};
 
 /// Entries of the largest queue.
@@ -30,6 +30,8 @@ const HEADER_BYTES: usize = 8;
 const REGIONS: [(u64, u64); 3] = [(0, 0x8000), (0x8000, 0x4000), (0x1_0000, 0x1000)];
 const FILE_BYTES: u64 = 0x1_1000;
 const CUT: Cut = Cut { stripe_bytes: 1 << 16, reactors: 2, part_bytes: 1 << 14 };
+/// Bytes of a block: the smallest that there is.
+const BLOCK: u32 = 512;
 /// Requests that one input may make: a ring's index runs over 65536 of them.
 const REQUESTS_MAX: usize = 64;
 
@@ -115,6 +117,8 @@ fn sit_down(machine: &Machine, header: &[u8; HEADER_BYTES]) -> Option<VhostSeat>
         inflight: Arc::clone(&machine.inflight),
         books: vec![Some(book)],
         volume: VolumeId(0),
+        bytes: Arc::new(AtomicU64::new(u64::MAX)),
+        block_bytes: BLOCK,
         cut: CUT,
         read_only: header[0] & 1 != 0,
         durable: Arc::new(AtomicBool::new(header[0] & 2 != 0)),
@@ -169,6 +173,7 @@ fn serve(machine: &Machine, mut seat: VhostSeat, header: &[u8; HEADER_BYTES]) {
 /// What goes to an engine is what one may be asked, and its data lies in the guest's memory.
 fn check(machine: &Machine, seat: &VhostSeat, reactor: u32, request: &Request) {
     assert!(request.offset.checked_add(request.length).is_some(), "{request:?}");
+    assert_eq!((request.offset | request.length) % u64::from(BLOCK), 0, "{request:?}: no whole blocks");
     if !matches!(request.operation, Operation::Read | Operation::Write { .. }) {
         return;
     }

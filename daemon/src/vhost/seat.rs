@@ -19,7 +19,7 @@ use holdfast_engine::{Instant, Operation, Request, SessionId, VolumeId};
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// Letters of one seat that may wait for their reactors before it takes no more requests.
 const OUTGOING_MAX: usize = 64;
@@ -33,6 +33,10 @@ pub(super) struct Shared {
     /// Of each queue that is in use, its part of the in-flight region.
     pub(super) books: Vec<Option<Book>>,
     pub(super) volume: VolumeId,
+    /// The volume's size, which may grow.
+    pub(super) bytes: Arc<AtomicU64>,
+    /// Offsets and lengths are multiples of this.
+    pub(super) block_bytes: u32,
     pub(super) cut: Cut,
     pub(super) read_only: bool,
     /// Writes are answered when they are on stable media. The guest may change its mind.
@@ -46,6 +50,14 @@ pub(super) struct Shared {
 }
 
 impl Shared {
+    /// Whether a request is of whole blocks that are there. The engines look at each part by itself: without this look, a write
+    /// that is refused for its end would have changed what is before it.
+    fn holds(&self, offset: u64, length: u64) -> bool {
+        let block = u64::from(self.block_bytes);
+        let end = offset.checked_add(length).filter(|end| *end <= self.bytes.load(Ordering::Acquire));
+        end.is_some() && (offset | length) & (block - 1) == 0
+    }
+
     fn check(&self) -> Result<(), VhostFault> {
         self.guest.check()?;
         if self.inflight.is_lost() { Err(VhostFault::MemoryLost) } else { Ok(()) }
@@ -183,7 +195,8 @@ impl VhostSeat {
         if operation == Operation::Flush && shared.memory_died.swap(false, Ordering::Relaxed) {
             return queue.answer(map, taken, status::IOERR, 0);
         }
-        let Some(parts) = shared.cut.parts(operation, offset, length) else {
+        let parts = shared.cut.parts(operation, offset, length);
+        let Some(parts) = parts.filter(|_| shared.holds(offset, length)) else {
             return queue.answer(map, taken, status::IOERR, 0);
         };
         let segments = match operation {

@@ -214,7 +214,10 @@ fn shutdown_abandons_only_what_it_was_told_to() {
     let world = World::new();
     assert_eq!(world.ctl("shutdown --abandon").exit, Exit::Usage);
     assert_eq!(world.state().shutdown, None);
-    assert_eq!(world.told("shutdown"), "The daemon drains and ends.\n");
+    assert_eq!(
+        world.told("shutdown"),
+        "The daemon drains and ends. What a device refuses stays in the arena, where the next daemon finds it.\n"
+    );
     assert_eq!(world.state().shutdown, Some(false));
     assert_eq!(world.ctl("shutdown --abandon --yes-lose-data").exit, Exit::Ok);
     assert_eq!(world.state().shutdown, Some(true));

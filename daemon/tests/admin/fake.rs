@@ -4,7 +4,7 @@ use holdfast_ctl::api::{VolumeMode, VolumeState};
 use holdfast_daemon::admin::{
     AddedView, Answers, ArenaView, AuditPage, AuditView, Backend, BackendError, DaemonView, EventView,
     EventsPage, ExplanationPage, FaultView, LedgerView, LossPage, Measures, Peer, PolicyView, ReactorView,
-    ReloadView, RemovedView, SessionView, ThinView, VolumeView,
+    ReloadView, RemovedView, ReportView, SessionView, ThinView, VolumeView,
 };
 use holdfast_daemon::config::Difference;
 use holdfast_engine::{
@@ -269,6 +269,17 @@ impl Backend for Fake {
         let extents = rest.by_ref().take(limit).copied().collect();
         let next = rest.next().map(|extent| extent.range.offset);
         Some(ExplanationPage { extents, next, ..whole.clone() })
+    }
+
+    fn reports(&self, limit: usize) -> Vec<ReportView> {
+        let state = self.state();
+        let view = |(id, page): &(u64, ExplanationPage)| ReportView {
+            id: *id,
+            volume: page.volume.clone(),
+            reported_unix_ms: page.reported_unix_ms,
+            unresolved: page.unresolved,
+        };
+        state.explanation.iter().map(view).take(limit).collect()
     }
 
     fn events(&self, since: Option<u64>, limit: usize) -> EventsPage {

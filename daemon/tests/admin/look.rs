@@ -114,6 +114,11 @@ fn explain_names_what_a_failed_flush_reported() {
          space  ENOSPC      3  2026-01-02T03:04:06.000Z  2026-01-02T03:04:07.000Z\nThere are more: holdfastctl --socket S \
          explain 000000000000feed --from 8192\n"
     );
+    assert_eq!(
+        world.told("explain"),
+        "FAILURE           VOLUME  FIRST REPORTED            NOW\n000000000000feed  vm1     2026-01-02T03:04:05.000Z  still \
+         true\n\nWhat the last one was: holdfastctl --socket S explain 000000000000feed\n"
+    );
     let page: Explanation = read(&world, "explain 000000000000feed --from 8192");
     assert_eq!((page.id, page.extents.len(), page.next), (FailureId(0xfeed), 2, None));
     world.state().explanation.as_mut().expect("it was set").1.unresolved = false;

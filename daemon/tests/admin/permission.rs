@@ -41,10 +41,17 @@ fn who_may_not_even_look_is_told_who_may() {
     let world = World::new();
     let ran = as_nobody(&world, 0o600, "status");
     assert_eq!((ran.exit, ran.out.as_str()), (Exit::Unreachable, ""), "{ran:?}");
-    for words in ["Permission denied", "Root, the daemon's user and the socket's group may look", "sudo"] {
+    for words in [
+        "this user may not connect to",
+        "Permission denied",
+        "Root, the daemon's user and the socket's group may look",
+        "sudo",
+    ] {
         assert!(ran.err.contains(words), "{words}: {ran:?}");
     }
-    assert!(!ran.err.contains("Is holdfastd running"), "it is: {ran:?}");
+    for words in ["Is holdfastd running", "no daemon"] {
+        assert!(!ran.err.contains(words), "it runs, and is there: {ran:?}");
+    }
 }
 
 fn world_of_somebody_else() -> World {

@@ -146,6 +146,23 @@ fn the_daemons_help_tells_its_exit_codes() {
     }
 }
 
+/// `check` takes a file as `serve` and `doctor` take it, too.
+#[test]
+fn check_takes_its_file_by_either_name() {
+    let mut place = Place::new();
+    place.add(&[Volume::file("vm", &place.file("vm"), 8 * MIB)]);
+    let file = place.configure();
+    let said = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_holdfastd"));
+        let output = command.arg("check").args(arguments).arg(&file).output().expect("the program");
+        (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    let (code, words) = said(&[]);
+    assert!(code == Some(0) && words.contains("volume vm"), "{words}");
+    assert_eq!(said(&["--config"]), (code, words));
+    assert_eq!(said(&["/nowhere", "--config"]).0, Some(2), "one of them");
+}
+
 /// Operators, who are elsewhere, are told where the configuration is, and a reload finds it.
 #[test]
 fn a_configuration_named_from_where_one_is_is_named_from_the_root_on() {

@@ -3,9 +3,9 @@
 use crate::nbd::{nbdsh, place, uri};
 use crate::needs::can_use;
 use crate::pattern::on_backing;
-use crate::place::{MIB, Place, Volume, free_ports};
-use crate::running::Daemon;
-use crate::world::run;
+use crate::place::{LINE, MIB, Place, Volume, free_ports};
+use crate::running::{Daemon, number};
+use crate::world::{Loop, run};
 use std::io::Read;
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
@@ -63,8 +63,17 @@ tried(lambda: h.trim(4096, 3145728, nbd.CMD_FLAG_FUA))
         said.starts_with("ok\nENOSPC\n"),
         "the plain one is in the cache, the other one on no device: {said}"
     );
+    // NBD has no place for the failure's id: the operator finds it.
+    let flush = "try:\n    h.flush()\nexcept nbd.Error as error:\n    print(error.errno)";
+    assert_eq!(nbdsh(&uri(&place), flush), "ENOSPC");
+    let reported = || daemon.must(&["explain"])["reports"].as_array().and_then(|all| all.last().cloned());
+    let report = reported().expect("a failed flush");
+    assert_eq!((&report["volume"], &report["unresolved"]), (&"vm1".into(), &true.into()), "{report}");
+    let explained = daemon.must(&["explain", report["id"].as_str().expect("an id")]);
+    assert_eq!(explained["errno"]["name"], "ENOSPC", "{explained}");
     daemon.must(&["fault", "vm1", "clear"]);
     daemon.must(&["retry", "vm1", "--wait"]);
+    assert_eq!(reported().expect("it is not forgotten")["unresolved"], false);
     assert_eq!(nbdsh(&uri(&place), "h.flush(); print('flushed')"), "flushed");
     daemon.stop_clean();
 }
@@ -86,6 +95,48 @@ for flags in (0, nbd.CMD_FLAG_DF):
 ";
     assert_eq!(nbdsh(&uri(&place), script), "True 1048576 True\nFalse 1048576 True");
     daemon.stop_clean();
+}
+
+/// A client is told the block of the disk below, and what does not keep to it is refused, and changes nothing.
+#[test]
+fn a_disk_of_large_blocks_takes_whole_ones() {
+    if !can_use(&["nbdsh", "nbdinfo", "losetup", "blockdev"]) {
+        return;
+    }
+    let mut place = Place::new();
+    let file = place.file("disk");
+    let before = crate::pattern::pattern(1, 0, 4 * MIB);
+    std::fs::write(&file, &before).expect("room");
+    let block = Loop::of_blocks(&file, LINE);
+    place.add(&[Volume::block("vm1", &block.device)]);
+    place.open_nbd("");
+    let daemon = Daemon::start(&place);
+    let told: serde_json::Value =
+        serde_json::from_str(&run("nbdinfo", &["--json", &uri(&place)])).expect("JSON");
+    assert_eq!(number(&told["exports"][0], "block_size_minimum"), LINE, "{told}");
+    let script = "h.set_strict_mode(0)
+def tried(what):
+    try:
+        what()
+        print('ok')
+    except nbd.Error as error:
+        print(error.errno)
+for at, length in ((0, 512), (512, 4096), (4096, 8704), (1044480, 4608)):
+    tried(lambda: h.pwrite(b'x' * length, at))
+    tried(lambda: h.pwrite(b'x' * length, at, nbd.CMD_FLAG_FUA))
+    tried(lambda: h.zero(length, at))
+    tried(lambda: h.trim(length, at))
+    tried(lambda: h.pread(length, at))
+tried(lambda: h.flush())
+tried(lambda: h.pwrite(b'y' * 8192, 1044480))";
+    let said = nbdsh(&uri(&place), script);
+    let lines: Vec<&str> = said.lines().collect();
+    assert_eq!(lines, [vec!["EINVAL"; 20], vec!["ok"; 2]].concat(), "{said}");
+    daemon.stop_clean();
+    drop(block);
+    let mut expected = before;
+    expected[1_044_480..1_052_672].fill(b'y');
+    crate::pattern::check_same(&std::fs::read(&file).expect("ours"), &expected, "on the device");
 }
 
 /// Whether a door greets a peer of this host, or closes its connection without a word.

@@ -41,6 +41,24 @@ fn a_clean_end_writes_what_nobody_flushed() {
     Daemon::start(&place).stop_clean();
 }
 
+/// A socket at which nobody listens is the sign of a daemon that was killed: the doctor says so, and one that has ended in peace
+/// is not to be searched for.
+#[test]
+fn an_end_leaves_no_socket_behind() {
+    let mut place = place();
+    place.open_nbd("");
+    place.open_vhost("vm", "");
+    for held in [false, true] {
+        let daemon = if held { holding(&place, &[]) } else { Daemon::start(&place) };
+        let sockets = [place.clients(), place.admin(), place.nbd(), place.vhost()];
+        let there = || sockets.iter().map(|path| path.exists()).collect::<Vec<_>>();
+        assert_eq!(there(), [true; 4]);
+        let (status, log) = daemon.stop();
+        assert_eq!(status.code(), Some(i32::from(held)), "{log}");
+        assert_eq!(there(), [false; 4], "clients, operators, NBD, a machine");
+    }
+}
+
 #[test]
 fn an_end_with_held_data_fails_and_keeps_it() {
     let place = place();

@@ -58,6 +58,11 @@ impl Loop {
         Loop::with(file, &["-f", "--show", "--direct-io=on"])
     }
 
+    /// One whose smallest read or write is of so many bytes.
+    pub(crate) fn of_blocks(file: &Path, bytes: u64) -> Loop {
+        Loop::with(file, &["-f", "--show", "--sector-size", &bytes.to_string()])
+    }
+
     fn with(file: &Path, arguments: &[&str]) -> Loop {
         let device = run("losetup", &[arguments, &[file.to_str().expect("plain")]].concat());
         // Being read-only stays with a loop device, whatever file it gets: a test that was killed may have left that.

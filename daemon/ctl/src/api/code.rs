@@ -242,8 +242,9 @@ impl TryFrom<String> for HealthCode {
 impl std::str::FromStr for HealthCode {
     type Err = UnknownCode;
 
+    /// In whichever case it was typed.
     fn from_str(name: &str) -> Result<HealthCode, UnknownCode> {
-        HealthCode::from_name(name).ok_or_else(|| UnknownCode(name.to_owned()))
+        HealthCode::from_name(&name.to_ascii_uppercase()).ok_or_else(|| UnknownCode(name.to_owned()))
     }
 }
 
@@ -258,6 +259,7 @@ mod tests {
         assert_eq!(names.len(), HealthCode::ALL.len());
         for code in HealthCode::ALL {
             assert_eq!(HealthCode::from_name(code.name()), Some(code));
+            assert_eq!(code.name().to_lowercase().parse(), Ok(code), "as somebody types it");
             assert!(code.name().starts_with("HF_"));
             let json = serde_json::to_string(&code).expect("plain data");
             assert_eq!(json, format!("\"{}\"", code.name()));

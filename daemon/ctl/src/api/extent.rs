@@ -108,6 +108,26 @@ pub struct Explanation {
     pub next: Option<u64>,
 }
 
+/// The failed flushes that were reported last, whichever way their clients came.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reports {
+    /// The oldest of them first.
+    pub reports: Vec<Report>,
+}
+
+/// A failed flush that was reported.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Report {
+    /// What `explain` takes.
+    pub id: FailureId,
+    /// The volume's name; it may not be configured any more.
+    pub volume: String,
+    /// When this set of extents was reported first.
+    pub reported: Time,
+    /// Whether any of it is still not stable.
+    pub unresolved: bool,
+}
+
 /// A fault to inject: a debugging aid that must be allowed in the configuration.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

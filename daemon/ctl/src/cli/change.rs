@@ -104,12 +104,18 @@ pub(crate) struct ReloadArgs {
     pub(crate) dry_run: bool,
 }
 
+/// The number of something that was printed.
+pub(crate) fn number(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| format!("'{text}' is no number of one; they are printed as 1, 2, 3"))
+}
+
 /// What to do with sessions.
 #[derive(Clone, Copy, Debug, Subcommand)]
 pub(crate) enum SessionsVerb {
     /// End one: the client is cut off, and may connect again.
     Kill {
         /// Its number, as 'sessions' prints it.
+        #[arg(value_parser = number)]
         id: u64,
     },
 }

@@ -29,8 +29,9 @@ pub(crate) struct PageArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct ExplainArgs {
-    /// The id, as the failed request's answer gives it: up to 16 hexadecimal digits.
-    pub(crate) id: FailureId,
+    /// The id, as the failed request's answer gives it: up to 16 hexadecimal digits. Without it, those that were given last
+    /// are listed: NBD and virtual machines have no place for one.
+    pub(crate) id: Option<FailureId>,
     #[command(flatten)]
     pub(crate) page: PageArgs,
 }

@@ -2,7 +2,7 @@
 
 use super::Column::{Numbers, Words};
 use super::{Invocation, labelled, plain, table};
-use crate::api::{Explanation, Extent, Extents, Faults, Range, Time};
+use crate::api::{Explanation, Extent, Extents, Faults, Range, Report, Reports, Time};
 use crate::size::binary;
 
 /// A listing; offsets and lengths are exact, because they are typed back in.
@@ -35,6 +35,20 @@ pub fn explanation(page: &Explanation, invocation: &Invocation) -> String {
         + "\n"
         + &rows(&page.extents)
         + &more(next, invocation)
+}
+
+/// The failed flushes that were reported last.
+pub fn reports(reports: &Reports, invocation: &Invocation) -> String {
+    let Some(last) = reports.reports.last() else {
+        return "No flush has failed, as far back as is known.\n".to_owned();
+    };
+    let row = |report: &Report| {
+        let now = if report.unresolved { "still true" } else { "over" };
+        vec![report.id.to_string(), plain(&report.volume), report.reported.rfc3339.clone(), now.to_owned()]
+    };
+    let columns = [Words("FAILURE"), Words("VOLUME"), Words("FIRST REPORTED"), Words("NOW")];
+    let command = invocation.command(&format!("holdfastctl explain {}", last.id));
+    table(&columns, reports.reports.iter().map(row)) + &format!("\nWhat the last one was: {command}\n")
 }
 
 fn more(next: Option<String>, invocation: &Invocation) -> String {

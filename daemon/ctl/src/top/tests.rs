@@ -85,6 +85,23 @@ fn states_rates_and_reactors_are_on_the_screen() {
     }
 }
 
+/// On the terminal that everybody has, a state and what is held can be read; what does not fit is left out whole.
+#[test]
+fn on_80_columns_nothing_is_cut_in_the_middle() {
+    let screen = screen(80, 15);
+    let heads = "VOLUME           STATE     WRITES/S DIRTY      FAILED     LOST       BUDGET";
+    let values = "vm1              DEGRADED  200      0 B        64.0 KiB   0 B        50%";
+    for words in [heads, values] {
+        assert!(screen.contains(words), "{words:?} is not on\n{screen}");
+    }
+    for columns in 1..200 {
+        let kept = that_fit(&VOLUME_COLUMNS, columns);
+        let wide: u16 = kept.iter().map(|&at| VOLUME_COLUMNS[at].1 + 1).sum();
+        assert!(wide <= columns + 1 || kept.iter().all(|&at| VOLUME_COLUMNS[at].2 == 0), "{columns}");
+        assert!(columns < 132 || kept.len() == VOLUME_COLUMNS.len(), "{columns}");
+    }
+}
+
 #[test]
 fn a_terminal_that_is_too_small_shows_what_fits() {
     assert!(screen(20, 2).contains("DEGRADED"));

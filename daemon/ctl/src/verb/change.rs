@@ -182,7 +182,11 @@ impl Run<'_, '_> {
         }
         let request = ShutdownRequest { abandon: args.abandon, yes_lose_data: args.yes_lose_data };
         let answer = self.client.post("/v1/shutdown", &request)?;
-        self.print(&answer, |_| "The daemon drains and ends.\n".to_owned());
+        let rest = match args.abandon {
+            true => "What a device refuses is given up, and on record as lost.",
+            false => "What a device refuses stays in the arena, where the next daemon finds it.",
+        };
+        self.print(&answer, |_| format!("The daemon drains and ends. {rest}\n"));
         Ok(Exit::Ok)
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{Outcome, Run};
 use crate::api::{
-    Audit, Explanation, Extents, Faults, Operations, Sessions, Started, Status, Versioned, Volume,
+    Audit, Explanation, Extents, Faults, Operations, Reports, Sessions, Started, Status, Versioned, Volume,
     VolumePolicy, VolumeShown, Volumes,
 };
 use crate::cli::{AuditArgs, ExplainArgs, ExtentsArgs};
@@ -10,6 +10,9 @@ use crate::client::segment;
 use crate::error::Error;
 use crate::{Exit, text};
 use serde::de::DeserializeOwned;
+
+/// As many as the daemon gives at a time.
+const REPORTS_MAX: u64 = 100;
 
 impl Run<'_, '_> {
     pub(super) fn status(&mut self) -> Outcome {
@@ -95,12 +98,25 @@ impl Run<'_, '_> {
     }
 
     pub(super) fn explain(&mut self, args: &ExplainArgs) -> Outcome {
-        let path = format!("/v1/explain/{}?", args.id);
+        let Some(id) = args.id else { return self.reports(args) };
+        let path = format!("/v1/explain/{id}?");
         let (mut page, rest): (Explanation, _) =
             self.pages(&args.page, &path, |page: &mut Explanation| (&mut page.extents, &mut page.next))?;
         page.extents = rest.extents;
         page.next = rest.next;
         self.print(&Versioned::of(&page), |invocation| text::explanation(&page, invocation));
+        Ok(Exit::Ok)
+    }
+
+    fn reports(&mut self, args: &ExplainArgs) -> Outcome {
+        if args.page.from != 0 {
+            let message = "'--from' is a byte of what an id stands for, and there is no id.";
+            return Err(Error::usage(message, "Add the id, or leave '--from' out."));
+        }
+        let path = format!("/v1/explain?limit={}", args.page.limit.min(REPORTS_MAX));
+        let answer = self.client.get(&path)?;
+        let reports: Reports = self.client.read(&answer)?;
+        self.print(&answer, |invocation| text::reports(&reports, invocation));
         Ok(Exit::Ok)
     }
 

@@ -56,6 +56,52 @@ fn requests_over_stripes_are_answered_whole_from_any_queue() {
     daemon.stop_clean();
 }
 
+/// What of the cache each reactor has in use, in the order of their numbers.
+fn cached(daemon: &Daemon<'_>) -> [u64; 2] {
+    let scrape = daemon.metrics();
+    [0, 1].map(|reactor| {
+        let one = |state| {
+            let series = format!("holdfast_reactor_cache_bytes{{reactor=\"{reactor}\",state=\"{state}\"}} ");
+            let value = scrape.lines().find_map(|line| line.strip_prefix(&series));
+            value.unwrap_or_else(|| panic!("no {series} in {scrape}")).parse::<f64>().expect("a number")
+                as u64
+        };
+        one("clean") + one("not_clean")
+    })
+}
+
+/// One queue belongs to one reactor, which has only the stripes that are its own: the others' part of each request is in the
+/// others' cache, whoever took it.
+#[test]
+fn a_lone_queue_s_requests_are_served_by_the_reactors_of_their_stripes() {
+    let place = place("");
+    let daemon = Daemon::start(&place);
+    let mut disk = BlkioDisk::connect(&place.vhost(), 1, 1 << 20);
+    assert_eq!(cached(&daemon), [0, 0], "nothing was read or written");
+    // Where, how long, and how much of it is in the even stripes and in the odd ones.
+    let quarter = STRIPE / 4;
+    let parts = [
+        (0, quarter, [quarter, 0]),
+        (STRIPE, quarter, [0, quarter]),
+        (2 * STRIPE - quarter, 2 * quarter, [quarter, quarter]),
+        (5 * STRIPE - 4096, 3 * 4096, [4096, 2 * 4096]),
+    ];
+    let mut expected = [0, 0];
+    for (version, (offset, length, [even, odd])) in (1..).zip(parts) {
+        disk.put(0, &pattern(version, offset, length));
+        disk.must(Ask::Write { offset, at: 0, length: length as usize });
+        disk.must(Ask::Flush);
+        check_backing(&place.file("vm1"), version, offset, length);
+        expected = [expected[0] + even, expected[1] + odd];
+        assert_eq!(cached(&daemon), expected, "{length} bytes from {offset} on");
+        disk.must(Ask::Read { offset, at: 512 << 10, length: length as usize });
+        check_same(&disk.get(512 << 10, length as usize), &pattern(version, offset, length), "read back");
+    }
+    assert_eq!(cached(&daemon), expected, "reads of what is there bring nothing");
+    drop(disk);
+    daemon.stop_clean();
+}
+
 #[test]
 fn ranges_are_discarded_and_zeroed_over_many_stripes() {
     let place = place("");

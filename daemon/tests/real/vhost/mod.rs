@@ -2,9 +2,11 @@
 
 mod blkio_disk;
 mod clients;
+mod grown;
 mod guest;
 mod hostile;
 mod initramfs;
+mod large_blocks;
 mod machine;
 mod offered;
 mod qemu;

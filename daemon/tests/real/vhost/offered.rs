@@ -25,6 +25,8 @@ const MQ: u32 = 12;
 const F_DISCARD: u32 = 13;
 const F_WRITE_ZEROES: u32 = 14;
 const EVENT_IDX: u32 = 29;
+/// vhost's own: the pages that the device writes to are noted, as a migration needs it.
+const LOG_ALL: u32 = 26;
 
 fn place(lines: &str) -> Place {
     let mut place = Place::new();
@@ -35,7 +37,7 @@ fn place(lines: &str) -> Place {
 }
 
 /// The features, and the first 64 bytes of the configuration space.
-fn told(machine: &mut Machine) -> (u64, Vec<u8>) {
+pub(super) fn told(machine: &mut Machine) -> (u64, Vec<u8>) {
     let frontend = machine.frontend.as_mut().expect("connected");
     let features = vhost::VhostBackend::get_features(frontend).expect("features");
     let (_, space) = frontend.get_config(0, 64, VhostUserConfigFlags::empty(), &[0; 64]).expect("told");
@@ -46,7 +48,7 @@ fn has(features: u64, bits: &[u32]) -> Vec<bool> {
     bits.iter().map(|bit| features & 1 << bit != 0).collect()
 }
 
-fn number(space: &[u8], at: usize, length: usize) -> u64 {
+pub(super) fn number(space: &[u8], at: usize, length: usize) -> u64 {
     space[at..at + length].iter().rev().fold(0, |value, &byte| value << 8 | u64::from(byte))
 }
 
@@ -89,6 +91,7 @@ fn a_disk_says_its_limits_and_keeps_them() {
     ];
     assert_eq!(has(features, &all), [true; 10], "{features:#x}");
     assert_eq!(has(features, &[RO]), [false]);
+    assert_eq!(has(features, &[LOG_ALL]), [false], "nobody would note the pages: QEMU refuses to migrate");
     let (size_max, seg_max, block) = (number(&space, 8, 4), number(&space, 12, 4), number(&space, 20, 4));
     assert_eq!(number(&space, 0, 8), BYTES / 512, "sectors");
     assert_eq!(seg_max, 126);
@@ -171,5 +174,22 @@ fn with_event_idx_both_sides_are_rung_for_where_they_asked() {
     });
     assert_eq!(machine.ask(0, READ, 0, 512), 0, "and is woken by it");
     drop(machine);
+    daemon.stop_clean();
+}
+
+/// What is not offered is not taken either: a front end that asks for a log of dirty pages all the same is told no, instead of
+/// migrating a guest whose memory changes unnoticed.
+#[test]
+fn a_log_of_dirty_pages_is_refused() {
+    let place = place("");
+    let daemon = Daemon::start(&place);
+    let frontend = Machine::new().negotiate(&place.vhost());
+    let offered = vhost::VhostBackend::get_features(&frontend).expect("features");
+    let asked = vhost::VhostBackend::set_features(&frontend, offered | 1 << LOG_ALL);
+    assert!(asked.is_err(), "features that were not offered");
+    let mut machine = Machine::started(&place.vhost());
+    machine.must_write(1, 0, &pattern(1, 0, LINE));
+    drop(machine);
+    drop(frontend);
     daemon.stop_clean();
 }
