@@ -270,5 +270,7 @@ pub enum Command {
     RestoreReport {
         /// Where.
         range: ByteRange,
+        /// When it failed first; whoever has seen it fail earlier knows better.
+        first: Instant,
     },
 }

@@ -51,6 +51,12 @@ impl Failures {
         self.0[slot.0 as usize][LAST] = last.0 & !HEIR;
     }
 
+    /// The slot had failed by then; if it is known to have failed earlier, nothing changes.
+    pub(crate) fn failed_by(&mut self, slot: SlotId, then: Instant) {
+        let first = &mut self.0[slot.0 as usize][FIRST];
+        *first = then.0.min(*first);
+    }
+
     /// Appends a slot to the list.
     pub(crate) fn push(&mut self, list: &mut FailedList, slot: SlotId) {
         let name = slot.0 + 1;

@@ -55,6 +55,10 @@ impl Engine<'_> {
             volume.failing[class_of(status) as usize] -= 1;
         }
         self.cache.pass(&mut volume.counts, slot, Cause::Restarted);
+        let first = self.failures.first(slot);
         self.book(index, slot, self.cache.header(slot).status(), epoch);
+        if status.attempts > 0 {
+            self.failures.failed_by(slot, first);
+        }
     }
 }

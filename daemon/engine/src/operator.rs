@@ -112,8 +112,8 @@ impl Engine<'_> {
                 self.restore_loss(index, range, (class, errno), first, generation);
                 out.answers.push((token, Answer::Done));
             }
-            Command::RestoreReport { range } => {
-                self.restore_report(index, range);
+            Command::RestoreReport { range, first } => {
+                self.restore_report(index, range, first);
                 out.answers.push((token, Answer::Done));
             }
         }

@@ -344,7 +344,7 @@ impl<'a> Engine<'a> {
             self.cache.header(slot).publish(Status { class: class as u8, ..status });
         }
         if status.attempts > 0 {
-            // When it failed nobody knows; the backoff begins anew.
+            // When it failed only the ledger knows, which is heard later; the backoff begins anew.
             self.failures.set_times(slot, now, now);
             self.failures.push(&mut volume.failed, slot);
             volume.failing[class as usize] += 1;

@@ -137,12 +137,26 @@ impl Engine<'_> {
     }
 
     /// Puts the ledger's mark on lines; [`Engine::recheck_reported`] takes it off those that do not deserve it.
-    pub(crate) fn restore_report(&mut self, index: usize, range: ByteRange) {
+    pub(crate) fn restore_report(&mut self, index: usize, range: ByteRange, failed_first: Instant) {
         let volume = &mut self.volumes[index];
         let (first, end) = volume.lines_in(range);
-        if first < end {
-            volume.index.reported.set_range(first, end - first);
-            volume.recheck = Some(0);
+        if first >= end {
+            return;
+        }
+        volume.index.reported.set_range(first, end - first);
+        volume.recheck = Some(0);
+        let volume = &self.volumes[index];
+        let index = volume.index.reader();
+        // What was being tried again is busy, and not marked as failed.
+        for plane in [index.failed, index.busy] {
+            let mut from = first;
+            while let Some(line) = plane.next(from).filter(|line| *line < end) {
+                let newest = self.cache.newest(volume.id(), line);
+                if let Some(slot) = newest.filter(|&slot| self.cache.header(slot).attempts() > 0) {
+                    self.failures.failed_by(slot, failed_first);
+                }
+                from = line + 1;
+            }
         }
     }
 

@@ -156,7 +156,7 @@ impl Shell<'_> {
         for volume in self.present() {
             let engine = &mut self.reactors[number].engine;
             for (from, to) in self.ledger.failed(volume) {
-                let command = Command::RestoreReport { range: bytes(from, to) };
+                let command = Command::RestoreReport { range: bytes(from, to), first: now };
                 engine.apply(now, operator(volume, command), &mut actions);
                 actions.clear();
             }

@@ -297,7 +297,8 @@ fn restore(
     }
     for &(volume, fenced, records) in known {
         for record in &records.not_stable {
-            tell(engine, volume, Command::RestoreReport { range: record.range }, clock, actions);
+            let first = clock.instant(record.failure.first_ms);
+            tell(engine, volume, Command::RestoreReport { range: record.range, first }, clock, actions);
         }
         if fenced {
             engine.apply(clock.now(), Event::Settled { volume }, actions);

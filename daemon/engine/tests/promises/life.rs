@@ -72,7 +72,8 @@ impl Shell {
         self.ledger.entries.append(&mut self.out.ledger);
         let reported: Vec<u64> = self.ledger.not_stable.iter().copied().collect();
         for sector in reported {
-            self.tell(Command::RestoreReport { range: ByteRange { offset: sector * 512, length: 512 } });
+            let range = ByteRange { offset: sector * 512, length: 512 };
+            self.tell(Command::RestoreReport { range, first: now });
         }
         Ok(rebuilt)
     }

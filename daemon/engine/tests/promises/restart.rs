@@ -344,3 +344,37 @@ fn a_flush_is_answered_though_a_dead_daemons_flush_hangs() {
     assert_eq!(shell.flushed(), 0);
     assert_eq!(shell.stable(4096), 7);
 }
+
+/// C9, C10: what an earlier life held failed when the ledger says it did, also what was being tried again when that life ended;
+/// and whoever has seen it fail earlier knows better.
+#[test]
+fn what_was_held_failed_when_the_ledger_says() {
+    let mut shell = shell();
+    shell.run_ms(1_000);
+    shell.disk().refuse(IoKind::Write, EIO);
+    shell.put(0, LINE, 1);
+    shell.put(4 * LINE, LINE, 1);
+    assert_eq!(shell.flushed(), EIO);
+    // One of the two is with the device when the life ends.
+    shell.disk().hold(IoKind::Write);
+    let range = ByteRange { offset: 0, length: LINE };
+    shell.operator(Command::Retry { range, classes: ClassSet::ANY });
+    shell.settle();
+    assert_eq!(shell.slots_in(State::Writing).len(), 1);
+    shell.die();
+    shell.start_again();
+    let first = |shell: &mut Shell| -> Vec<Instant> {
+        shell.list(ListState::Failed).iter().map(|extent| extent.first).collect()
+    };
+    let told = |shell: &mut Shell, first: u64| {
+        shell.operator(Command::RestoreReport { range: ByteRange::ALL, first: Instant(first) });
+        shell.settle();
+    };
+    told(&mut shell, 77);
+    shell.disk().release();
+    shell.settle_volumes();
+    shell.settle();
+    assert_eq!(first(&mut shell), [Instant(77); 2]);
+    told(&mut shell, 99);
+    assert_eq!(first(&mut shell), [Instant(77); 2]);
+}
