@@ -126,6 +126,10 @@ impl Client {
                 "this user may not connect to",
                 "Root, the daemon's user and the socket's group may look: run it as one of them, with sudo, say.",
             ),
+            _ if self.is_no_socket() => (
+                "there is no socket at",
+                "Give the daemon's admin_socket: --socket PATH, or HOLDFAST_ADMIN_SOCKET.",
+            ),
             _ => (
                 NOBODY_ANSWERS,
                 "Is holdfastd running, and is this its admin_socket (--socket PATH)? 'systemctl status holdfast' and 'journalctl \
@@ -139,6 +143,12 @@ impl Client {
             cause: cause.to_string(),
             remedy: remedy.to_owned(),
         }
+    }
+
+    /// Whether there is something that no daemon ever listened on.
+    fn is_no_socket(&self) -> bool {
+        use std::os::unix::fs::FileTypeExt;
+        std::fs::metadata(&self.socket).is_ok_and(|found| !found.file_type().is_socket())
     }
 
     /// Somebody listens, who is stopped or stuck.
@@ -181,6 +191,15 @@ mod tests {
     fn a_name_cannot_leave_its_segment() {
         assert_eq!(segment("vm-1_a.b"), "vm-1_a.b");
         assert_eq!(segment("a/b?c d"), "a%2Fb%3Fc%20d");
+    }
+
+    #[test]
+    fn what_is_no_socket_is_called_so() {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        let error = Client::new(file.path()).get("/v1/status").expect_err("nobody is there").to_string();
+        assert!(error.contains("there is no socket at"), "{error}");
+        let error = Client::new(Path::new("/nowhere")).get("/v1/status").expect_err("nobody is there");
+        assert!(error.to_string().contains(NOBODY_ANSWERS), "{error}");
     }
 
     #[test]

@@ -225,7 +225,7 @@ impl fmt::Display for ArenaWarning {
                 write!(f, "the arena is not locked in memory: {error} (RLIMIT_MEMLOCK is {limit})")
             }
             ArenaWarning::TakenOver(held) => {
-                write!(f, "the arena of a daemon that did not end cleanly was taken over, and with it {held}")
+                write!(f, "the arena of the daemon before this one was taken over, and with it {held}")
             }
             ArenaWarning::Replaced => {
                 write!(f, "an earlier daemon's arena, all of it on stable media, was replaced")

@@ -91,7 +91,8 @@ fn volume_warnings(volume: &VolumeSettings, warn: &mut impl FnMut(bool, String))
     }
     if let Backing::File { buffered: true, .. } = volume.backing {
         let text = format!(
-            "volume {name}: buffered = true: the page cache forgets failed writes, so no promise holds"
+            "volume {name}: buffered = true: where its file cannot be written past the page cache, that forgets failed writes, and no \
+             promise holds"
         );
         warn(true, text);
     }

@@ -149,8 +149,15 @@ pub fn serve(settings: Settings, options: Options) -> Result<ExitCode, StartErro
         tracing::warn!("{warning}");
     }
     // Those of the settings are not kept: settings change.
-    for warning in crate::config::warnings(&settings) {
+    for warning in crate::config::warnings(&settings).iter().filter(|warning| !warning.seen_when_running) {
         tracing::warn!("{warning}");
+    }
+    for volume in volumes.iter().filter(|volume| !volume.device.direct) {
+        let volume = &volume.settings.name;
+        tracing::warn!(
+            volume,
+            "it goes through the page cache, which forgets failed writes: no promise holds"
+        );
     }
     let incarnation = ledger.incarnation();
     let book = scribe::Book::new(ledger, entries, clock);

@@ -128,7 +128,10 @@ fn explain_names_what_a_failed_flush_reported() {
 #[test]
 fn events_are_told_in_order_and_what_was_forgotten_is_said() {
     let world = World::new();
-    assert_eq!(world.told("events"), "Nothing happened.\n");
+    assert_eq!(
+        world.told("events"),
+        "Nothing happened since this daemon started. What was held before that: 'holdfastctl status'.\n"
+    );
     let event = |number| EventView {
         number,
         unix_ms: crate::fake::EPOCH_MS + number,

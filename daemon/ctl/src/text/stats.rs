@@ -108,7 +108,7 @@ fn reactor_row(reactor: &Reactor) -> Vec<String> {
 /// What happened, a line each.
 pub fn events(page: &Events, invocation: &Invocation) -> String {
     if page.events.is_empty() {
-        return "Nothing happened.\n".to_owned();
+        return "Nothing happened since this daemon started. What was held before that: 'holdfastctl status'.\n".to_owned();
     }
     let around = Around { verb: "events", missed: page.missed, earlier: page.earlier, later: page.later };
     around.of(&event_lines(page), page.next, invocation)
