@@ -187,6 +187,20 @@ impl<'a> Allowance<'a> {
         self.wanted = self.wanted.max(lines);
     }
 
+    /// Whether another reactor may give something up for a wish that was told, as far as is known. Who fails because its
+    /// device refuses to flush, and has looked in vain, will not; nor who does not fail. One at least has to say so,
+    /// unless `known`.
+    pub(crate) fn others_may_give_up(&self, known: bool) -> bool {
+        let (mut may, mut in_vain) = (self.said.wanted == 0, known);
+        for (_, words) in self.share.heard(self.reactor).filter(|(_, words)| class_of(words.fails).is_some())
+        {
+            let nothing = words.fails & Words::REFUSES_FLUSHES != 0 && words.oldest == Words::NOTHING;
+            may |= !nothing;
+            in_vain |= nothing;
+        }
+        may || !in_vain
+    }
+
     fn speak(&mut self, fails: u64) {
         let (since, wanted) = (self.short_since, self.wanted);
         let words = Words { fails, since, wanted, oldest: self.oldest };
@@ -333,7 +347,8 @@ impl Engine<'_> {
         }
         let class = volume.failure_class().map_or(0, |class| class as u64);
         let gate = volume.gate.map_or(0, |gate| gate.class as u64);
-        volume.allowance.speak(class | gate << 8);
+        let flushes = if volume.refuses_flushes() { Words::REFUSES_FLUSHES } else { 0 };
+        volume.allowance.speak(class | gate << 8 | flushes);
     }
 }
 

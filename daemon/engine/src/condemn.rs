@@ -196,7 +196,9 @@ impl Engine<'_> {
 
     fn try_before_giving_up(&mut self, now: Instant, index: usize, out: &mut Actions) {
         let volume = &self.volumes[index];
-        let Some(gate) = volume.gate else { return };
+        // A device that refuses only flushes takes what it is sent: the attempt would end in nothing that can be given
+        // up, and ask for another flush.
+        let Some(gate) = volume.gate.filter(|gate| !gate.from_flush) else { return };
         let floor = volume.setup.rules.for_class(gate.class).retry.floor_ms();
         if gate.probing || now < gate.last.after_ms(floor) {
             return;

@@ -2,7 +2,7 @@
 
 use crate::engine::Engine;
 use crate::ops::{Op, Purpose};
-use crate::volume::{Gate, Pass, PassKind, Task};
+use crate::volume::{Gate, Pass, PassKind, Task, Volume};
 use crate::writeback::Manner;
 use crate::{Actions, Instant, SlotId};
 use holdfast_mutants::mutant;
@@ -20,6 +20,13 @@ enum NextProbe {
     /// Nothing yet: it goes on behind this line.
     Behind(u64),
     Nothing,
+}
+
+impl Volume<'_> {
+    /// Whether a refused flush has closed the gate: no line has failed by it.
+    pub(crate) fn refuses_flushes(&self) -> bool {
+        self.gate.is_some_and(|gate| gate.from_flush)
+    }
 }
 
 impl Engine<'_> {

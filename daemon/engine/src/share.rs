@@ -48,7 +48,8 @@ struct Seat {
 /// What a reactor says of a volume; all zero if there is nothing to say.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Words {
-    /// The number of the error class that the volume fails with there, and, above it, of its closed gate's class.
+    /// The number of the error class that the volume fails with there, and, above it, of its closed gate's class, with
+    /// [`Words::REFUSES_FLUSHES`].
     pub(crate) fails: u64,
     /// Since when its oldest request waits for room in the budget, in nanoseconds.
     pub(crate) since: u64,
@@ -60,6 +61,8 @@ pub(crate) struct Words {
 }
 
 impl Words {
+    /// In `fails`: a refused flush has closed the gate.
+    pub(crate) const REFUSES_FLUSHES: u64 = 1 << 16;
     /// There is no failure to give up.
     pub(crate) const NOTHING: u64 = u64::MAX;
 }

@@ -2,6 +2,7 @@
 
 use crate::engine::Engine;
 use crate::requests::{Pending, RequestId};
+use crate::share::Words;
 use crate::write::Admission;
 use crate::{Actions, Instant};
 use holdfast_policy::{ErrorClass, FailurePolicy, Pressure, PressureVerdict, class_of_errno, errno};
@@ -57,10 +58,11 @@ impl Engine<'_> {
     ) -> Option<u16> {
         let lines = pending.end - pending.cursor;
         match self.judge_pressure(now, index, pending.since, lines) {
-            PressureVerdict::Admit | PressureVerdict::Stall => None,
+            PressureVerdict::Admit => None,
+            PressureVerdict::Stall => self.refusal_of_write_through(index, pending.since),
             PressureVerdict::GiveUpOldest => {
-                self.make_room(now, index, pending.since, lines, out);
-                None
+                let coming = self.make_room(now, index, pending.since, lines, out);
+                (!coming).then_some(errno::ENOSPC)
             }
             PressureVerdict::RefuseWrites => Some(errno::ENOSPC),
         }
@@ -90,14 +92,39 @@ impl Engine<'_> {
         Pressure { not_clean: volume.counts.not_clean() + lines, budget: volume.allowance.room(), stalled_ms }
     }
 
-    /// Has the oldest failures given up, here or on whatever reactor has them.
-    fn make_room(&mut self, now: Instant, index: usize, since: Instant, lines: u64, out: &mut Actions) {
+    /// What a write is answered that a policy would have written through, but finds no room, because the device refuses
+    /// to flush: what the device has said since the write came. Where it refuses data, room comes by itself.
+    fn refusal_of_write_through(&self, index: usize, since: Instant) -> Option<u16> {
+        let volume = &self.volumes[index];
+        let gate = volume.gate.filter(|gate| gate.from_flush && gate.last >= since)?;
+        let through = volume.setup.rules.for_class(gate.class).policy.write_through_while_refused();
+        (through && volume.condemned.is_empty()).then_some(gate.errno)
+    }
+
+    /// Has the oldest failures given up, here or on whatever reactor has them. `false` if there is nothing that could
+    /// be: a device that refuses to flush has refused none of what it took, and that is kept.
+    fn make_room(
+        &mut self,
+        now: Instant,
+        index: usize,
+        since: Instant,
+        lines: u64,
+        out: &mut Actions,
+    ) -> bool {
+        let pressure = self.pressure_on(now, index, since, lines);
+        let refuses_flushes = self.volumes[index].refuses_flushes();
         if self.exceeds_room(index, lines) || self.limits.reactors == 1 {
-            let pressure = self.pressure_on(now, index, since, lines);
+            if refuses_flushes && self.oldest_to_give_up(index, pressure) == Words::NOTHING {
+                return false;
+            }
             self.give_up_oldest(now, index, lines, pressure, out);
-        } else {
-            self.volumes[index].allowance.wants(lines);
+            return true;
         }
+        self.volumes[index].allowance.wants(lines);
+        let fails_otherwise = !refuses_flushes && self.volumes[index].failure_class().is_some();
+        fails_otherwise
+            || self.volumes[index].allowance.others_may_give_up(refuses_flushes)
+            || self.oldest_to_give_up(index, pressure) != Words::NOTHING
     }
 
     /// What a request is answered that waits since then for lines which the device refuses to zero, or over which an
@@ -148,10 +175,7 @@ impl Engine<'_> {
                 let own = pending.fallback && pending.cursor > pending.first_zeroed;
                 let refused = match self.judge_pressure(now, index, since, lines) {
                     PressureVerdict::Admit | PressureVerdict::Stall => false,
-                    PressureVerdict::GiveUpOldest if !own => {
-                        self.make_room(now, index, since, lines, out);
-                        false
-                    }
+                    PressureVerdict::GiveUpOldest if !own => !self.make_room(now, index, since, lines, out),
                     PressureVerdict::GiveUpOldest | PressureVerdict::RefuseWrites => true,
                 };
                 refused.then_some(errno::ENOSPC)

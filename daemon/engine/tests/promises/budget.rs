@@ -267,6 +267,34 @@ fn a_write_is_refused_for_what_another_reactor_holds() {
     assert_eq!(pair.flushed(), [Some(0), Some(0)]);
 }
 
+/// hold-until-pressure: the disk refuses only flushes, so that no reactor has anything to give up for the write: it is refused,
+/// though its own reactor holds nothing; and the disk is asked at the pace of the back-off.
+#[test]
+fn a_write_is_refused_for_what_no_reactor_can_give_up() {
+    for writer in [0, 1] {
+        let mut pair = pair(hold_until_pressure(900, 2_000));
+        pair.0[0].disk().refuse(IoKind::Flush, EIO);
+        pair.fill(1, 0..BUDGET);
+        pair.0[1].flush();
+        pair.run_ms(100);
+        let write = pair.0[writer].write(writer as u64 * STRIPE + 100 * LINE, LINE, 2);
+        pair.run_ms(1_800);
+        assert_eq!(pair.0[writer].errno(write), None);
+        pair.run_ms(300);
+        assert_eq!(pair.0[writer].errno(write), Some(ENOSPC), "on reactor {writer}");
+        pair.run_ms(30_000);
+        let (waits, before) = (pair.0[0].write(0, LINE, 2), pair.0[0].disk().attempts(IoKind::Flush));
+        pair.run_ms(30_000);
+        let flushes = pair.0[0].disk().attempts(IoKind::Flush) - before;
+        assert!(flushes <= 4, "{flushes} flushes in half a minute");
+        assert_eq!((pair.0[0].errno(waits), pair.given_up()), (Some(ENOSPC), [0, 0]));
+        pair.0[0].disk().heal();
+        pair.run_ms(31_000);
+        pair.0[0].put(0, LINE, 3);
+        assert_eq!(pair.flushed(), [Some(0), Some(0)]);
+    }
+}
+
 /// evict-immediately: one reactor finds that the disk refuses, and another one's writes are answered only after their
 /// write-back, too; also if it slept meanwhile.
 #[test]

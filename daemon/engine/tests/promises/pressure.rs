@@ -181,3 +181,77 @@ fn a_new_policy_judges_what_is_held() {
     shell.run_ms(10);
     assert_eq!(shell.stats().lost, 16);
 }
+
+/// Fills the volume's budget with data that its disk takes, over a device flush that it refuses.
+fn full_of_unflushed(policy: Policy) -> Shell {
+    let mut shell =
+        Shell::new(Plan { rules: rules(policy, Retry::default()), budget: 40, ..Plan::default() });
+    shell.disk().refuse(IoKind::Flush, EIO);
+    (0..40).for_each(|line| shell.put(line * LINE, LINE, 1));
+    assert_eq!(shell.flushed(), EIO);
+    shell
+}
+
+/// C4, C8: a disk that refuses nothing but flushes has refused no line that could be given up. A write that waits for room is
+/// refused after the stall timeout, the disk is asked at the pace of the back-off, and all goes on once it flushes.
+#[test]
+fn nothing_is_given_up_because_only_flushes_are_refused() {
+    let mut shell = full_of_unflushed(hold_until_pressure(900, 2_000));
+    let write = shell.write(100 * LINE, LINE, 2);
+    shell.run_ms(1_900);
+    assert_eq!(shell.errno(write), None);
+    shell.run_ms(200);
+    assert_eq!(shell.errno(write), Some(ENOSPC));
+    shell.run_ms(30_000);
+    let waits: Vec<u32> = (0..4).map(|line| shell.write((200 + line) * LINE, LINE, 2)).collect();
+    let before = shell.disk().attempts(IoKind::Flush);
+    shell.run_ms(60_000);
+    let flushes = shell.disk().attempts(IoKind::Flush) - before;
+    assert!(flushes <= 5, "{flushes} flushes in a minute, of a disk that has refused for half a minute");
+    assert!(waits.iter().all(|&write| shell.errno(write) == Some(ENOSPC)));
+    assert_eq!((shell.stats().given_up, shell.stats().lost), (0, 0));
+    shell.put(5 * LINE, LINE, 3);
+    shell.disk().heal();
+    shell.run_ms(31_000);
+    shell.put(100 * LINE, LINE, 4);
+    assert_eq!(shell.flushed(), 0);
+    assert_eq!((shell.stable(0), shell.stable(5 * 4096), shell.stable(100 * 4096)), (1, 3, 4));
+}
+
+/// What the disk has refused itself is given up beside what only awaits a flush, and then nothing more.
+#[test]
+fn a_refused_line_is_given_up_beside_what_no_flush_covers() {
+    let mut shell = Shell::new(Plan {
+        rules: rules(hold_until_pressure(900, 2_000), Retry::default()),
+        budget: 40,
+        ..Plan::default()
+    });
+    shell.disk().bad.insert(3, i32::from(EIO));
+    shell.disk().refuse(IoKind::Flush, EIO);
+    (0..40).for_each(|line| shell.put(line * LINE, LINE, 1));
+    assert_eq!(shell.flushed(), EIO);
+    shell.run_ms(1_000);
+    let writes: Vec<u32> = (0..8).map(|line| shell.write((100 + line) * LINE, LINE, 2)).collect();
+    shell.run_ms(10_000);
+    assert!(writes.iter().all(|&write| shell.errno(write) == Some(ENOSPC)), "nine tenths are still taken");
+    let lost: Vec<u64> = shell.list(ListState::Lost).iter().map(|extent| extent.range.offset).collect();
+    assert_eq!(lost, [3 * LINE]);
+    shell.disk().heal();
+    shell.run_ms(31_000);
+    shell.put(3 * LINE, LINE, 5);
+    assert_eq!(shell.flushed(), 0);
+}
+
+/// evict-immediately: what would be written through finds no room, and is answered with what the disk says of flushes.
+#[test]
+fn a_write_through_without_room_is_answered_with_the_refused_flush() {
+    let mut shell = full_of_unflushed(evict_immediately());
+    let write = shell.write(100 * LINE, LINE, 2);
+    shell.run_ms(31_000);
+    assert_eq!(shell.errno(write), Some(EIO));
+    assert_eq!((shell.stats().given_up, shell.stats().stalled_writes), (0, 0));
+    shell.disk().heal();
+    shell.run_ms(31_000);
+    shell.put(100 * LINE, LINE, 3);
+    assert_eq!((shell.flushed(), shell.stable(0), shell.stable(100 * 4096)), (0, 1, 3));
+}
