@@ -2,8 +2,8 @@
 
 use super::{Outcome, Run};
 use crate::api::{
-    AckLossRequest, ApiError, DropRequest, Fault, Faults, GrowThinRequest, Operation, OperationState,
-    RetryRequest, ShutdownRequest, Started, ThinGrown, Versioned, VolumeState, Volumes,
+    AckLossRequest, ApiError, DropRequest, Fault, Faults, GrowThinRequest, Held, Operation, OperationState,
+    RetryRequest, ShutdownRequest, ShuttingDown, Started, ThinGrown, Versioned, VolumeState, Volumes,
 };
 use crate::cli::{AckLossArgs, DropArgs, GrowThinArgs, RetryArgs, ShutdownArgs};
 use crate::client::segment;
@@ -182,7 +182,16 @@ impl Run<'_, '_> {
         }
         let request = ShutdownRequest { abandon: args.abandon, yes_lose_data: args.yes_lose_data };
         let answer = self.client.post("/v1/shutdown", &request)?;
-        self.print(&answer, |_| "The daemon drains and ends.\n".to_owned());
+        let ShuttingDown { abandon, held } = self.client.read(&answer)?;
+        self.print(&answer, |_| {
+            let fate = if abandon { "is given up" } else { "stays in the arena for the next daemon" };
+            let line = |Held { volume, bytes }: &Held| {
+                let bytes = size::binary(*bytes);
+                format!("{volume}: its device refuses; {bytes} {fate}, unless it takes that meanwhile.\n")
+            };
+            let held = held.iter().map(line).collect::<String>();
+            format!("The daemon drains and ends.\n{held}")
+        });
         Ok(Exit::Ok)
     }
 }
