@@ -103,6 +103,7 @@ pub(crate) enum Verb {
     /// Rates, states and reactors on a screen that renews itself.
     Top(TopArgs),
     /// What happened lately.
+    #[command(after_help = look::EVENTS_HELP)]
     Events(EventsArgs),
     /// Who changed what, and when.
     Audit(AuditArgs),

@@ -4,15 +4,16 @@ use super::ask::{self, Body, Named, Nothing};
 use super::look::{answer, faults_of};
 use super::operation::{Order, unknown};
 use super::refusal::Refusal;
-use super::{Peer, Shared};
+use super::{Peer, Shared, VolumeView};
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::{MethodRouter, post};
 use axum::{Extension, Json, Router};
 use holdfast_ctl::api::{
-    AckLossRequest, DropRequest, Fault, Faults, GrowThinRequest, OperationVerb, Range, RetryRequest,
+    AckLossRequest, DropRequest, Fault, Faults, GrowThinRequest, Held, OperationVerb, Range, RetryRequest,
     ShutdownRequest, ShuttingDown, Started, ThinGrown, Versioned, VolumeState,
 };
+use holdfast_engine::VolumeStats;
 use holdfast_policy::ClassSet;
 use std::sync::Arc;
 
@@ -177,6 +178,19 @@ async fn shutdown(
             "Confirm it with --yes-lose-data ('yes_lose_data': true).",
         ));
     }
+    // Before it begins, because volumes go with it.
+    let held = held(&shared);
     shared.backend.shutdown(abandon, peer);
-    accepted(ShuttingDown { abandon })
+    accepted(ShuttingDown { abandon, held })
+}
+
+/// What is not on stable media of volumes whose devices refuse, or do not answer.
+fn held(shared: &Shared) -> Vec<Held> {
+    let line_bytes = u64::from(shared.backend.daemon().line_bytes);
+    let refused = |VolumeView { stats, .. }: &VolumeView| {
+        stats.failed > 0 || stats.overdue > 0 || (stats.gate_class != 0 && stats.not_clean > 0)
+    };
+    let bytes = |stats: VolumeStats| stats.not_clean.max(stats.failed) * line_bytes;
+    let volumes = shared.backend.volumes().into_iter().filter(refused);
+    volumes.map(|volume| Held { bytes: bytes(volume.stats), volume: volume.name }).collect()
 }

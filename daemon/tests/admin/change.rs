@@ -223,6 +223,37 @@ fn shutdown_abandons_only_what_it_was_told_to() {
     assert_eq!(world.state().shutdown, Some(true));
 }
 
+/// Who ends the daemon hears what devices refuse, by volume: what stays in the arena, or is given up.
+#[test]
+fn shutdown_says_what_devices_refuse() {
+    let world = World::new();
+    {
+        let mut state = world.state();
+        let stats = &mut state.volumes[0].stats;
+        (stats.not_clean, stats.failed, stats.gate_class) = (32, 16, ErrorClass::Space as u8);
+        // Dirty, and nobody refuses it.
+        state.volumes[1].stats.not_clean = 8;
+    }
+    let expected = "The daemon drains and ends. What a device refuses stays in the arena, where the next daemon finds it.\n\
+        vm1: its device refuses, with 128.0 KiB held, unless it takes them meanwhile.\n";
+    assert_eq!(world.told("shutdown"), expected);
+    let json = world.ctl("shutdown --json").json();
+    assert_eq!(json["held"], serde_json::json!([{"volume": "vm1", "bytes": 128 << 10}]));
+    let abandoned = world.told("shutdown --abandon --yes-lose-data");
+    assert!(abandoned.contains("is given up") && abandoned.contains("128.0 KiB held"), "{abandoned}");
+}
+
+/// Who asks for help on events hears of every kind that the daemon uses, and how to page.
+#[test]
+fn help_on_events_names_every_kind() {
+    let help = World::new().ctl("events --help").out;
+    let words =
+        "not_stable lost healed given_up rescinded loss_healed loss_acknowledged changed --since newest";
+    for word in words.split(' ') {
+        assert!(help.contains(word), "{word} is missing in: {help}");
+    }
+}
+
 /// Operations that ended are forgotten, the oldest first; operations that run are not, so their number has an end.
 #[test]
 fn the_table_of_operations_is_bounded() {

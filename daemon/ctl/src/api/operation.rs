@@ -83,6 +83,18 @@ pub struct ShutdownRequest {
 pub struct ShuttingDown {
     /// Whether what cannot be written is given up.
     pub abandon: bool,
+    /// What devices refuse now: unless they take it yet, it stays in the arena for the next daemon, or is given up.
+    #[serde(default)]
+    pub held: Vec<Held>,
+}
+
+/// What a device refuses when the daemon begins to end.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Held {
+    /// The volume's name.
+    pub volume: String,
+    /// What is not on stable media, in bytes; whole cache lines count.
+    pub bytes: u64,
 }
 
 /// What an operation does.

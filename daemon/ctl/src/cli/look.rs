@@ -36,6 +36,21 @@ pub(crate) struct ExplainArgs {
     pub(crate) page: PageArgs,
 }
 
+/// What `events --help` ends with: the words that the daemon uses, and how to go through them.
+pub(crate) const EVENTS_HELP: &str = "\
+Kinds:
+  not_stable         a flush failed, and this was not on stable media
+  lost               given up; reads and flushes fail until it is healed
+  healed             not_stable before, and on stable media now
+  given_up           not_stable before, and lost now
+  rescinded          it was to be given up, and newer data came first
+  loss_healed        lost before, and superseded by data on stable media
+  loss_acknowledged  lost before, and accepted by 'ack-loss'
+  changed            it fails otherwise now; a newer event says how
+
+The newest come by default, the oldest of them first. To go through all that are kept, begin with
+--since 0, and go on with the number of the last one that was printed.";
+
 #[derive(Debug, Args)]
 pub(crate) struct EventsArgs {
     /// Those after the event with this number, the oldest of them first; without it, the newest.

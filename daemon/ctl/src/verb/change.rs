@@ -2,8 +2,8 @@
 
 use super::{Outcome, Run};
 use crate::api::{
-    AckLossRequest, ApiError, DropRequest, Fault, Faults, GrowThinRequest, Operation, OperationState,
-    RetryRequest, ShutdownRequest, Started, ThinGrown, Versioned, VolumeState, Volumes,
+    AckLossRequest, ApiError, DropRequest, Fault, Faults, GrowThinRequest, Held, Operation, OperationState,
+    RetryRequest, ShutdownRequest, ShuttingDown, Started, ThinGrown, Versioned, VolumeState, Volumes,
 };
 use crate::cli::{AckLossArgs, DropArgs, GrowThinArgs, RetryArgs, ShutdownArgs};
 use crate::client::segment;
@@ -182,11 +182,25 @@ impl Run<'_, '_> {
         }
         let request = ShutdownRequest { abandon: args.abandon, yes_lose_data: args.yes_lose_data };
         let answer = self.client.post("/v1/shutdown", &request)?;
-        let rest = match args.abandon {
-            true => "What a device refuses is given up, and on record as lost.",
-            false => "What a device refuses stays in the arena, where the next daemon finds it.",
-        };
-        self.print(&answer, |_| format!("The daemon drains and ends. {rest}\n"));
+        let ShuttingDown { abandon, held } = self.client.read(&answer)?;
+        self.print(&answer, |_| {
+            let rest = match abandon {
+                true => "What a device refuses is given up, and on record as lost.",
+                false => "What a device refuses stays in the arena, where the next daemon finds it.",
+            };
+            let line = |Held { volume, bytes }: &Held| {
+                format!(
+                    "{volume}: its device refuses, with {} held, unless it takes them meanwhile.
+",
+                    size::binary(*bytes)
+                )
+            };
+            let held = held.iter().map(line).collect::<String>();
+            format!(
+                "The daemon drains and ends. {rest}
+{held}"
+            )
+        });
         Ok(Exit::Ok)
     }
 }
