@@ -61,9 +61,23 @@ impl Scene {
         };
         let neighbour = (trouble != Trouble::Restart).then(|| open(NEIGHBOUR)).transpose()?;
         let lazy = (trouble == Trouble::WriteBack).then(|| open(LAZY)).transpose()?;
-        let bytes = Counters::scrape(&daemon.admin)?.sum("holdfast_reactor_cache_bytes", &[]);
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "bytes of a cache")]
-        let lines = trouble.lines(job, bytes as u64 / 4096);
+        let counters = Counters::scrape(&daemon.admin)?;
+        let lines_of = |series, labels: &[&str]| {
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "bytes of a cache")]
+            let bytes = counters.sum(series, labels) as u64;
+            bytes / 4096
+        };
+        let mut lines = trouble.lines(job, lines_of("holdfast_reactor_cache_bytes", &[]));
+        if trouble == Trouble::Hold {
+            // A cache of small pages has somewhat more lines than those that budgets are parts of, and what is above a budget
+            // waits and is refused. Some room: the disk is told of many at a time.
+            let budget = lines_of("holdfast_volume_budget_bytes", &[NEIGHBOUR]).saturating_sub(64);
+            ensure!(
+                budget >= lines / 100 * 97,
+                "a budget of {budget} lines holds no {lines}: give the job more cache"
+            );
+            lines = lines.min(budget);
+        }
         Ok(Self { trouble, lines, neighbour, lazy, holds: false })
     }
 
