@@ -79,12 +79,13 @@ pub struct Place {
 }
 
 impl Place {
-    /// A daemon whose volume has so many bytes and whose cache so many.
-    fn daemon(&self, volume: u64, cache: u64) -> anyhow::Result<OwnDaemon> {
+    /// A daemon whose volume has so many bytes and these settings, and whose cache has so many.
+    fn daemon(&self, volume: u64, cache: u64, settings: &str) -> anyhow::Result<OwnDaemon> {
         let text = format!(
             "# ?\nspan = {volume}\ncache = {cache}\n[[case]]\nname = \"all\"\nreads_percent = 0\ndepth = 32\n"
         );
-        OwnDaemon::start(&Job::parse(&text)?, &self.testbed, self.machine.huge_pages_free)
+        let (job, pages) = (Job::parse(&text)?, self.machine.huge_pages_free);
+        OwnDaemon::start_with(&job, &self.testbed, pages, settings)
     }
 
     fn file(&self, name: &str) -> anyhow::Result<(tempfile::TempDir, PathBuf)> {

@@ -228,7 +228,34 @@ fn seconds(text: &str) -> Result<f64, String> {
 }
 
 fn main() -> anyhow::Result<ExitCode> {
-    let done = match Arguments::parse().command {
+    let command = Arguments::parse().command;
+    let json = command.prints_json();
+    let done = carry_out(command);
+    if let (true, Err(error)) = (json, &done) {
+        println!("{}", serde_json::json!({ "error": format!("{error:#}") }));
+    }
+    done
+}
+
+impl Command {
+    /// Whoever reads JSON reads why there is none as JSON, too.
+    fn prints_json(&self) -> bool {
+        match self {
+            Command::Floor { how, .. } | Command::Bench { how, .. } => how.json,
+            Command::Run(job) | Command::Compare(job) => job.json,
+            Command::Figures { json, .. } => *json,
+            Command::Restart(arguments) => arguments.json,
+            Command::Honesty(arguments) => arguments.json,
+            Command::Suite(_)
+            | Command::Client { .. }
+            | Command::HonestyFlush { .. }
+            | Command::FloorServer { .. } => false,
+        }
+    }
+}
+
+fn carry_out(command: Command) -> anyhow::Result<ExitCode> {
+    let done = match command {
         Command::Floor { span, how } => {
             let (settings, machine) = prepare(&how)?;
             print(&measure_floor(&settings, machine, &span)?, how.json)
@@ -237,8 +264,8 @@ fn main() -> anyhow::Result<ExitCode> {
             let (settings, machine) = prepare(&how)?;
             print(&measure_daemon(&settings, machine, &socket, &volume, span)?, how.json)
         }
-        Command::Run(job) => carry_out(job, false),
-        Command::Compare(job) => carry_out(job, true),
+        Command::Run(job) => measure_job(job, false),
+        Command::Compare(job) => measure_job(job, true),
         Command::Figures { lines, testbed, span, repeats, json } => {
             let testbed = testbed_of(testbed.as_deref())?;
             let cores = usable_cores()?;
@@ -272,14 +299,8 @@ fn honesty(arguments: HonestyArguments) -> anyhow::Result<ExitCode> {
 
 fn all(arguments: SuiteArguments) -> anyhow::Result<ExitCode> {
     let SuiteArguments { jobs, only, testbed, report, force } = arguments;
-    let cores = usable_cores()?;
-    let machine = Machine::inspect(cores.clone(), cores[cores.len() - 1], cores[0]);
-    anyhow::ensure!(
-        force || !machine.debug_build,
-        "a debug build: no figure of it means anything; use --release"
-    );
     let request = suite::Request { jobs, only, testbed, report, force };
-    let found = suite::run(&request, machine, |line| eprintln!("suite: {line}"))?;
+    let found = suite::run(&request, usable_cores()?, |line| eprintln!("suite: {line}"))?;
     print!("{}", found.page());
     Ok(if found.all_reached() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -321,7 +342,7 @@ fn usable_cores() -> anyhow::Result<Vec<usize>> {
     Ok(cores.context("which cores may this process use?")?.iter().map(|core| core.id).collect())
 }
 
-fn carry_out(arguments: JobArguments, compare: bool) -> anyhow::Result<()> {
+fn measure_job(arguments: JobArguments, compare: bool) -> anyhow::Result<()> {
     let file = arguments.job.as_path();
     let job = Job::parse(&text_of(file)?).with_context(|| file.display().to_string())?;
     let mut testbed = testbed_of(arguments.testbed.as_deref())?;

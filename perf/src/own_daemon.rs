@@ -13,7 +13,6 @@ use crate::affinity::spawn_anywhere;
 use crate::files::allocate;
 use crate::job::Job;
 use crate::testbed::{Idle, Testbed};
-use crate::trouble::Trouble;
 
 /// How long its start may take.
 const START_MAX: Duration = Duration::from_secs(60);
@@ -46,6 +45,16 @@ impl OwnDaemon {
     /// # Errors
     /// If the program is not there, refuses its configuration, or takes too long.
     pub fn start(job: &Job, testbed: &Testbed, huge_pages_free: u64) -> anyhow::Result<Self> {
+        Self::start_with(job, testbed, huge_pages_free, job.trouble.map_or("", |trouble| trouble.shares().0))
+    }
+
+    /// The same; of its volume, these lines of the configuration, too.
+    pub(crate) fn start_with(
+        job: &Job,
+        testbed: &Testbed,
+        huge_pages_free: u64,
+        settings: &str,
+    ) -> anyhow::Result<Self> {
         let cache = job.cache.unwrap_or(testbed.cache);
         let place = |parent: &Path| {
             let folder = Builder::new().prefix("holdfast-perf-").tempdir_in(parent);
@@ -55,6 +64,7 @@ impl OwnDaemon {
         let arena = place(testbed.arena(cache, huge_pages_free))?;
         let backing = backing(job, testbed, folder.path())?;
         let mut config = configuration(job, testbed, folder.path(), arena.path(), cache, &backing);
+        config += settings;
         config += &beside(job, cache, folder.path())?;
         let nbd = folder.path().join("nbd.sock");
         config +=
@@ -196,12 +206,12 @@ fn configuration(
     // At least what the daemon's default is, which has room for a largest request on each of 16 reactors.
     let session = session.next_multiple_of(1 << 20).max(16 << 20);
     let file = |name: &str| quoted(&folder.join(name));
-    let (budget, reserve) = job.trouble.map_or(("", ""), Trouble::shares);
+    let reserve = job.trouble.map_or("", |trouble| trouble.shares().1);
     format!(
         "[daemon]\ncores = {cores:?}\nidle = \"{idle}\"\nstate_dir = {state}\nsocket = {socket}\nadmin_socket = {admin}\n\
          [arena]\npath = {arena}\nsize = {cache}\n\
          [limits]\nsession_bytes_max = {session}\nsessions_max = 300\n{reserve}\
-         [[volume]]\nname = \"{VOLUME}\"\nbacking = {backing}\n{budget}",
+         [[volume]]\nname = \"{VOLUME}\"\nbacking = {backing}\n",
         cores = testbed.reactor_cores,
         state = file("state"),
         socket = file("clients.sock"),

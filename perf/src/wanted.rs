@@ -53,34 +53,40 @@ impl Wanted {
         }
     }
 
+    /// Each of these figures in words, in the order of the verdicts.
+    #[must_use]
+    pub fn words(&self) -> Vec<String> {
+        let over = self.over.name();
+        let rate = self.rate.map(|least| format!("rate over {over} at least {least}"));
+        let p50 = self.p50.map(|most| format!("p50 over {over} at most {most}"));
+        let p99 = self.p99.map(|most| format!("p99 over {over} at most {most}"));
+        let more = self.p50_more_us.map(|most| format!("p50 at most {most} us over {over}'s"));
+        [rate, p50, p99, more].into_iter().flatten().collect()
+    }
+
     /// What became of it, if the other one was measured.
     pub(crate) fn judge(&self, ratios: &[Ratio], contenders: &[ContenderOutcome]) -> Vec<Verdict> {
         let is_it = |ratio: &&Ratio| ratio.of == Contender::Holdfast && ratio.to == self.over;
-        let Some(ratio) = ratios.iter().find(is_it) else { return Vec::new() };
-        let over = self.over.name();
-        let mut verdicts = Vec::new();
-        if let Some(least) = self.rate {
-            let (wanted, found) = (format!("rate over {over} at least {least}"), ratio.rate.clone());
-            verdicts.push(Verdict { wanted, reached: found.median >= least, found });
-        }
-        let mut at_most = |wanted: String, found: Repeats, most: f64| {
-            verdicts.push(Verdict { wanted, reached: found.median <= most, found });
-        };
-        if let Some(most) = self.p50 {
-            at_most(format!("p50 over {over} at most {most}"), ratio.p50.clone(), most);
-        }
-        if let Some(most) = self.p99 {
-            at_most(format!("p99 over {over} at most {most}"), ratio.p99.clone(), most);
-        }
         let of = |who| contenders.iter().find(|one| one.contender == who);
-        if let (Some(most), Some(ours), Some(others)) =
-            (self.p50_more_us, of(Contender::Holdfast), of(self.over))
-        {
-            let more = ours.p50_ns.repeats.iter().zip(&others.p50_ns.repeats);
-            let more = Repeats::new(more.map(|(ours, theirs)| (ours - theirs) / 1000.0).collect());
-            at_most(format!("p50 at most {most} us over {over}'s"), more, most);
-        }
-        verdicts
+        let (Some(ratio), Some(ours), Some(others)) =
+            (ratios.iter().find(is_it), of(Contender::Holdfast), of(self.over))
+        else {
+            return Vec::new();
+        };
+        let more_us = || {
+            let pairs = ours.p50_ns.repeats.iter().zip(&others.p50_ns.repeats);
+            Repeats::new(pairs.map(|(ours, theirs)| (ours - theirs) / 1000.0).collect())
+        };
+        let at_least = |found: Repeats, least: f64| (found.median >= least, found);
+        let at_most = |found: Repeats, most: f64| (found.median <= most, found);
+        let judged = [
+            self.rate.map(|least| at_least(ratio.rate.clone(), least)),
+            self.p50.map(|most| at_most(ratio.p50.clone(), most)),
+            self.p99.map(|most| at_most(ratio.p99.clone(), most)),
+            self.p50_more_us.map(|most| at_most(more_us(), most)),
+        ];
+        let judged = self.words().into_iter().zip(judged.into_iter().flatten());
+        judged.map(|(wanted, (reached, found))| Verdict { wanted, found, reached }).collect()
     }
 }
 

@@ -138,9 +138,11 @@ fn a_wrong_job_is_refused_with_file_line_and_key() {
     let folder = tempfile::tempdir().unwrap();
     let output = perf(folder.path(), "run", &JOB.replace("repeats", "repeat"));
     let error = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(!output.status.success() && output.stdout.is_empty());
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON and nothing else");
+    let told = json["error"].as_str().expect("the error, for who asked for JSON");
+    assert!(!output.status.success() && json.as_object().is_some_and(|json| json.len() == 1));
     for part in ["small.toml", "line 5", "unknown field `repeat`"] {
-        assert!(error.contains(part), "{part:?} in {error}");
+        assert!(error.contains(part) && told.contains(part), "{part:?} in {error} and {told}");
     }
 }
 
@@ -220,11 +222,30 @@ fn a_suite_goes_on_behind_a_step_that_fails_and_its_page_has_both() {
     assert!(page.contains("FAILED") && page.contains("small: open"), "{page}");
     let suite: holdfast_perf::suite::Suite =
         serde_json::from_slice(&std::fs::read(report.join("suite.json")).unwrap()).unwrap();
-    assert!(suite.done[0].failed.is_some() && suite.done[1].failed.is_none(), "{page}");
-    assert_eq!(suite.done[1].lines[0].wanted, "rate over floor at least 0.001");
+    let why = suite.done[0].failed.as_deref().unwrap_or_default();
+    assert!(why.contains("the daemon ended") && suite.done[1].failed.is_none(), "{page}");
+    assert_eq!(suite.done[1].lines[0].wanted.as_deref(), Some("rate over floor at least 0.001"));
+    assert!(suite.findings.iter().any(|finding| finding.contains("debug build")) == cfg!(debug_assertions));
     let outcome: Outcome =
         serde_json::from_slice(&std::fs::read(report.join("small-compare.json")).unwrap()).unwrap();
     let case = &outcome.cases[0].case;
     assert_eq!(case.rate_of_peak, Some(0.5));
     assert!(case.rate.is_some_and(|rate| rate >= 1.0), "{case:?}");
+}
+
+/// In short form: what is dirty is written by the flush, and a figure has its aim and its repeats.
+#[test]
+fn write_back_is_measured_beside_a_direct_writer() {
+    if !daemon_is_built() {
+        return;
+    }
+    let output = Command::new(env!("CARGO_BIN_EXE_holdfast-perf"))
+        .args(["figures", "write-back", "--repeats", "2", "--span", "32MiB", "--json"])
+        .output()
+        .expect("the program starts");
+    let text = String::from_utf8(output.stdout).expect("JSON");
+    assert!(output.status.success(), "{text}");
+    let seen: Vec<holdfast_perf::figures::Figure> = serde_json::from_str(&text).expect("figures");
+    assert_eq!(seen.len(), 5, "{text}");
+    assert!(seen.iter().all(|figure| figure.repeats.len() == 2 && figure.value > 0.0), "{text}");
 }

@@ -10,7 +10,7 @@ const CLIENTS: u64 = 64;
 const ROUNDS: u32 = 50;
 
 pub(super) fn measure(place: &Place) -> anyhow::Result<Vec<Figure>> {
-    let daemon = place.daemon(16 << 20, 32 << 20)?;
+    let daemon = place.daemon(16 << 20, 32 << 20, "")?;
     let options = Options { queue_depth: 1, request_bytes: 4096, ..Options::default() };
     let connect = |_| Queue::connect(&daemon.socket, VOLUME, options.clone());
     let mut clients: Vec<Queue> = (0..CLIENTS).map(connect).collect::<Result<_, _>>()?;

@@ -17,7 +17,7 @@ const PAUSE: Duration = Duration::from_millis(20);
 const OPERATIONS: u32 = 51;
 
 pub(super) fn measure(place: &Place) -> anyhow::Result<Vec<Figure>> {
-    let daemon = place.daemon(16 << 20, 32 << 20)?;
+    let daemon = place.daemon(16 << 20, 32 << 20, "")?;
     let mut queue = Queue::connect(&daemon.socket, VOLUME, Options { queue_depth: 1, ..Options::default() })?;
     let mut done = Vec::new();
     queue.submit_write(0, 0, &[1; 4096])?;

@@ -14,7 +14,7 @@ const CROWD: u32 = 255;
 const SPAN: u64 = 16 << 20;
 
 pub(super) fn measure(place: &Place) -> anyhow::Result<Vec<Figure>> {
-    let daemon = place.daemon(SPAN, 4 * SPAN)?;
+    let daemon = place.daemon(SPAN, 4 * SPAN, "")?;
     let mut figures = Vec::new();
     for depth in [32, 1] {
         let load = Load {

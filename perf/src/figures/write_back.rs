@@ -14,15 +14,17 @@ const DEPTH: u32 = 32;
 const LINE: u64 = 4096;
 /// Of the sequential writer beside it.
 const LONG: u64 = 256 << 10;
-/// Spreads neighbours over the volume; odd, so that none is met twice.
+/// Spreads neighbours over the volume; a prime above any number of blocks, so that none is met twice.
 const STRIDE: u64 = 2_654_435_761;
+/// Of a small cache, much.
+const HEADERS: u64 = 8 << 20;
+/// All of the span stays dirty until the flush.
+const LAZY: &str = "budget = \"90%\"\nwrite_back = { from = \"95%\", after = \"1h\" }\n";
 
 pub(super) fn measure(place: &Place) -> anyhow::Result<Vec<Figure>> {
-    // 80% of the cache may be dirty, and write-back begins before.
-    let cache = (place.span * 2).next_multiple_of(2 << 20);
+    let cache = (place.span / 4 * 5 + HEADERS).next_multiple_of(2 << 20);
     let mut figures = side(place, cache, "dense", place.span, LONG, 0.95)?;
-    let sparse = (cache * 4 / LINE).next_power_of_two() * LINE;
-    figures.extend(side(place, cache, "sparse", sparse, LINE, 0.9)?);
+    figures.extend(side(place, cache, "sparse", cache * 4, LINE, 0.9)?);
     Ok(figures)
 }
 
@@ -42,7 +44,7 @@ fn side(
     block: u64,
     least: f64,
 ) -> anyhow::Result<Vec<Figure>> {
-    let daemon = place.daemon(volume, cache)?;
+    let daemon = place.daemon(volume, cache, LAZY)?;
     let (_folder, path) = place.file("direct")?;
     allocate(&path, volume)?;
     // Once before it counts: the first write of an allocated block changes the file's metadata, too.
