@@ -4,7 +4,7 @@ use crate::{FailedExtent, FailurePolicy, Pressure, PressureVerdict, Verdict};
 
 /// Holds every failed extent. When the volume is over its pressure, its new writes wait; when the oldest of
 /// them has waited for the stall timeout, the oldest failure is given up; where nothing has failed, because the
-/// device refuses only flushes, the write is refused.
+/// device refuses only flushes or answers nothing at all, the write is refused.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct HoldUntilPressure {
     /// The share of the budget from which the volume is under pressure, in parts per 1000; 1..=1000.

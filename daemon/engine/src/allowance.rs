@@ -43,6 +43,8 @@ pub(crate) struct Allowance<'a> {
     pub(crate) short_elsewhere: bool,
     /// What the volume fails with on another reactor.
     class_elsewhere: Option<ErrorClass>,
+    /// Another reactor's device operation, which may be a flush for all of them, does not end or was refused, and no line.
+    unrefused_elsewhere: bool,
     /// A policy wants writes to be written through, because another reactor finds that the disk refuses.
     pub(crate) through: bool,
     /// Writes that were counted at the last look, and when that changed.
@@ -76,6 +78,7 @@ impl<'a> Allowance<'a> {
             yields: false,
             short_elsewhere: false,
             class_elsewhere: None,
+            unrefused_elsewhere: false,
             through: false,
             writes: 0,
             written_at: Instant(0),
@@ -188,13 +191,13 @@ impl<'a> Allowance<'a> {
     }
 
     /// Whether another reactor may give something up for a wish that was told, as far as is known. Who fails because its
-    /// device refuses to flush, and has looked in vain, will not; nor who does not fail. One at least has to say so,
-    /// unless `known`.
+    /// device refuses to flush or hangs, and has looked in vain, will not; nor who does not fail. One at least has to say
+    /// so, unless `known`.
     pub(crate) fn others_may_give_up(&self, known: bool) -> bool {
         let (mut may, mut in_vain) = (self.said.wanted == 0, known);
         for (_, words) in self.share.heard(self.reactor).filter(|(_, words)| class_of(words.fails).is_some())
         {
-            let nothing = words.fails & Words::REFUSES_FLUSHES != 0 && words.oldest == Words::NOTHING;
+            let nothing = words.fails & Words::KEEPS_UNREFUSED != 0 && words.oldest == Words::NOTHING;
             may |= !nothing;
             in_vain |= nothing;
         }
@@ -245,6 +248,23 @@ impl Engine<'_> {
         volume.failure_class().or(volume.allowance.class_elsewhere)
     }
 
+    /// The error class by which its policy judges a request that this reactor's own room is too small for: of what fails
+    /// here; or of what another reactor waits for, which may be a flush of what takes the room here.
+    pub(crate) fn cramping_class(&self, index: usize) -> Option<ErrorClass> {
+        let volume = &self.volumes[index];
+        let elsewhere = volume.allowance.class_elsewhere.filter(|_| volume.allowance.unrefused_elsewhere);
+        volume.failure_class().or(elsewhere)
+    }
+
+    /// Whether there may be nothing to give up here although a policy says that something should be.
+    pub(crate) fn keeps_unrefused(&self, index: usize) -> bool {
+        let volume = &self.volumes[index];
+        match volume.failure_class() {
+            Some(_) => volume.keeps_unrefused(),
+            None => volume.allowance.unrefused_elsewhere,
+        }
+    }
+
     /// Whether `lines` more are more than this reactor has room for, whatever the budget says.
     pub(crate) fn exceeds_room(&self, index: usize, lines: u64) -> bool {
         let volume = &self.volumes[index];
@@ -289,15 +309,18 @@ impl Engine<'_> {
         allowance.elsewhere = allowance.share.taken() - allowance.credit;
         let own = if allowance.said.since == 0 { u64::MAX } else { allowance.said.since };
         let (mut yields, mut short, mut class, mut through) = (false, false, None, false);
+        let mut unrefused = false;
         for (reactor, words) in allowance.share.heard(allowance.reactor) {
             short |= words.since != 0;
             yields |= words.since != 0 && (words.since, reactor) < (own, allowance.reactor);
             class = class.or(class_of(words.fails));
+            unrefused |= words.fails & Words::KEEPS_UNREFUSED != 0;
             let gate = class_of(words.fails >> 8);
             through |= gate.is_some_and(|gate| rules.for_class(gate).policy.write_through_while_refused());
         }
         (allowance.yields, allowance.short_elsewhere) = (yields, short);
         (allowance.class_elsewhere, allowance.through) = (class, through);
+        allowance.unrefused_elsewhere = unrefused;
         allowance.limit = if yields { 0 } else { allowance.credit };
     }
 
@@ -347,8 +370,8 @@ impl Engine<'_> {
         }
         let class = volume.failure_class().map_or(0, |class| class as u64);
         let gate = volume.gate.map_or(0, |gate| gate.class as u64);
-        let flushes = if volume.refuses_flushes() { Words::REFUSES_FLUSHES } else { 0 };
-        volume.allowance.speak(class | gate << 8 | flushes);
+        let unrefused = if volume.keeps_unrefused() { Words::KEEPS_UNREFUSED } else { 0 };
+        volume.allowance.speak(class | gate << 8 | unrefused);
     }
 }
 

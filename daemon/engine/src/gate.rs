@@ -23,9 +23,10 @@ enum NextProbe {
 }
 
 impl Volume<'_> {
-    /// Whether a refused flush has closed the gate: no line has failed by it.
-    pub(crate) fn refuses_flushes(&self) -> bool {
-        self.gate.is_some_and(|gate| gate.from_flush)
+    /// Whether room is taken by what the device has not refused, so that there may be nothing to give up for it: it refuses
+    /// flushes of what it took, or it does not answer.
+    pub(crate) fn keeps_unrefused(&self) -> bool {
+        self.stats.overdue > 0 || self.gate.is_some_and(|gate| gate.from_flush)
     }
 }
 

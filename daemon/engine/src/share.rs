@@ -49,7 +49,7 @@ struct Seat {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Words {
     /// The number of the error class that the volume fails with there, and, above it, of its closed gate's class, with
-    /// [`Words::REFUSES_FLUSHES`].
+    /// [`Words::KEEPS_UNREFUSED`].
     pub(crate) fails: u64,
     /// Since when its oldest request waits for room in the budget, in nanoseconds.
     pub(crate) since: u64,
@@ -61,8 +61,8 @@ pub(crate) struct Words {
 }
 
 impl Words {
-    /// In `fails`: a refused flush has closed the gate.
-    pub(crate) const REFUSES_FLUSHES: u64 = 1 << 16;
+    /// In `fails`: a refused flush has closed the gate, or the device does not answer.
+    pub(crate) const KEEPS_UNREFUSED: u64 = 1 << 16;
     /// There is no failure to give up.
     pub(crate) const NOTHING: u64 = u64::MAX;
 }

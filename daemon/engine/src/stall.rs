@@ -74,7 +74,7 @@ impl Engine<'_> {
         // This reactor's room is what it lacks if there is none in it: then the budget does not matter, nor what other
         // reactors could give up.
         let class = if self.exceeds_room(index, lines) {
-            self.volumes[index].failure_class()
+            self.cramping_class(index)
         } else {
             self.volumes[index].allowance.is_short(since);
             self.pressing_class(index)
@@ -102,7 +102,8 @@ impl Engine<'_> {
     }
 
     /// Has the oldest failures given up, here or on whatever reactor has them. `false` if there is nothing that could
-    /// be: a device that refuses to flush has refused none of what it took, and that is kept.
+    /// be: a device that refuses to flush has refused none of what it took, one that hangs none of what it was given, and
+    /// that is kept.
     fn make_room(
         &mut self,
         now: Instant,
@@ -112,23 +113,22 @@ impl Engine<'_> {
         out: &mut Actions,
     ) -> bool {
         let pressure = self.pressure_on(now, index, since, lines);
-        let refuses_flushes = self.volumes[index].refuses_flushes();
         if self.exceeds_room(index, lines) || self.limits.reactors == 1 {
-            if refuses_flushes && self.oldest_to_give_up(index, pressure) == Words::NOTHING {
-                return false;
-            }
+            let in_vain =
+                self.keeps_unrefused(index) && self.oldest_to_give_up(index, pressure) == Words::NOTHING;
             self.give_up_oldest(now, index, lines, pressure, out);
-            return true;
+            return !in_vain;
         }
         self.volumes[index].allowance.wants(lines);
-        let fails_otherwise = !refuses_flushes && self.volumes[index].failure_class().is_some();
+        let unrefused = self.volumes[index].keeps_unrefused();
+        let fails_otherwise = !unrefused && self.volumes[index].failure_class().is_some();
         fails_otherwise
-            || self.volumes[index].allowance.others_may_give_up(refuses_flushes)
+            || self.volumes[index].allowance.others_may_give_up(unrefused)
             || self.oldest_to_give_up(index, pressure) != Words::NOTHING
     }
 
-    /// What a request is answered that waits since then for lines which the device refuses to zero, or over which an
-    /// operation hangs, once its policy does not let it wait any longer.
+    /// What a request is answered that waits since then for lines which the device refuses to zero, or for a device that
+    /// hangs, once its policy does not let it wait any longer.
     ///
     /// Giving up something that failed would not let it pass, and to give up the zeroes themselves would lose what was
     /// acknowledged for a write that its client still has: so it is refused where others would have something given up.
@@ -141,10 +141,10 @@ impl Engine<'_> {
     ) -> Option<u16> {
         let volume = &self.volumes[index];
         let refused = volume.refusal_over(first, end);
-        let hangs = || self.ops.on(volume.id(), first, end).any(|op| self.ops.get(op).overdue);
         let class = match refused {
             Some(errno) => class_of_errno(errno),
-            None if hangs() => ErrorClass::Transient,
+            // It need not lie over these lines: the slots and places of all that it keeps waiting are missed, too.
+            None if volume.stats.overdue > 0 => ErrorClass::Transient,
             None => return None,
         };
         let (policy, budget) = (volume.setup.rules.for_class(class).policy, volume.setup.budget_slots);

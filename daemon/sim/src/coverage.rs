@@ -8,8 +8,9 @@ use std::fmt;
 const STATES: usize = State::ALL.len();
 
 /// What operators do and clients are told that must be among what a long series of runs exercises.
-const EVENTS: [&str; 41] = [
+const EVENTS: [&str; 42] = [
     "budget: a write waits and the volume fails",
+    "budget: a write waits and the volume hangs",
     "budget: given up for another reactor",
     "flush",
     "flush failed with EIO",

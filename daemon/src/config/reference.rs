@@ -163,7 +163,7 @@ keys! {
     "volume.on_failure.policy.pressure" "share" "of the budget" "\"90%\"" "0.1% to 100%"
         "Of hold-until-pressure: data that is not clean, as a share of the budget, from which new writes wait.";
     "volume.on_failure.policy.stall_timeout" "time" "-" "\"30s\"" "0s to 1day"
-        "Of the two that hold: how long a write waits for room before the oldest failure is given up (hold-until-pressure; where only flushes are refused nothing is, and the write gets ENOSPC) or the write gets ENOSPC (hold-forever).";
+        "Of the two that hold: how long a write waits for room before the oldest failure is given up (hold-until-pressure; where only flushes are refused, or the disk hangs, nothing is, and the write gets ENOSPC) or the write gets ENOSPC (hold-forever).";
     "volume.on_failure.retry" "table" "-" "{}" "-"
         "When failed data is tried again.";
     "volume.on_failure.retry.on" "list of `timer`, `flush`, `overwrite`" "-" "[\"timer\", \"flush\", \"overwrite\"]" "none twice; not empty with evict-immediately"

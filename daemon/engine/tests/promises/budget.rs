@@ -295,6 +295,26 @@ fn a_write_is_refused_for_what_no_reactor_can_give_up() {
     }
 }
 
+/// hold-until-pressure: the disk answers nothing to one reactor, which can give nothing up for the other one's write either.
+#[test]
+fn a_write_is_refused_for_what_hangs_on_another_reactor() {
+    for writer in [0, 1] {
+        let mut pair = pair(hold_until_pressure(900, 8_000));
+        pair.0[0].disk().hold(IoKind::Write);
+        pair.fill(1, 0..BUDGET);
+        pair.run_ms(100);
+        let write = pair.0[writer].write(writer as u64 * STRIPE + 100 * LINE, LINE, 2);
+        pair.run_ms(7_800);
+        assert_eq!(pair.0[writer].errno(write), None);
+        pair.run_ms(400);
+        assert_eq!(pair.0[writer].errno(write), Some(ENOSPC), "on reactor {writer}");
+        pair.0[0].disk().release();
+        pair.run_ms(31_000);
+        pair.0[0].put(0, LINE, 3);
+        assert_eq!((pair.flushed(), pair.given_up()), ([Some(0), Some(0)], [0, 0]));
+    }
+}
+
 /// evict-immediately: one reactor finds that the disk refuses, and another one's writes are answered only after their
 /// write-back, too; also if it slept meanwhile.
 #[test]

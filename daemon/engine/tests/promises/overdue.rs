@@ -3,6 +3,7 @@
 use crate::shell::*;
 use holdfast_engine::*;
 use holdfast_policy::errno::{EIO, ENOSPC};
+use holdfast_policy::{HoldUntilPressure, Policy, Retry};
 
 /// M11: a flush is answered though a write hangs; the write keeps its slot and its block, and counts when it ends.
 #[test]
@@ -197,4 +198,29 @@ fn a_drain_ends_though_the_device_hangs() {
     let token = shell.operator(Command::Drain);
     shell.run_ms(6_000);
     assert_eq!(shell.answers.get(&token), Some(&Answer::Drained { left: 1 }));
+}
+
+/// C8: a disk that answers nothing has refused no line that could be given up. Under hold-until-pressure a write that finds no
+/// room is refused after the stall timeout, whoever waits behind it too, and all goes on once the disk answers.
+#[test]
+fn a_write_without_room_is_refused_though_the_device_hangs_and_refuses_nothing() {
+    let policy = Policy::HoldUntilPressure(HoldUntilPressure { pressure: 900, stall_timeout_ms: 8_000 });
+    let mut shell =
+        Shell::new(Plan { rules: rules(policy, Retry::default()), budget: 40, ..Plan::default() });
+    shell.disk().hold(IoKind::Write);
+    (0..40).for_each(|line| shell.put(line * LINE, LINE, 1));
+    let first = shell.write(100 * LINE, LINE, 2);
+    shell.run_ms(7_900);
+    assert!(shell.stats().overdue > 0, "it hangs, and is known to");
+    let second = shell.write(101 * LINE, LINE, 2);
+    assert_eq!(shell.errno(first), None);
+    shell.run_ms(300);
+    assert_eq!((shell.errno(first), shell.errno(second)), (Some(ENOSPC), None));
+    shell.run_ms(8_000);
+    assert_eq!(shell.errno(second), Some(ENOSPC));
+    assert_eq!((shell.stats().given_up, shell.stats().lost), (0, 0));
+    shell.disk().release();
+    shell.run_ms(1_000);
+    shell.put(100 * LINE, LINE, 3);
+    assert_eq!((shell.flushed(), shell.stable(0), shell.stable(100 * 4096)), (0, 1, 3));
 }
