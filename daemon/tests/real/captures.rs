@@ -85,12 +85,10 @@ fn the_page_of_captures_is_current() {
     daemon.must(&["policy", "set", "vm1", "--retry-on", "operator"]);
     let mut recorder = Recorder { daemon: &daemon, page: HEAD.to_owned() };
 
-    daemon.must(&["fault", "vm1", "add", "write", "EIO", "--range", "1MiB:16KiB"]);
-    client.write_at(&pattern(1, MIB, 64 * KIB), MIB).expect("acknowledged");
+    // One line: several may be tried in one operation or in two, and then their tries differ.
+    daemon.must(&["fault", "vm1", "add", "write", "EIO", "--range", "1MiB:4KiB"]);
+    client.write_at(&pattern(1, MIB, 4 * KIB), MIB).expect("acknowledged");
     let (_, id) = failure(client.flush());
-    eventually("the good ones are clean", || {
-        (daemon.bytes("vm1", "not_clean_bytes") == 16 * KIB).then_some(())
-    });
     recorder.say("## A bad range\nA flush of the client has failed. Which of its data, and why:");
     recorder.capture(&format!("explain {:016x}", id.expect("a failed flush has a name")));
     recorder.say("What is held, and what becomes of it:");
