@@ -19,8 +19,10 @@ pub(crate) struct Probes {
     begun: Vec<Io>,
     /// When the last probe went out, by reactor and volume.
     last: BTreeMap<(usize, u16), u64>,
-    /// Lines whose last refusal spoke of them alone: nothing gates them.
+    /// Lines whose last refusal spoke of them alone: nothing gates them, until what the device took after it is stable.
     medium: BTreeSet<(u16, u64)>,
+    /// Of these, what the device has taken since, and has not flushed.
+    taken: BTreeSet<(u16, u64)>,
     /// When an operator last asked, by volume.
     asked: BTreeMap<u16, u64>,
 }
@@ -41,10 +43,18 @@ impl Probes {
     pub(crate) fn left(&mut self, volume: u16) {
         self.last.retain(|(_, of), _| *of != volume);
         self.medium.retain(|(of, _)| *of != volume);
+        self.taken.retain(|(of, _)| *of != volume);
     }
 
-    /// A device operation ended.
-    pub(crate) fn ended(&mut self, io: &Io, result: i32, line_bytes: u64) {
+    /// A device operation ended; a flush was for the volumes `flushed`.
+    pub(crate) fn ended(&mut self, io: &Io, result: i32, line_bytes: u64, flushed: impl Fn(u16) -> bool) {
+        if io.kind == IoKind::Flush && result >= 0 {
+            let (stable, taken) =
+                std::mem::take(&mut self.taken).into_iter().partition(|(of, _)| flushed(*of));
+            self.taken = taken;
+            let stable: BTreeSet<_> = stable;
+            self.medium.retain(|line| !stable.contains(line));
+        }
         if io.kind != IoKind::Write {
             return;
         }
@@ -52,10 +62,14 @@ impl Probes {
         let alone = lines.start() == lines.end();
         let refused = u16::try_from(-result).is_ok_and(|errno| class_of_errno(errno) == ErrorClass::Medium);
         for line in lines {
+            let line = (io.volume.0, line);
             if alone && result < 0 && refused {
-                self.medium.insert((io.volume.0, line));
-            } else if alone || result > 0 {
-                self.medium.remove(&(io.volume.0, line));
+                self.medium.insert(line);
+                self.taken.remove(&line);
+            } else if result > 0 {
+                self.taken.extend(self.medium.get(&line));
+            } else if alone {
+                self.medium.remove(&line);
             }
         }
     }
@@ -152,11 +166,32 @@ mod tests {
         let (volume, kind) = (VolumeId(0), IoKind::Write);
         let io = Io { op: OpId(1), volume, kind, offset: 8192, length: 4096, first_segment: 0, segments: 1 };
         let mut probes = Probes::default();
-        probes.ended(&io, -5, 4096);
+        let all = |_| true;
+        probes.ended(&io, -5, 4096, all);
         probes.begun(io);
         probes.restarted();
         assert!(probes.medium.contains(&(0, 2)) && probes.begun.is_empty());
-        probes.ended(&io, 4096, 4096);
+        probes.ended(&io, 4096, 4096, all);
+        probes.ended(&Io { kind: IoKind::Flush, ..io }, 0, 4096, all);
         assert!(probes.medium.is_empty());
+    }
+
+    /// What a bad block has taken is as bad as before if the flush is refused: it is tried by its own backoff (seed 10083).
+    #[test]
+    fn a_bad_block_is_one_until_what_it_took_is_stable() {
+        let (volume, kind) = (VolumeId(0), IoKind::Write);
+        let io = Io { op: OpId(1), volume, kind, offset: 8192, length: 4096, first_segment: 0, segments: 1 };
+        let flush = Io { kind: IoKind::Flush, ..io };
+        let mut probes = Probes::default();
+        probes.ended(&io, -5, 4096, |_| true);
+        probes.ended(&io, 4096, 4096, |_| true);
+        probes.ended(&flush, -28, 4096, |_| true);
+        probes.ended(&flush, 0, 4096, |volume| volume == 7);
+        assert!(probes.medium.contains(&(0, 2)), "its domain was not flushed");
+        probes.ended(&flush, 0, 4096, |volume| volume == 0);
+        assert!(probes.medium.is_empty() && probes.taken.is_empty());
+        probes.ended(&io, -5, 4096, |_| true);
+        probes.ended(&io, -28, 4096, |_| true);
+        assert!(probes.medium.is_empty(), "the device speaks of all lines now");
     }
 }

@@ -10,6 +10,7 @@ use crate::plan::{Memory, Plan};
 use crate::probes::Probes;
 use crate::reactor::Reactor;
 use crate::rules::InForce;
+use crate::starved::Ahead;
 use crate::stuck::Stuck;
 use crate::trace::Trace;
 use crate::violation::{Clause, demand};
@@ -62,6 +63,8 @@ pub struct Shell<'a> {
     pub(crate) places: Places,
     /// Since when nothing is wrong with a volume.
     pub(crate) calm_since: Vec<u64>,
+    /// What discards and zeroes wait behind, by the request's number.
+    pub(crate) ahead: BTreeMap<u64, Ahead>,
     tokens: u64,
     pub(crate) civil: Civil,
     pub(crate) peers: BTreeMap<(usize, usize), u64>,
@@ -113,6 +116,7 @@ impl<'a> Shell<'a> {
             probes: Probes::default(),
             places,
             calm_since: vec![0; plan.volumes.len()],
+            ahead: BTreeMap::new(),
             tokens: 0,
             civil: Civil::default(),
             peers: BTreeMap::new(),
@@ -318,7 +322,9 @@ impl<'a> Shell<'a> {
             let lines = io.offset / line..=(io.offset + io.length - 1) / line;
             self.civil.refused(self.now, volume, lines, self.rules.floor_ns(volume));
         }
-        self.probes.ended(&io, result, u64::from(self.plan.line_bytes));
+        let volumes = &self.plan.volumes;
+        let flushed = |volume: u16| usize::from(volumes[usize::from(volume)].domain) == domain;
+        self.probes.ended(&io, result, u64::from(self.plan.line_bytes), flushed);
         self.reactors[reactor].inbox.push_back(Event::Completed { op: io.op, result });
     }
 

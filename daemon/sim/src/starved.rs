@@ -4,10 +4,17 @@ use crate::shell::{Shell, name};
 use crate::violation::{Clause, demand};
 use holdfast_engine::{Operation, VolumeId};
 
-/// Simulated time in which zeroes end, with everything that was asked for before them.
+/// Simulated time in which zeroes end, or something ends that was asked for before them.
 const PATIENCE_NS: u64 = 5_000_000_000;
 /// And what each piece of one device operation, 1024 lines, adds to it.
 const PIECE_NS: u64 = 10_000_000;
+
+/// How many requests of its volume were asked for before one and have not ended, and since when so few.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ahead {
+    count: usize,
+    since: u64,
+}
 
 impl Shell<'_> {
     pub(crate) fn check_starved(&mut self) {
@@ -16,7 +23,7 @@ impl Shell<'_> {
                 self.calm_since[volume] = self.now;
             }
         }
-        let mut waiting = 0;
+        let before = std::mem::take(&mut self.ahead);
         for asked in self.clients.outstanding.values() {
             let volume = usize::from(asked.request.volume.0);
             let zeroes = match asked.request.operation {
@@ -27,15 +34,24 @@ impl Shell<'_> {
             if !zeroes || asked.malformed {
                 continue;
             }
-            waiting += 1;
+            let older = self.clients.outstanding.values().filter(|other| {
+                other.request.volume == asked.request.volume && other.id < asked.id && !other.malformed
+            });
+            let count = older.count();
+            let begun = Ahead { count, since: self.now };
+            let ahead = before.get(&asked.id).filter(|ahead| ahead.count <= count).copied().unwrap_or(begun);
+            self.ahead.insert(asked.id, ahead);
             let pieces = asked.request.length / (1024 * u64::from(self.plan.line_bytes));
             let patience = PATIENCE_NS + pieces * PIECE_NS;
-            let since = asked.since.max(self.calm_since[volume]);
+            let since = ahead.since.max(self.calm_since[volume]);
             demand(Clause::Liveness, self.now - since <= patience, || {
-                format!("{:?} has waited since {since}, and its device is well", asked.request)
+                format!(
+                    "{:?} has waited since {since} behind {count} others, and its device is well",
+                    asked.request
+                )
             });
         }
-        if waiting > 0 {
+        if !self.ahead.is_empty() {
             self.coverage.event("zeroes wait");
         }
     }

@@ -2,8 +2,10 @@
 //! in today's worlds, if the bug is put back (`cargo xtask mutants --only NAME`, in brackets). Those whose worlds have
 //! changed are directed tests of the engine: 270 `zeroes_that_were_given_up_on_the_way_are_an_error`, 411
 //! `a_write_in_flight_outlives_what_was_abandoned`, 1143 `what_refused_zeroes_left_is_not_cached_until_it_is_stable`, 3051
-//! `a_volume_that_is_well_does_not_wait_for_a_probe_that_hangs`; or, where the simulator itself was wrong, of its parts: 448
-//! (`probes.rs`), 720 (`rules.rs`).
+//! `a_volume_that_is_well_does_not_wait_for_a_probe_that_hangs`, 1093, 2115 and 5833
+//! `a_write_without_room_is_refused_though_the_device_hangs_and_refuses_nothing` and
+//! `a_write_is_refused_for_what_hangs_on_another_reactor`; or, where the simulator itself was wrong, of its parts: 448
+//! and 10083 (`probes.rs`), 720 (`rules.rs`), 11502 (`starved.rs`).
 
 use holdfast_sim::{Options, run};
 
