@@ -340,6 +340,32 @@ fn every_reactor_writes_through_while_one_finds_that_the_disk_refuses() {
     pair.fill(1, 5..6);
 }
 
+/// A reactor whose own room is full of what the device took waits for the flush, which another reactor sends: if that one
+/// hangs, the write is refused as if it hung here (seed 2115).
+#[test]
+fn a_write_is_refused_for_a_flush_that_hangs_elsewhere() {
+    for policy in [hold_until_pressure(900, 8_000), hold_forever(8_000)] {
+        let plan = Plan { slots: 64, budget: 96, rules: rules(policy, Retry::default()), ..Plan::default() };
+        let mut pair = Pair::with(&plan);
+        pair.0[0].disk().hold(IoKind::Flush);
+        let room = (plan.slots - plan.limits.reserve_slots as usize) as u64;
+        pair.fill(1, 0..room);
+        pair.0[1].flush();
+        pair.run_ms(100);
+        assert_eq!(pair.0[1].stats().unstable, room, "all of it is with the device");
+        let write = pair.0[1].write(STRIPE + 100 * LINE, LINE, 2);
+        pair.run_ms(7_800);
+        assert_eq!(pair.0[1].errno(write), None);
+        assert_eq!([0, 1].map(|at: usize| pair.0[at].stats().overdue > 0), [true, false]);
+        pair.run_ms(400);
+        assert_eq!(pair.0[1].errno(write), Some(ENOSPC));
+        pair.0[0].disk().release();
+        pair.run_ms(31_000);
+        pair.0[1].put(STRIPE, LINE, 3);
+        assert_eq!((pair.flushed(), pair.given_up()), ([Some(0), Some(0)], [0, 0]));
+    }
+}
+
 /// What hangs or waits on one reactor is brought to an end there when another one needs the room.
 #[test]
 fn dirty_data_is_written_back_when_another_reactor_needs_room() {
