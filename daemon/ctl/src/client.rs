@@ -169,10 +169,11 @@ impl Client {
     }
 }
 
-/// The error without control characters: its words may repeat what somebody else wrote, and go to a terminal.
+/// The error without control characters: its words may repeat what somebody else wrote, and go to a terminal. Its lines
+/// stay lines: a configuration's line is drawn with what is wrong with it.
 fn plain(error: ApiError) -> ApiError {
-    let plain =
-        |text: &str| text.chars().map(|letter| if letter.is_control() { '?' } else { letter }).collect();
+    let seen = |letter: char| letter == '\n' || !letter.is_control();
+    let plain = |text: &str| text.chars().map(|letter| if seen(letter) { letter } else { '?' }).collect();
     ApiError { code: plain(&error.code), message: plain(&error.message), remedy: plain(&error.remedy) }
 }
 

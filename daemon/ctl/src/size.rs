@@ -9,6 +9,11 @@ pub fn binary(bytes: u64) -> String {
     ByteSize::b(bytes).display().iec().to_string()
 }
 
+/// A number of things, as `1 range` or `2 ranges`.
+pub fn counted(number: u64, thing: &str) -> String {
+    format!("{number} {thing}{}", if number == 1 { "" } else { "s" })
+}
+
 /// A duration, rounded down to what matters of it: `350 ms`, `12 s`, `5 min 3 s`, `2 h 14 min`, `3 d 4 h`.
 pub fn duration(milliseconds: u64) -> String {
     let seconds = milliseconds / 1000;

@@ -8,7 +8,7 @@ use crate::losses::Losses;
 use crate::versions::Versions;
 use crate::violation::{Clause, demand};
 use crate::wish::{What, Wish};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What the model asks the disk: (what a read returns, what a power cut leaves) of a sector.
 pub(crate) type Content<'a> = &'a dyn Fn(u64) -> (u64, u64);
@@ -18,6 +18,8 @@ pub(crate) struct Volume {
     pub(crate) sectors: BTreeMap<u64, Versions>,
     pub(crate) losses: Losses,
     pub(crate) reported: Ranges,
+    /// Requests over sectors that were on record while they waited, and are stable now.
+    pub(crate) healed: BTreeSet<u64>,
     /// The newest flush that succeeded.
     pub(crate) flushed: u64,
     /// Sectors of which a flush said that they are not stable: which flush.
@@ -85,7 +87,9 @@ impl Model {
     }
 
     fn take(&mut self, id: u64) -> Wish {
-        self.pending.remove(&id).expect("a request that the model knows")
+        let wish = self.pending.remove(&id).expect("a request that the model knows");
+        self.volume(wish.volume).healed.remove(&id);
+        wish
     }
 
     /// A write, write-zeroes or discard was answered. With FUA it is stable.

@@ -3,6 +3,7 @@
 use crate::model::{Content, Model, Volume};
 use crate::versions::Versions;
 use crate::violation::{Clause, demand};
+use crate::wish::Wish;
 
 /// What an entry of the ledger says, in the model's words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,10 +30,20 @@ impl Model {
         if matches!((note, durable), (Note::Lost(_), false)) {
             self.know(volume, range);
         }
+        let over = |wish: &Wish| wish.volume == volume && wish.from < range.1 && range.0 < wish.to;
+        let waiting: Vec<u64> = match (note, durable) {
+            (Note::Healed, true) => {
+                self.pending.iter().filter(|(_, wish)| over(wish)).map(|(&id, _)| id).collect()
+            }
+            _ => Vec::new(),
+        };
         let volume = self.volume(volume);
         match (note, durable) {
             (Note::NotStable, true) => volume.reported.insert(range.0, range.1),
-            (Note::Healed, true) => volume.reported.remove(range.0, range.1),
+            (Note::Healed, true) => {
+                volume.healed.extend(waiting);
+                volume.reported.remove(range.0, range.1);
+            }
             (Note::Lost(generation), false) => volume.losses.record(range, generation, now),
             (Note::Lost(generation), true) => volume.losses.enforce(range, generation, now),
             (Note::Rescinded(generation), false) => volume.losses.rescind(range, generation),

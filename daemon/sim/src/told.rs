@@ -4,13 +4,14 @@ use crate::model::{Content, Model};
 use crate::violation::{Clause, demand};
 
 impl Model {
-    /// A write that had been taken in was answered with an error: what made it fail is on record, or all of it has become
-    /// stable meanwhile (M7). The other lines of the same write may be of any age, as after every write that fails.
+    /// A write that had been taken in was answered with an error: what made it fail is on record or was and is stable now, or
+    /// all of it has become stable meanwhile (M7). The other lines of the same write may be of any age, as after every write that fails.
     pub fn write_failed(&mut self, id: u64, content: Content<'_>) {
         let wish = self.pending[&id];
         let (from, to) = (wish.from, wish.to);
         let volume = self.volume(wish.volume);
-        let known = volume.losses.touched(from, to, id)
+        let known = volume.healed.contains(&id)
+            || volume.losses.touched(from, to, id)
             || (from..to).any(|sector| volume.reported.contains(sector))
             || volume
                 .sectors

@@ -187,7 +187,8 @@ fn budget(node: &Node<'_>) -> Option<Budget> {
     if is_share {
         return node.share(1..=980).map(Budget::Share);
     }
-    node.size(&Sizes { min: 1, max: u64::MAX, multiple_of: 1 }).map(Budget::Bytes)
+    // What is too little is said in lines, with what would do.
+    node.size(&Sizes { min: 0, max: u64::MAX, multiple_of: 1 }).map(Budget::Bytes)
 }
 
 #[derive(Clone, Copy)]

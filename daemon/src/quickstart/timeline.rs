@@ -14,7 +14,7 @@ use super::session::{Flushed, Walk, name, refusal};
 use super::transcript::{Transcript, step};
 use holdfast_ctl::Exit;
 use holdfast_ctl::api::{Extent, ExtentState, FailureId};
-use holdfast_ctl::size::binary;
+use holdfast_ctl::size::{binary, counted};
 use holdfast_ringbuf::client::Client;
 use rustix::io::Errno;
 use std::ops::Range;
@@ -180,7 +180,7 @@ impl<'a> Timeline<'a> {
         let holds =
             told.unresolved && right_errno && !told.extents.is_empty() && told.extents.iter().all(inside);
         let bytes = binary(total(&told.extents));
-        let seen = format!("{bytes} in {} ranges, {errno}", told.extents.len());
+        let seen = format!("{bytes} in {}, {errno}", counted(told.extents.len() as u64, "range"));
         self.transcript.check(
             step(when, "C3 C9", "holdfastctl explain ID"),
             "ranges of B, why refused",
@@ -289,7 +289,8 @@ impl<'a> Timeline<'a> {
                 let told: Vec<Extent> =
                     told.into_iter().filter(|told| told.state == ExtentState::Lost).collect();
                 let all = lost.iter().all(|lost| covers(&told, lost.offset));
-                let seen = format!("{} lost, in {} ranges", binary(total(&told)), told.len());
+                let seen =
+                    format!("{} lost, in {}", binary(total(&told)), counted(told.len() as u64, "range"));
                 let what = step("t8", "C9", "holdfastctl explain ID");
                 let expected = format!("what is lost: {}", binary(total(&lost)));
                 self.transcript.check(what, &expected, &seen, all && total(&told) == total(&lost));

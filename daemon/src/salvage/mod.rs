@@ -109,8 +109,9 @@ fn salvage(options: &Options) -> Result<Report, SalvageError> {
     let zeroed = remains.zeroed_ranges();
     if zeroed > 0 {
         notes.push(format!(
-            "{zeroed} ranges of zeroes or discards were not flushed: a daemon that takes the arena over makes them stable, \
-             the exports do not have them"
+            "zeroes or discards of {} were not flushed: a daemon that takes the arena over makes them stable, the exports \
+             do not have them",
+            holdfast_ctl::size::counted(zeroed, "range")
         ));
     }
     if let Some(to) = &options.to {

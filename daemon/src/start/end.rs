@@ -113,7 +113,7 @@ fn reload(hub: &Hub) {
             let (BackendError::Senseless { what, remedy }
             | BackendError::Refused { what, remedy }
             | BackendError::Busy { what, remedy }) = error;
-            tracing::error!("{what} {remedy}");
+            tracing::error!("{} {remedy}", super::reload::in_a_line(&what));
         }
     }
 }

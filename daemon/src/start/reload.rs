@@ -31,7 +31,7 @@ impl Hub {
             remedy: "Start it with 'holdfastd serve --config FILE'.".to_owned(),
         })?;
         let settings = config::load(path).map_err(|error| BackendError::Refused {
-            what: format!("The configuration makes no sense: {}", in_a_line(&error.to_string())),
+            what: format!("The configuration makes no sense.\n{error}"),
             remedy: "Nothing was changed. 'holdfastd check FILE' says the same.".to_owned(),
         })?;
         // One change at a time, from the comparison to its end.
@@ -75,8 +75,8 @@ impl Hub {
     }
 }
 
-/// What is drawn on lines under each other, as words one behind the other.
-fn in_a_line(drawn: &str) -> String {
+/// What is drawn on lines under each other, as words one behind the other: for the log.
+pub(super) fn in_a_line(drawn: &str) -> String {
     let words = drawn.split_whitespace().filter(|word| word.chars().any(|letter| !"|^".contains(letter)));
     words.collect::<Vec<_>>().join(" ")
 }

@@ -99,8 +99,9 @@ fn a_value_that_makes_no_sense_is_a_usage_error_in_json_too() {
     let mut place = Place::new();
     place.add(&[Volume::file("vm", &place.file("vm"), 8 * MIB)]);
     let daemon = Daemon::start(&place);
-    let cases: [(&[&str], &str); 6] = [
+    let cases: [(&[&str], &str); 7] = [
         (&["volume", "budget", "vm", "much"], "is not a size"),
+        (&["volume", "budget", "vm", "0"], "0 lines a reactor are not within"),
         (&["volume", "budget", "vm", "100%"], "is not within"),
         (&["volume", "add", "VM2", "--backing", "/nowhere"], "is no name of a volume"),
         (&["volume", "add", "vm2", "--backing", "vm2.img"], "is not an absolute path"),

@@ -51,7 +51,12 @@ fn bad_configurations(daemon: &Daemon<'_>) -> usize {
         let says = first.lines().next().and_then(|line| line.strip_prefix("# says: ")).expect("its refusal");
         assert!(message.contains(says), "{name}: {says:?} is not in {message:?}");
         assert!(message.contains("holdfast.toml:"), "{name}: the place is said: {message:?}");
-        assert!(!message.contains("??"), "{name}: it is told in a line: {message:?}");
+        assert!(!message.contains("??"), "{name}: {message:?}");
+        let drawn = |line: &str| {
+            line.trim_start_matches("  | ").trim_start().starts_with('^') || line.contains("| ^")
+        };
+        let shown = message.lines().any(|line| line.trim_start().starts_with("--> "));
+        assert_eq!(shown, message.lines().any(drawn), "{name}: the line, and what of it is wrong: {message}");
     }
     std::fs::write(&config, good).expect("ours");
     files.len()

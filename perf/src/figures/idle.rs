@@ -8,7 +8,8 @@ use holdfast_ringbuf::client::{Done, Options, Queue};
 
 use super::{Figure, Place, median};
 use crate::counters::processor_s;
-use crate::own_daemon::VOLUME;
+use crate::own_daemon::{OwnDaemon, VOLUME};
+use crate::testbed::{Idle, Testbed};
 
 /// After so long without work a daemon shall be quiet.
 const QUIET: Duration = Duration::from_secs(2);
@@ -26,18 +27,29 @@ pub(super) fn measure(place: &Place) -> anyhow::Result<Vec<Figure>> {
     queue.wait(&mut done)?;
     let (mut shares, mut ratios) = (Vec::new(), Vec::new());
     for _ in 0..place.repeats {
-        std::thread::sleep(QUIET);
-        let (before, began) = (processor_s(daemon.pid())?, Instant::now());
-        std::thread::sleep(QUIET);
-        let used = processor_s(daemon.pid())? - before;
-        shares.push(100.0 * used / began.elapsed().as_secs_f64());
+        shares.push(share_without_work(&daemon)?);
         let bare = bare_wake_ups(place.testbed.reactor_cores[0])?;
         ratios.push(first_operations(&mut queue, &mut done)? / bare);
     }
+    drop((queue, daemon));
+    let testbed = Testbed { idle: Idle::Spin, ..place.testbed.clone() };
+    let spinning = Place { testbed, machine: place.machine.clone(), ..*place };
+    let daemon = spinning.daemon(16 << 20, 32 << 20, "")?;
+    let polling = (0..place.repeats).map(|_| share_without_work(&daemon)).collect::<Result<_, _>>()?;
     Ok(vec![
         Figure::at_most("idle daemon, percent of a core after 2 s", shares, 1.0),
         Figure::at_most("first read after idle, times a bare wake-up and back", ratios, 1.3),
+        Figure::at_least("a daemon without work and with idle = \"spin\", percent of a core", polling, 95.0),
     ])
+}
+
+/// How much of a core, in percent, a daemon uses that has had nothing to do for a while.
+fn share_without_work(daemon: &OwnDaemon) -> anyhow::Result<f64> {
+    std::thread::sleep(QUIET);
+    let (before, began) = (processor_s(daemon.pid())?, Instant::now());
+    std::thread::sleep(QUIET);
+    let used = processor_s(daemon.pid())? - before;
+    Ok(100.0 * used / began.elapsed().as_secs_f64())
 }
 
 /// The median of reads that each find the reactor asleep, in seconds.

@@ -2,7 +2,7 @@
 
 use super::plain;
 use crate::api::{Exported, Imported};
-use crate::size::binary;
+use crate::size::{binary, counted};
 
 /// What was saved, and what to know of it.
 pub fn exported(exported: &Exported) -> String {
@@ -12,9 +12,9 @@ pub fn exported(exported: &Exported) -> String {
         return format!("{volume}: nothing is {states} here; no file was made.\n") + &others(exported);
     };
     let mut out = format!(
-        "{volume}: {} in {} ranges saved in '{}', described in '{}'.\n",
+        "{volume}: {} in {} saved in '{}', described in '{}'.\n",
         binary(exported.saved_bytes),
-        exported.ranges,
+        counted(exported.ranges, "range"),
         plain(file),
         plain(manifest)
     );
@@ -45,12 +45,15 @@ fn others(exported: &Exported) -> String {
 pub fn imported(imported: &Imported) -> String {
     let (volume, verified) = (plain(&imported.volume), binary(imported.verified_bytes));
     let notes: String = imported.notes.iter().map(|note| format!("  note: {}\n", plain(note))).collect();
-    let ranges = imported.ranges;
+    let ranges = counted(imported.ranges, "range");
+    let are = if imported.ranges == 1 { "is" } else { "are" };
     let told = match imported.dry_run {
-        true => format!(
-            "{verified} in {ranges} ranges are what was exported, and would be written. Nothing was changed."
-        ),
-        false => format!("{verified} in {ranges} ranges written, and on stable media."),
+        true => {
+            format!(
+                "{verified} in {ranges} {are} what was exported, and would be written. Nothing was changed."
+            )
+        }
+        false => format!("{verified} in {ranges} written, and on stable media."),
     };
     format!("{volume}: {told}\n{notes}")
 }

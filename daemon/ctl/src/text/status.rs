@@ -3,18 +3,17 @@
 use super::Column::{Numbers, Words};
 use super::{Invocation, labelled, plain, table};
 use crate::api::{Reason, Status, Volume, VolumeState, Volumes};
-use crate::size::{binary, duration};
+use crate::size::{binary, counted, duration};
 
 /// How everything is, in the form of `zpool status`: the worst trouble in full, the others in a line each, then all
 /// volumes.
 pub fn status(status: &Status, invocation: &Invocation) -> String {
     let daemon = &status.daemon;
     let about = format!(
-        "holdfastd {}, up {}, {} reactor{}",
+        "holdfastd {}, up {}, {}",
         daemon.release,
         duration(daemon.uptime_ms),
-        daemon.reactors,
-        if daemon.reactors == 1 { "" } else { "s" }
+        counted(daemon.reactors.into(), "reactor")
     );
     let mut out = labelled("daemon", &plain(&about)) + &labelled("state", &status.health.to_string());
     match status.reasons.split_first() {
