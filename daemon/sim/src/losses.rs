@@ -42,6 +42,13 @@ impl Losses {
         sectors.flat_map(|(_, losses)| losses).filter(ours).for_each(|loss| loss.since = loss.since.min(now));
     }
 
+    /// The daemon died before the ledger held the loss: it was never on record.
+    pub(crate) fn unrecord(&mut self, range: (u64, u64), generation: u64) {
+        let sectors = self.sectors.range_mut(range.0..range.1);
+        sectors.for_each(|(_, losses)| losses.retain(|loss| loss.generation != generation));
+        self.sectors.retain(|_, losses| !losses.is_empty());
+    }
+
     /// The loss did not happen.
     pub(crate) fn rescind(&mut self, range: (u64, u64), generation: u64) {
         let mut removed = Vec::new();
@@ -162,5 +169,32 @@ impl Losses {
     /// Whether nothing is lost and no loss is just ending.
     pub(crate) fn is_empty(&self) -> bool {
         self.sectors.is_empty() && self.healing.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A loss ends, its sectors are lost again, and the daemon dies before the ledger holds either: the first stands (seed
+    /// 16727).
+    #[test]
+    fn what_the_ledger_never_held_takes_nothing_along() {
+        let (mut losses, range) = (Losses::default(), (8, 16));
+        losses.record(range, 1, 10);
+        losses.enforce(range, 1, 11);
+        losses.heal(range, 20, 0);
+        losses.record(range, 2, 30);
+        losses.unrecord(range, 2);
+        assert!(losses.ranges().is_empty());
+        losses.come_back(range);
+        assert!(losses.touch(8, 16) && losses.in_force(8, 12).is_some());
+        assert_eq!(
+            losses.ranges(),
+            [range].into_iter().fold(Ranges::default(), |mut all, (from, to)| {
+                all.insert(from, to);
+                all
+            })
+        );
     }
 }

@@ -79,10 +79,7 @@ impl Model {
     pub fn forgotten(&mut self, volume: u16, note: Note, range: (u64, u64)) {
         let losses = &mut self.volume(volume).losses;
         match note {
-            Note::Lost(generation) => {
-                losses.rescind(range, generation);
-                losses.removal_durable(range);
-            }
+            Note::Lost(generation) => losses.unrecord(range, generation),
             Note::Rescinded(_) | Note::LossHealed | Note::Acknowledged => losses.come_back(range),
             Note::NotStable | Note::Healed => {}
         }
