@@ -32,6 +32,19 @@ pub struct Model {
     clock: u64,
     pub(crate) volumes: BTreeMap<u16, Volume>,
     pub(crate) pending: BTreeMap<u64, Wish>,
+    /// Zeroes that nobody waits for any more, and that the device may have got, or may yet get.
+    pub(crate) orphaned: BTreeMap<u64, Wish>,
+}
+
+/// The zeroes of a sector that nobody was told of yet, the oldest first.
+pub(crate) fn zeroing(
+    orphaned: &BTreeMap<u64, Wish>,
+    pending: &BTreeMap<u64, Wish>,
+    volume: u16,
+    sector: u64,
+) -> impl Iterator<Item = u64> + use<> {
+    let all = orphaned.iter().chain(pending).filter(|(_, wish)| wish.is_zeroes_over(volume, sector));
+    all.map(|(&id, _)| id).collect::<BTreeSet<u64>>().into_iter()
 }
 
 /// The stamp of a sector of the write that was submitted as `id`.
@@ -59,9 +72,8 @@ impl Model {
         let oldest = oldest.min(volume.flushed);
         if matches!(wish.what, What::Write { .. }) {
             for sector in from..to {
-                let zeroing =
-                    self.pending.iter().filter(|(_, other)| other.is_zeroes_over(wish.volume, sector));
-                let new = || Versions::new(zeroing.map(|(&id, _)| id));
+                let zeroing = || zeroing(&self.orphaned, &self.pending, wish.volume, sector);
+                let new = || Versions::new(zeroing());
                 let oldest = volume.losses.oldest(sector, oldest);
                 volume.sectors.entry(sector).or_insert_with(new).submitted(stamp(id, sector), id, oldest);
             }
@@ -80,7 +92,9 @@ impl Model {
         let gone = self.pending.iter().filter(|(_, wish)| wish.session == session);
         for id in gone.map(|(&id, _)| id).collect::<Vec<_>>() {
             let wish = self.take(id);
-            if !wish.is_zeroes() {
+            if wish.is_zeroes() {
+                self.orphaned.insert(id, wish);
+            } else {
                 self.settle(id, &wish, false);
             }
         }

@@ -1,6 +1,6 @@
 //! What the ledger says of sectors, and what follows for what clients may see and be told.
 
-use crate::model::{Content, Model, Volume};
+use crate::model::{Content, Model, Volume, zeroing};
 use crate::versions::Versions;
 use crate::violation::{Clause, demand};
 use crate::wish::Wish;
@@ -61,10 +61,9 @@ impl Model {
     fn know(&mut self, volume: u16, (from, to): (u64, u64)) {
         let sectors = &mut self.volumes.entry(volume).or_default().sectors;
         for sector in from..to {
-            sectors.entry(sector).or_insert_with(|| {
-                let zeroing = self.pending.iter().filter(|(_, other)| other.is_zeroes_over(volume, sector));
-                Versions::new(zeroing.map(|(&id, _)| id))
-            });
+            sectors
+                .entry(sector)
+                .or_insert_with(|| Versions::new(zeroing(&self.orphaned, &self.pending, volume, sector)));
         }
     }
 

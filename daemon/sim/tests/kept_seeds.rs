@@ -5,7 +5,8 @@
 //! `a_volume_that_is_well_does_not_wait_for_a_probe_that_hangs`, 1093
 //! `a_write_without_room_is_refused_though_the_device_hangs_and_refuses_nothing`, 2115
 //! `a_write_is_refused_for_a_flush_that_hangs_elsewhere`; or, where the simulator itself was wrong, of its parts: 448
-//! and 10083 (`probes.rs`), 720 (`rules.rs`), 11502 (`starved.rs`), 16229 (`told.rs`), 16727 (`losses.rs`).
+//! and 10083 (`probes.rs`), 720 (`rules.rs`), 11502 (`starved.rs`), 16229 (`told.rs`), 16727 (`losses.rs`),
+//! 18388 (`model.rs`).
 
 use holdfast_sim::{Options, run};
 
