@@ -124,19 +124,27 @@ fn the_report_has_a_ratio_for_each_case() {
     }
 }
 
+/// What a run that failed says, for people and in its JSON, which has nothing else.
+fn why(output: &Output) -> String {
+    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    let json: Value = serde_json::from_slice(&output.stdout).expect("JSON and nothing else");
+    let told = json["error"].as_str().unwrap_or_else(|| panic!("no error: {json}"));
+    assert!(!output.status.success() && json.as_object().is_some_and(|json| json.len() == 1), "{json}");
+    assert!(error.lines().any(|line| !line.is_empty() && told.contains(line.trim())), "{told} and {error}");
+    told.to_owned()
+}
+
 #[test]
 fn a_daemon_that_forgets_writes_gets_no_figures() {
     let output = bench_against(Manners::Forgetful, "1MiB");
-    assert!(!output.status.success() && output.stdout.is_empty());
-    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    let error = why(&output);
     assert!(error.contains("returned wrong data") && error.contains("reads at depth 1"), "{error}");
 }
 
 #[test]
 fn a_refused_request_ends_the_run_with_its_errno() {
     let output = bench_against(Manners::Refusing(28), "1MiB");
-    assert!(!output.status.success() && output.stdout.is_empty());
-    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    let error = why(&output);
     assert!(error.contains("errno 28"), "{error}");
 }
 
