@@ -15,6 +15,7 @@ use holdfast_ringbuf::client::{Client, Options};
 use serde::{Deserialize, Serialize};
 use tempfile::{Builder, TempDir};
 
+use crate::counters::Counters;
 use crate::own_daemon::{VOLUME, program, quoted};
 
 /// Bytes of a line.
@@ -130,10 +131,12 @@ pub fn measure(request: &Request) -> anyhow::Result<Outcome> {
         drop((client, daemon));
     }
     let counted = |name: &str| counts(&said, name);
+    let (lines, live) = (counted("lines"), (parts.dirty + parts.failing / 2 + parts.clean) / LINE);
+    ensure!(lines >= live / 10 * 9, "{lines} lines were taken over of {live} that were there");
     Ok(Outcome {
         cache: request.cache,
         reactors: request.reactors,
-        lines: counted("lines"),
+        lines,
         not_clean: counted("not_clean"),
         failed: counted("failed"),
         first_read_ms,
@@ -159,8 +162,24 @@ fn fill(place: &Place, client: &Client, parts: Parts) -> anyhow::Result<()> {
     }
     ensure!(client.flush().is_err(), "the device was told to refuse");
     let mut data = vec![0; count(REQUEST)];
-    for offset in (failing.end..parts.end()).step_by(count(REQUEST)) {
-        client.read_at(&mut data, offset)?;
+    let deadline = Instant::now() + START_MAX;
+    // Soon after a flush that failed, what is read is not kept.
+    loop {
+        for offset in (failing.end..parts.end()).step_by(count(REQUEST)) {
+            client.read_at(&mut data, offset)?;
+        }
+        let counters = Counters::scrape(&place.file("admin.sock"))?;
+        let kept = counters.sum("holdfast_reactor_cache_bytes", &["state=\"clean\""]);
+        #[expect(clippy::cast_precision_loss, reason = "bytes of a cache")]
+        if kept >= parts.clean as f64 * 0.95 {
+            break;
+        }
+        ensure!(
+            Instant::now() < deadline,
+            "{kept} of {} bytes that were read stay in the cache",
+            parts.clean
+        );
+        std::thread::sleep(Duration::from_secs(1));
     }
     let data = vec![1; count(REQUEST)];
     for offset in (0..parts.dirty).step_by(count(REQUEST)) {
