@@ -23,7 +23,8 @@ fn a_fill_does_not_cover_what_was_lost() {
     assert!(run(78, &Options::default()).turns > 0);
 }
 
-/// Seed 5833: a write waited for ever because it lacked a slot, and no room, while its device hung elsewhere than over its lines.
+/// Seed 5833 (no mutant: `refusal_of_blocked` asked only for what hangs over the write's own lines): a write waited for ever
+/// because it lacked a slot, and no room.
 #[test]
 fn a_write_without_a_slot_does_not_wait_for_a_device_that_hangs() {
     assert!(run(5833, &Options::default()).turns > 0);

@@ -33,6 +33,8 @@ pub(crate) fn run(
     };
     let mut command = Command::new(program);
     command.args(words).current_dir(folder).env("RUST_BACKTRACE", "0").stdin(Stdio::null());
+    // What a mutant fails with is no regression to be kept.
+    command.env("PROPTEST_DISABLE_FAILURE_PERSISTENCE", "true");
     command.env(VARIABLE, mutant.map_or("", Mutant::name));
     let mut child = match command.stdout(out).stderr(err).spawn() {
         Ok(child) => child,
