@@ -124,6 +124,13 @@ impl Consumer {
         Ok(Some(place))
     }
 
+    /// The place of an entry that is known to wait: 0 is the one that `next` gives.
+    #[inline]
+    pub(crate) fn peek(&self, ahead: u32) -> Option<u32> {
+        let waits = ahead < self.tail_seen.wrapping_sub(self.head);
+        waits.then(|| self.head.wrapping_add(ahead) & (self.capacity - 1))
+    }
+
     /// Whether an entry waits; looks at the shared word only when the ones seen earlier are used up.
     #[inline]
     pub(crate) fn pending(&mut self, tail: &AtomicU32) -> Result<bool, IndexJumped> {
@@ -170,6 +177,10 @@ mod tests {
             assert_eq!(consumer.next(&tail), Ok(None), "nothing is visible before it is published");
             assert!(producer.publish(&tail));
             assert!(!producer.publish(&tail), "nothing new");
+            assert_eq!(consumer.peek(0), None, "nobody has looked");
+            assert_eq!(consumer.pending(&tail), Ok(true));
+            let peeked: Vec<u32> = (0..).map_while(|ahead| consumer.peek(ahead)).collect();
+            assert_eq!(peeked, filled, "what waits, in its order, and no more");
             let taken: Vec<u32> = std::iter::from_fn(|| consumer.next(&tail).expect("honest")).collect();
             assert_eq!(taken, filled);
             assert_eq!(producer.claim(&head), Ok(None), "taken is not yet released");

@@ -10,7 +10,7 @@ use crate::cache::Overwrite;
 use crate::engine::{Engine, Staged, answer};
 use crate::part::Part;
 use crate::read::copy_out;
-use crate::{Actions, Begun, Copy, Operation, Request};
+use crate::{Actions, Begun, Copy, Operation, Request, SlotId, VolumeId};
 use core::ops::Range;
 
 /// What a write has to know of its volume, as a number.
@@ -37,6 +37,20 @@ impl Engine<'_> {
             Operation::Write { fua: false } if request.replay == 0 => self.write_hit(request, out),
             _ => false,
         }
+    }
+
+    /// The slot that probably holds the byte at `offset`, by one byte of its hash: for a shell that knows of requests that are to
+    /// come and brings near what they need. Any offset will do.
+    #[inline]
+    pub fn guess(&self, volume: VolumeId, offset: u64) -> Option<SlotId> {
+        let state = self.volumes.get(usize::from(volume.0))?;
+        self.cache.probably(volume.0, state.line_of(offset))
+    }
+
+    /// Brings the headers of slots near. Changes nothing.
+    #[inline]
+    pub fn look_at(&self, slots: impl Iterator<Item = SlotId>) {
+        self.cache.look_at(slots);
     }
 
     fn read_hit(&mut self, request: &Request, out: &mut Actions) -> bool {
@@ -298,6 +312,36 @@ mod tests {
             hits.set(hits.get() + taken);
         });
         assert!(hits.get() > 1000, "{} hits", hits.get());
+    }
+
+    /// A guess is mostly right, finds nothing where nothing is, and takes any offset.
+    #[test]
+    fn a_guess_is_the_slot_of_the_line() {
+        let (limits, headers) = (Limits::small(0, 1), fixture::headers(128));
+        let geometry = fixture::geometry(LINES);
+        let (index, share) = (fixture::index(geometry), Share::new(1));
+        let mut engine = Engine::new(limits, &headers, Instant(0));
+        engine.add_volume(fixture::setup(0, geometry, &index, &share));
+        let guess = |engine: &Engine<'_>, offset| engine.guess(VolumeId(0), offset);
+        assert!((0..LINES).all(|line| guess(&engine, line * 4096).is_none()));
+        let mut out = Actions::with_capacity(&limits);
+        for line in 0..LINES {
+            let write = fixture::request(0, Operation::Write { fua: false }, line * 4096, 4096);
+            engine.apply(Instant(1), Event::Request(write), &mut out);
+            engine.commit();
+            out.clear();
+        }
+        let right = |line: &u64| guess(&engine, line * 4096 + 512) == engine.cache.newest(0, *line);
+        let count = (0..LINES).filter(right).count() as u64;
+        assert!(count > LINES / 2, "{count} of {LINES}");
+        let found: Vec<SlotId> = (0..LINES).filter_map(|line| guess(&engine, line * 4096)).collect();
+        assert_eq!(found.len() as u64, LINES, "what is there is never missed");
+        engine.look_at(found.into_iter());
+        for absurd in [LINES * 4096, u64::MAX, 1 << 63, 1 << 48] {
+            let slot = guess(&engine, absurd);
+            assert!(slot.is_none_or(|slot| (slot.0 as usize) < headers.len()));
+        }
+        assert_eq!(engine.guess(VolumeId(7), 0), None);
     }
 
     /// A shell that prepares the memory of the next slots prepares the right ones: those of the next turn's writes, in their

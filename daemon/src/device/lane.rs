@@ -56,10 +56,11 @@ impl Results {
         Ok(Results { queue: ArrayQueue::new(operations), bell })
     }
 
-    /// The next one; no system call.
+    /// The next one; no system call, and where there is none, no fence, with which `pop` would begin: it waits for what the
+    /// last turn showed to clients.
     #[inline]
     pub(super) fn take(&self) -> Option<(OpId, i32)> {
-        self.queue.pop()
+        if self.queue.is_empty() { None } else { self.queue.pop() }
     }
 
     pub(super) fn is_empty(&self) -> bool {

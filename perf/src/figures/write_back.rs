@@ -22,7 +22,7 @@ const HEADERS: u64 = 8 << 20;
 const LAZY: &str = "budget = \"90%\"\nwrite_back = { from = \"95%\", after = \"1h\" }\n";
 
 pub(super) fn measure(place: &Place) -> anyhow::Result<Vec<Figure>> {
-    let cache = (place.span / 4 * 5 + HEADERS).next_multiple_of(2 << 20);
+    let cache = (place.span / 2 * 3 + HEADERS).next_multiple_of(2 << 20);
     let mut figures = side(place, cache, "dense", place.span, LONG, 0.95)?;
     figures.extend(side(place, cache, "sparse", cache * 4, LINE, 0.9)?);
     Ok(figures)

@@ -98,6 +98,15 @@ impl DaemonRing {
         self.submissions.pending(self.memory.sq_tail()).map_err(|jump| PeerFault::jumped("submission", jump))
     }
 
+    /// The offset that the `ahead`-th of the waiting requests names, 0 for the next one to be popped; `None` if so many are not
+    /// known to wait. As it lies there: unchecked, and another one when it is popped if the client wills.
+    #[inline]
+    #[must_use]
+    pub fn peek_offset(&self, ahead: u32) -> Option<u64> {
+        let place = self.submissions.peek(ahead)?;
+        Some(self.memory.read_descriptor(place).offset)
+    }
+
     /// The next request, copied out of shared memory and checked; `None` while there is none.
     ///
     /// However fast a client submits, `limits().entries` requests are the most between two `flush_publish`: completions

@@ -1,14 +1,15 @@
 //! A turn's requests: taken in groups, and answered group by group as long as they are hits.
 
-use super::Reactor;
+use super::{Reactor, Seat, Source};
 use crate::reactor::wire;
+use holdfast_engine::Engine;
 
 /// Requests of one session that a turn takes at most, so that a deep queue does not become everybody's wait.
 const REQUESTS_A_SESSION: usize = 32;
 /// Requests that are carried out before their answers are shown. Were it a whole turn's, client and reactor would take
 /// turns instead of working at the same time: the client of a deep queue would get 32 answers at once and leave the reactor
 /// without requests while it looks at them. Fewer cost a store to the client's memory for each.
-const GROUP: usize = 4;
+const GROUP: usize = 8;
 
 impl Reactor {
     /// Takes requests. A group of nothing but hits is performed and shown to its clients at once; from the first request on
@@ -58,6 +59,9 @@ impl Reactor {
             return 0;
         }
         let seat = &mut taken.seat;
+        if most > 1 {
+            look_ahead(seat, &self.engine, most);
+        }
         for count in 0..most {
             // A volume without room waits; the others' may have some.
             if !self.actions.has_room(&self.limits) || !self.engine.has_room_for(seat.volume) {
@@ -78,4 +82,22 @@ impl Reactor {
         }
         most
     }
+}
+
+/// Has what the next requests need brought near, if several of them wait: entries of the map and headers lie far from each
+/// other, and waiting for those of one request after the other is most of what a hit costs. In one go, they are waited for
+/// together.
+#[inline]
+fn look_ahead(seat: &mut Seat, engine: &Engine<'_>, most: usize) {
+    let Source::Ring { ring, .. } = &mut seat.source else { return };
+    // What is wrong with it is found when a request is taken.
+    if ring.has_request() != Ok(true) || ring.peek_offset(1).is_none() {
+        return;
+    }
+    let mut guesses = [None; GROUP];
+    for (ahead, guess) in (0..).zip(&mut guesses[..most]) {
+        let Some(offset) = ring.peek_offset(ahead) else { break };
+        *guess = engine.guess(seat.volume, offset);
+    }
+    engine.look_at(guesses.into_iter().flatten());
 }
