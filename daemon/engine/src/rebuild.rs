@@ -197,7 +197,7 @@ impl<'a> Engine<'a> {
             }
         }
         for slots in claims.0.iter().flat_map(|part| part.chunks(AHEAD)) {
-            self.cache.look_at(slots.iter().copied());
+            self.cache.look_at(slots);
             for &slot in slots {
                 let older = self.cache.claim(slot).map_err(|other| Misfit::Twins { slot, other })?;
                 found.older.extend(older);

@@ -22,6 +22,7 @@ impl Engine<'_> {
     /// Works off the queue of written lines, a bounded number a turn.
     pub(crate) fn settle_written(&mut self, index: usize, out: &mut Actions) {
         let mut healed = Neighbours::default();
+        self.bring_written_near(index);
         for _ in 0..self.limits.steps_a_turn {
             let volume = &mut self.volumes[index];
             let stable_before =
@@ -42,6 +43,14 @@ impl Engine<'_> {
         if volume.written.is_empty() && volume.zeroed.is_empty() {
             volume.written_since = None;
         }
+    }
+
+    /// Of the entries that are stable, those that this turn works off.
+    fn bring_written_near(&self, index: usize) {
+        let (volume, written) = (self.volumes[index].id(), &self.volumes[index].written);
+        let ready = written.head()..self.volumes[index].stable_before.min(written.tail());
+        let lines = ready.take(self.limits.steps_a_turn).map(|position| written.get(position).line);
+        self.cache.bring_near(volume, lines);
     }
 
     fn entry_stable(&mut self, index: usize, entry: Entry, healed: &mut Neighbours, out: &mut Actions) {
@@ -106,6 +115,9 @@ impl Engine<'_> {
         generation: u64,
         out: &mut Actions,
     ) {
+        if self.volumes[index].losses.is_empty() {
+            return;
+        }
         let mask = mask & !self.condemned_sectors(index, line);
         let healed = self.volumes[index].losses.heal(line, mask, generation);
         if healed != 0 {

@@ -46,6 +46,9 @@ impl Engine<'_> {
         if max == 0 || state.redirty || !self.may_submit(volume) {
             return 0;
         }
+        if max > 1 {
+            self.cache.bring_near(state.id(), line..line + max);
+        }
         let mut op = Op::new(Purpose::WriteBack, state.id(), line, 0, now);
         (op.probe, op.pass, op.thorough, op.doubts) =
             (manner.probe, manner.pass, manner.thorough, state.doubts);
@@ -163,6 +166,10 @@ impl Engine<'_> {
         let short_is_whole = mutant!(ShortIsWhole) && done > 0;
         let lines = if short_is_whole { op.length } else { self.lines_done(&op, done) };
         out.count(lines.max(1));
+        if lines > 1 {
+            let first = op.first + op.position as u64;
+            self.cache.bring_near(op.volume, first..first + lines as u64);
+        }
         for offset in 0..lines {
             let at = op.position + offset;
             self.line_written(index, op.first + at as u64, SlotId(op.slots[at]), op.doubts, out);

@@ -65,9 +65,8 @@ impl<'a> Cache<'a> {
     }
 
     /// Brings headers near that lie far from each other: together they wait for memory once.
-    #[inline]
-    pub(crate) fn look_at(&self, slots: impl Iterator<Item = SlotId>) {
-        let sum = slots.fold(0, |sum, slot| sum ^ self.header(slot).place());
+    pub(crate) fn look_at(&self, slots: &[SlotId]) {
+        let sum = slots.iter().fold(0, |sum, &slot| sum ^ self.header(slot).place());
         core::hint::black_box(sum);
     }
 

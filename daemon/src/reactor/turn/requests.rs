@@ -84,20 +84,12 @@ impl Reactor {
     }
 }
 
-/// Has what the next requests need brought near, if several of them wait: entries of the map and headers lie far from each
-/// other, and waiting for those of one request after the other is most of what a hit costs. In one go, they are waited for
-/// together.
+/// Has what the next requests need brought near, if several of them wait.
 #[inline]
 fn look_ahead(seat: &mut Seat, engine: &Engine<'_>, most: usize) {
     let Source::Ring { ring, .. } = &mut seat.source else { return };
     // What is wrong with it is found when a request is taken.
-    if ring.has_request() != Ok(true) || ring.peek_offset(1).is_none() {
-        return;
+    if ring.has_request() == Ok(true) && ring.peek_offset(1).is_some() {
+        engine.bring_near(seat.volume, (0..).map_while(|ahead| ring.peek_offset(ahead)).take(most));
     }
-    let mut guesses = [None; GROUP];
-    for (ahead, guess) in (0..).zip(&mut guesses[..most]) {
-        let Some(offset) = ring.peek_offset(ahead) else { break };
-        *guess = engine.guess(seat.volume, offset);
-    }
-    engine.look_at(guesses.into_iter().flatten());
 }
