@@ -47,10 +47,12 @@ impl Engine<'_> {
 
     /// Of the entries that are stable, those that this turn works off.
     fn bring_written_near(&self, index: usize) {
-        let (volume, written) = (self.volumes[index].id(), &self.volumes[index].written);
+        let written = &self.volumes[index].written;
         let ready = written.head()..self.volumes[index].stable_before.min(written.tail());
-        let lines = ready.take(self.limits.steps_a_turn).map(|position| written.get(position).line);
-        self.cache.bring_near(volume, lines);
+        if !ready.is_empty() {
+            let lines = ready.take(self.limits.steps_a_turn).map(|position| written.get(position).line);
+            self.cache.bring_near(self.volumes[index].id(), lines);
+        }
     }
 
     fn entry_stable(&mut self, index: usize, entry: Entry, healed: &mut Neighbours, out: &mut Actions) {
