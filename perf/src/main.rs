@@ -63,7 +63,7 @@ enum Command {
         /// Where: a file of perf/testbeds, or one like them.
         #[arg(long)]
         testbed: Option<PathBuf>,
-        /// Bytes that write-back writes; the cache has a quarter more, and the disk needs ten times as many.
+        /// Bytes that write-back writes; the cache has half as many more, and the disk needs thirteen times as many.
         #[arg(long, default_value = "256MiB", value_parser = span)]
         span: u64,
         /// How often each is measured.

@@ -22,6 +22,7 @@ const HEADERS: u64 = 8 << 20;
 const LAZY: &str = "budget = \"90%\"\nwrite_back = { from = \"95%\", after = \"1h\" }\n";
 
 pub(super) fn measure(place: &Place) -> anyhow::Result<Vec<Figure>> {
+    // Where three quarters of it are not clean, write-back begins before anybody asks for it.
     let cache = (place.span / 2 * 3 + HEADERS).next_multiple_of(2 << 20);
     let mut figures = side(place, cache, "dense", place.span, LONG, 0.95)?;
     figures.extend(side(place, cache, "sparse", cache * 4, LINE, 0.9)?);
