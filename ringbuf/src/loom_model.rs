@@ -85,7 +85,12 @@ impl Shared {
     }
 
     fn take(&self, consumer: &mut Consumer) -> Option<u32> {
+        if !consumer.pending(&self.tail).expect("an honest peer") {
+            return None;
+        }
+        let peeked = consumer.peek(0);
         let place = consumer.next(&self.tail).expect("an honest peer")?;
+        assert_eq!(peeked, Some(place), "what was peeked at is what is taken");
         let value = self.entries[place as usize].with(|entry| {
             // SAFETY: the index protocol gives this entry to the consumer alone; loom checks just that.
             #[allow(unsafe_code, reason = "loom's cells hand out raw pointers")]

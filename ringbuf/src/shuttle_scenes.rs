@@ -51,7 +51,12 @@ impl Ring {
     }
 
     fn take(&self, consumer: &mut Consumer) -> Option<u64> {
+        if !consumer.pending(&self.tail).expect("an honest peer") {
+            return None;
+        }
+        let peeked = consumer.peek(0);
         let place = consumer.next(&self.tail).expect("an honest peer")?;
+        assert_eq!(peeked, Some(place), "what was peeked at is what is taken");
         let value = self.entries[place as usize].swap(0, Ordering::Relaxed);
         assert_ne!(value, 0, "an entry is taken that nobody has filled");
         consumer.release(&self.head);

@@ -139,7 +139,7 @@ fn sim(arguments: &[String]) -> Result<(), Failed> {
 /// under loom. In a folder of its own: the flag changes every crate, and each habit would throw the other's builds away.
 fn loom(_: &[String]) -> Result<(), Failed> {
     for tests in ["--package holdfast-ringbuf --lib", "--package holdfast-policy --test loom"] {
-        Step::cargo(&format!("test --release {tests}"))
+        Step::cargo(&format!("test --profile proof {tests}"))
             .env("RUSTFLAGS", "--cfg loom -Dwarnings")
             .target_folder("loom")
             .advise("loom prints the interleaving; LOOM_LOG=trace and LOOM_LOCATION=1 tell more")
@@ -150,7 +150,7 @@ fn loom(_: &[String]) -> Result<(), Failed> {
 
 /// As loom, for scenes that are too large for every interleaving.
 fn shuttle(arguments: &[String]) -> Result<(), Failed> {
-    let step = Step::cargo("test --release --package holdfast-ringbuf --lib shuttle_scenes");
+    let step = Step::cargo("test --profile proof --package holdfast-ringbuf --lib shuttle_scenes");
     let step = match arguments.first() {
         Some(schedules) => step.env("HOLDFAST_SHUTTLE_SCHEDULES", schedules),
         None => step,

@@ -4,11 +4,13 @@
 //! very program. So the dependencies are those of every other build, and what is built here is kept apart by name.
 
 use super::concerns;
+use super::suite::LIMIT;
 use crate::step::{Failed, root, target_folder};
 use holdfast_mutants::{Mutant, Place};
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode, Stdio};
+use std::time::Duration;
 
 /// Set where this program is to be a wrapper of rustc.
 const WRAPS: &str = "HOLDFAST_XTASK_WRAPS_RUSTC";
@@ -36,6 +38,8 @@ pub(crate) struct Program {
     pub(crate) path: PathBuf,
     /// Which of its tests are run; all, if none is named.
     pub(crate) filters: &'static [&'static str],
+    /// How long it may take.
+    pub(crate) limit: Duration,
 }
 
 /// A package with its folder and what of its tests is run; those left out take minutes, or a whole machine.
@@ -149,7 +153,7 @@ pub(crate) fn build(chosen: &[Mutant]) -> Result<Built, Failed> {
     }
     for package in LOOM.iter().filter(|package| concerns(chosen, package.place)) {
         let flags = OsString::from("--cfg loom -Dwarnings");
-        let log = cargo(package, &["--release"], Some(flags))?;
+        let log = cargo(package, &["--profile", "proof"], Some(flags))?;
         built.loom.extend(programs(package, &log));
     }
     Ok(built)
@@ -191,6 +195,7 @@ fn programs(package: &Package, log: &str) -> Vec<Program> {
             folder: root().join(package.folder),
             path: root().join(path),
             filters: package.filters,
+            limit: LIMIT,
         })
     });
     parsed.collect()

@@ -75,8 +75,8 @@ pub(crate) fn mutants(arguments: &[String]) -> Result<(), Failed> {
     let options = parse(arguments)?;
     let chosen: Vec<Mutant> =
         if options.only.is_empty() { Mutant::ALL.to_vec() } else { options.only.clone() };
-    let built = build::build(&chosen)?;
-    suite::healthy(&built, &chosen, options.quick)?;
+    let mut built = build::build(&chosen)?;
+    suite::healthy(&mut built, &chosen, options.quick)?;
     let verdicts = try_all(&built, &chosen, options.quick);
     let text = table::table(&verdicts);
     println!("\n{text}");
@@ -90,29 +90,36 @@ pub(crate) fn mutants(arguments: &[String]) -> Result<(), Failed> {
     judge(&verdicts)
 }
 
-/// As many at a time as there are processors.
 fn try_all(built: &Built, chosen: &[Mutant], quick: bool) -> Vec<Verdict> {
-    let (next, verdicts) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
-    let workers = std::thread::available_parallelism().map_or(1, usize::from).min(chosen.len());
+    for_each(chosen, |at, &mutant| {
+        let verdict = suite::try_mutant(built, mutant, quick);
+        println!("{:>3}/{} {}", at + 1, chosen.len(), table::line(&verdict));
+        verdict
+    })
+}
+
+/// Works on as many at a time as there are processors; what came of each, in their order.
+pub(crate) fn for_each<T: Sync, R: Send>(all: &[T], work: impl Fn(usize, &T) -> R + Sync) -> Vec<R> {
+    let (next, done) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+    let workers = std::thread::available_parallelism().map_or(1, usize::from).min(all.len());
     std::thread::scope(|scope| {
         for _ in 0..workers {
             scope.spawn(|| {
-                while let Some((at, &mutant)) = next_of(chosen, &next) {
-                    let verdict = suite::try_mutant(built, mutant, quick);
-                    println!("{:>3}/{} {}", at + 1, chosen.len(), table::line(&verdict));
-                    verdicts.lock().expect("no worker panics with the list").push((at, verdict));
+                while let Some((at, one)) = next_of(all, &next) {
+                    let result = work(at, one);
+                    done.lock().expect("no worker panics with the list").push((at, result));
                 }
             });
         }
     });
-    let mut verdicts = verdicts.into_inner().expect("no worker panics with the list");
-    verdicts.sort_by_key(|&(at, _)| at);
-    verdicts.into_iter().map(|(_, verdict)| verdict).collect()
+    let mut done = done.into_inner().expect("no worker panics with the list");
+    done.sort_by_key(|&(at, _)| at);
+    done.into_iter().map(|(_, result)| result).collect()
 }
 
-fn next_of<'a>(chosen: &'a [Mutant], next: &AtomicUsize) -> Option<(usize, &'a Mutant)> {
+fn next_of<'a, T>(all: &'a [T], next: &AtomicUsize) -> Option<(usize, &'a T)> {
     let at = next.fetch_add(1, Ordering::Relaxed);
-    chosen.get(at).map(|mutant| (at, mutant))
+    all.get(at).map(|one| (at, one))
 }
 
 /// All must die, and of all there are two thirds in the simulator.
@@ -159,6 +166,17 @@ mod tests {
         assert!(parse(&words("--only Nobody")).is_err());
         assert!(parse(&words("--only")).is_err());
         assert!(parse(&words("--slow")).is_err());
+    }
+
+    #[test]
+    fn each_is_worked_on_once_and_told_in_its_order() {
+        let all: Vec<u64> = (0..100).collect();
+        let doubled = for_each(&all, |at, &one| {
+            assert_eq!(at as u64, one);
+            one * 2
+        });
+        assert_eq!(doubled, (0..100).map(|one| one * 2).collect::<Vec<u64>>());
+        assert!(for_each(&[(); 0], |_, ()| ()).is_empty());
     }
 
     #[test]

@@ -2,10 +2,10 @@
 
 use super::build::{Built, Program};
 use super::trial::{End, run};
-use super::{Verdict, concerns};
+use super::{Verdict, concerns, for_each};
 use crate::step::{Failed, root};
 use holdfast_mutants::{Mutant, Place};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// What can kill a mutant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,7 +29,11 @@ const SEEDS_QUICK: u64 = 200;
 /// Seeds that one process runs: its limit is a matter of minutes, and each says where it is.
 const SEEDS_A_PROCESS: u64 = 20;
 /// A process that takes so long hangs: an honest one takes seconds.
-const LIMIT: Duration = Duration::from_secs(120);
+pub(crate) const LIMIT: Duration = Duration::from_secs(120);
+/// And so does, in a quick run, a test program that takes so many times as long as without a mutant, and [`LIMIT_LEAST`].
+const LIMIT_TIMES: u32 = 10;
+/// On a busy machine, something else may run meanwhile.
+const LIMIT_LEAST: Duration = Duration::from_secs(20);
 
 /// Tries one mutant.
 pub(crate) fn try_mutant(built: &Built, mutant: Mutant, quick: bool) -> Verdict {
@@ -87,7 +91,7 @@ fn of_seed(said: &str) -> String {
 fn test(programs: &[Program], mutant: Mutant) -> Option<String> {
     let ours = programs.iter().filter(|program| program.place == mutant.place());
     ours.into_iter().find_map(|program| {
-        match run(&program.path, &words(program), &program.folder, Some(mutant), LIMIT) {
+        match run(&program.path, &words(program), &program.folder, Some(mutant), program.limit) {
             End::Passed => None,
             End::Failed(said) => Some(format!("{}: {}", program.name, failed_test(&said))),
             End::Hung(said) => Some(format!("{}: {} hangs", program.name, last_test(&said))),
@@ -112,26 +116,48 @@ fn last_test(said: &str) -> &str {
     lines.find_map(|line| line.split_once(" has been running")).map_or("a test", |(name, _)| name)
 }
 
-/// Without a mutant, nothing may fail: else every mutant would count as dead.
-pub(crate) fn healthy(built: &Built, chosen: &[Mutant], quick: bool) -> Result<(), Failed> {
+/// One thing that must be well without a mutant.
+enum Check<'a> {
+    /// As many seeds as one process runs.
+    Worlds {
+        first: u64,
+    },
+    Program(&'a Program),
+}
+
+/// Without a mutant, nothing may fail: else every mutant would count as dead. Says how long a test program may take
+/// with one.
+pub(crate) fn healthy(built: &mut Built, chosen: &[Mutant], quick: bool) -> Result<(), Failed> {
     println!("==> without a mutant, first");
-    let failed = |what: String| Failed {
-        what,
-        way_out: "the build with mutants fails without any: mend that first".into(),
-    };
     let seeds = if quick { SEEDS_QUICK } else { SEEDS };
-    if concerns(chosen, Place::Engine)
-        && let Some(said) = simulate(built, None, 1, seeds)
-    {
-        return Err(failed(said));
+    let parts = if concerns(chosen, Place::Engine) { seeds / SEEDS_A_PROCESS } else { 0 };
+    let worlds = (0..parts).map(|part| Check::Worlds { first: 1 + part * SEEDS_A_PROCESS });
+    let checks: Vec<Check<'_>> = built.tests.iter().map(Check::Program).chain(worlds).collect();
+    let told = for_each(&checks, |_, check| {
+        let began = Instant::now();
+        let said = match check {
+            Check::Worlds { first } => simulate(built, None, *first, SEEDS_A_PROCESS),
+            Check::Program(program) => {
+                match run(&program.path, &words(program), &program.folder, None, LIMIT) {
+                    End::Passed => None,
+                    End::Failed(said) | End::Hung(said) => Some(format!("{}: {said}", program.name)),
+                }
+            }
+        };
+        (began.elapsed(), said)
+    });
+    // A thorough run waits until libtest names the test that hangs.
+    for (program, (took, _)) in built.tests.iter_mut().zip(&told).filter(|_| quick) {
+        program.limit = limit_of(*took);
     }
-    for program in &built.tests {
-        match run(&program.path, &words(program), &program.folder, None, LIMIT) {
-            End::Passed => {}
-            End::Failed(said) | End::Hung(said) => return Err(failed(format!("{}: {said}", program.name))),
-        }
-    }
-    Ok(())
+    let way_out = "the build with mutants fails without any: mend that first";
+    let failed = |what: String| Err(Failed { what, way_out: way_out.into() });
+    told.into_iter().find_map(|(_, said)| said).map_or(Ok(()), failed)
+}
+
+/// How long a test program may take that took so long without a mutant.
+fn limit_of(took: Duration) -> Duration {
+    (took * LIMIT_TIMES).clamp(LIMIT_LEAST, LIMIT)
 }
 
 #[cfg(test)]
@@ -143,6 +169,15 @@ mod tests {
         let said = "\nthread 'main' panicked at daemon/sim/src/violation.rs:92:5:\nC5 is broken: 519: Request\nnote: x\nseed 171 failed\n";
         assert_eq!(of_seed(said), "seed 171: C5");
         assert_eq!(of_seed("thread panicked:\nno edge\nseed 3 failed\n"), "seed 3: panic");
+    }
+
+    #[test]
+    fn a_program_has_many_times_its_own_time() {
+        let seconds =
+            |took, limit| assert_eq!(limit_of(Duration::from_secs(took)), Duration::from_secs(limit));
+        seconds(0, 20);
+        seconds(5, 50);
+        seconds(60, 120);
     }
 
     #[test]
