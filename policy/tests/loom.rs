@@ -1,5 +1,5 @@
 //! The orderings of the dirty index, in every interleaving that the memory model permits:
-//! `RUSTFLAGS="--cfg loom" cargo test -p holdfast-policy --release --test loom`
+//! `RUSTFLAGS="--cfg loom" cargo test -p holdfast-policy --profile proof --test loom`
 #![cfg(loom)]
 
 use holdfast_policy::{AtomicU64, DirtyIndex, IndexReader, Plane, PlaneWriter};

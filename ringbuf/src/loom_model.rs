@@ -1,6 +1,6 @@
 //! The rings' core under loom, which runs every interleaving that the memory model allows.
 //!
-//! `RUSTFLAGS="--cfg loom" cargo test --release -p holdfast-ringbuf --lib`
+//! `RUSTFLAGS="--cfg loom" cargo test --profile proof -p holdfast-ringbuf --lib`
 
 use loom::cell::UnsafeCell;
 use loom::sync::{Arc, Condvar, Mutex};

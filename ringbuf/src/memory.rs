@@ -196,6 +196,13 @@ impl RingMemory {
         zerocopy::transmute!(words.map(|word| word.load(Ordering::Relaxed)))
     }
 
+    /// Of a descriptor, nothing but the offset.
+    #[inline(always)]
+    pub(crate) fn read_descriptor_offset(&self, place: u32) -> u64 {
+        let words = self.entry_words::<{ DESCRIPTOR_BYTES / 8 }>(layout::ENTRIES, place);
+        words[core::mem::offset_of!(Descriptor, offset) / 8].load(Ordering::Relaxed)
+    }
+
     #[inline(always)]
     pub(crate) fn write_descriptor(&self, place: u32, descriptor: Descriptor) {
         let values: [u64; DESCRIPTOR_BYTES / 8] = zerocopy::transmute!(descriptor);

@@ -46,9 +46,6 @@ impl Engine<'_> {
         if max == 0 || state.redirty || !self.may_submit(volume) {
             return 0;
         }
-        if max > 1 {
-            self.cache.bring_near(state.id(), line..line + max);
-        }
         let mut op = Op::new(Purpose::WriteBack, state.id(), line, 0, now);
         (op.probe, op.pass, op.thorough, op.doubts) =
             (manner.probe, manner.pass, manner.thorough, state.doubts);
@@ -60,6 +57,9 @@ impl Engine<'_> {
             }
             op.slots[op.count] = slot.0;
             op.count += 1;
+            if op.count == 1 && max > 1 {
+                self.cache.bring_near(op.volume, line + 1..line + max);
+            }
             let reaches_end = span.is_some_and(|(first, count)| {
                 first + count == self.volumes[volume].geometry().line_sectors()
             });

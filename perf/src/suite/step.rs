@@ -21,8 +21,8 @@ const RESTART_CACHE: u64 = 4 << 30;
 const WRITE_BACK_SPAN: &str = "4GiB";
 /// Whoever is compared where everything is installed: the floor, Holdfast three times, and five others.
 const COMPARED: f64 = 9.0;
-/// A round with a trouble, and one without.
-const TROUBLED: f64 = 2.0;
+/// The same by itself: with a trouble and without, or Holdfast and the floor.
+const ALONE: f64 = 2.0;
 /// What a step takes beside its rounds: a daemon that starts, files that are filled.
 const SET_UP_S: f64 = 20.0;
 /// Figures and restarts; seen on two cores.
@@ -39,7 +39,8 @@ pub(super) struct Step {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// A job with a trouble, beside itself.
+    /// A job with a trouble, beside itself; and one whose rate is a part of Holdfast's peak, beside the floor: others could not
+    /// follow, and it would say nothing of them.
     Run,
     /// A job beside all others.
     Compare,
@@ -67,8 +68,8 @@ pub(super) fn steps(jobs: &Path) -> anyhow::Result<Vec<Step>> {
         let text = fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
         let job = Job::parse(&text).with_context(|| path.display().to_string())?;
         let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        let (kind, beside) =
-            if job.trouble.is_some() { (Kind::Run, TROUBLED) } else { (Kind::Compare, COMPARED) };
+        let alone = job.trouble.is_some() || job.cases.iter().any(|case| case.rate_of_peak.is_some());
+        let (kind, beside) = if alone { (Kind::Run, ALONE) } else { (Kind::Compare, COMPARED) };
         let rounds = f64::from(job.repeats) * beside * job.cases.iter().map(|_| job.seconds).sum::<f64>();
         steps.push(Step { name, kind, seconds: SET_UP_S + rounds });
     }
@@ -217,11 +218,14 @@ mod tests {
     fn a_folder_s_jobs_are_steps_and_figures_and_restarts_come_after_them() {
         let folder = tempfile::tempdir().expect("a folder");
         job(folder.path(), "b.toml", "");
+        let peak =
+            "# Is it?\nspan = \"1MiB\"\n[[case]]\nname = \"a\"\nreads_percent = 0\nrate_of_peak = 0.5\n";
+        fs::write(folder.path().join("b2.toml"), peak).expect("written");
         job(folder.path(), "a.toml", "trouble = \"hold\"");
         fs::write(folder.path().join("note.md"), "no job").expect("written");
         let all = steps(folder.path()).expect("jobs");
         let seen: Vec<_> = all.iter().map(|step| (step.name.as_str(), step.kind.verb())).collect();
-        assert_eq!(seen[..3], [("a", "run"), ("b", "compare"), ("figures-idle", "figures")]);
+        assert_eq!(seen[..4], [("a", "run"), ("b", "compare"), ("b2", "run"), ("figures-idle", "figures")]);
         assert_eq!(seen.last(), Some(&("restart", "restart")));
         // Five rounds of a second, of two and of nine contenders.
         assert_eq!([all[0].seconds, all[1].seconds], [SET_UP_S + 10.0, SET_UP_S + 45.0]);

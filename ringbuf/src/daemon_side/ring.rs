@@ -104,7 +104,7 @@ impl DaemonRing {
     #[must_use]
     pub fn peek_offset(&self, ahead: u32) -> Option<u64> {
         let place = self.submissions.peek(ahead)?;
-        Some(self.memory.read_descriptor(place).offset)
+        Some(self.memory.read_descriptor_offset(place))
     }
 
     /// The next request, copied out of shared memory and checked; `None` while there is none.
