@@ -216,7 +216,7 @@ fn a_suite_goes_on_behind_a_step_that_fails_and_its_page_has_both() {
         .expect("the program starts");
     let words = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{words}");
-    assert!(words.contains("1 of 2: compare large") && words.contains("2 of 2: compare small"), "{words}");
+    assert!(words.contains("1 of 2: run large") && words.contains("2 of 2: run small"), "{words}");
     let page = std::fs::read_to_string(report.join("suite.md")).unwrap();
     assert_eq!(page, String::from_utf8_lossy(&output.stdout));
     assert!(page.contains("FAILED") && page.contains("small: open"), "{page}");
@@ -227,7 +227,7 @@ fn a_suite_goes_on_behind_a_step_that_fails_and_its_page_has_both() {
     assert_eq!(suite.done[1].lines[0].wanted.as_deref(), Some("rate over floor at least 0.001"));
     assert!(suite.findings.iter().any(|finding| finding.contains("debug build")) == cfg!(debug_assertions));
     let outcome: Outcome =
-        serde_json::from_slice(&std::fs::read(report.join("small-compare.json")).unwrap()).unwrap();
+        serde_json::from_slice(&std::fs::read(report.join("small-run.json")).unwrap()).unwrap();
     let case = &outcome.cases[0].case;
     assert_eq!(case.rate_of_peak, Some(0.5));
     assert!(case.rate.is_some_and(|rate| rate >= 1.0), "{case:?}");
